@@ -1,0 +1,51 @@
+"""Embed every protein once, use the vectors many times."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embedstore.builder import BuildPlan, BuildReport, build, plan
+    from embedstore.models import MODELS, load_model
+    from embedstore.sequences import read_records
+    from embedstore.store import Store, verify
+    from embedstore.store import open_store as open  # noqa: A004 - the field's name for it, used as embedstore.open
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BuildPlan": "embedstore.builder:BuildPlan",
+    "BuildReport": "embedstore.builder:BuildReport",
+    "MODELS": "embedstore.models:MODELS",
+    "Store": "embedstore.store:Store",
+    "build": "embedstore.builder:build",
+    "load_model": "embedstore.models:load_model",
+    "open": "embedstore.store:open_store",
+    "plan": "embedstore.builder:plan",
+    "read_records": "embedstore.sequences:read_records",
+    "verify": "embedstore.store:verify",
+}
+
+__all__ = [
+    "MODELS",
+    "BuildPlan",
+    "BuildReport",
+    "Store",
+    "build",
+    "load_model",
+    "open",
+    "plan",
+    "read_records",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use, so that `import embedstore` and the command line's --help load no numpy.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
