@@ -1,0 +1,9 @@
+"""Nearest neighbours among the vectors of a space."""
+
+from __future__ import annotations
+
+from embedstore.index.base import Index, IndexSpec, Neighbours
+from embedstore.index.catalog import INDEXES
+from embedstore.index.exact import ExactIndex
+
+__all__ = ["INDEXES", "ExactIndex", "Index", "IndexSpec", "Neighbours"]

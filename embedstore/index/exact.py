@@ -1,0 +1,110 @@
+"""Exact search: blocked matrix products over a stream of vectors, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.index.base import Neighbours, check_queries, unit_rows
+from embedstore.types import Digests, Vectors
+
+Blocks = Callable[[], Iterable[tuple[Digests, Vectors]]]
+"""Opens a fresh stream of ``(keys (n, 24), vectors (n, D))``."""
+
+BLOCK_ROWS = 16384
+"""Rows compared at a time: the block as float32 and its scores stay within 128 MB for D = 1024."""
+
+_QUERIES = 1024
+_MARGIN = 1e-4
+"""More than what a float32 product of unit vectors can be off, up to D = 10,000."""
+
+
+class ExactIndex:
+    """Compares each query with every vector.
+
+    The matrix product only nominates: whatever comes within its rounding error of the k-th place is scored
+    again row by row in float64, so that neither batch size, block size nor thread count changes a result.
+
+    Parameters
+    ----------
+    blocks
+        Opens a stream of keys and vectors; read once for every 1,024 queries.
+    n_rows
+        Rows in the stream.
+    dim
+        D.
+    """
+
+    def __init__(self, blocks: Blocks, *, n_rows: int, dim: int) -> None:
+        self._blocks = blocks
+        self.n_rows = n_rows
+        self.dim = dim
+
+    @classmethod
+    def from_arrays(cls, digests: Digests, vectors: Vectors) -> ExactIndex:
+        """An index over arrays in memory: keys (N, 24) and vectors (N, D)."""
+
+        def blocks() -> Iterator[tuple[Digests, Vectors]]:
+            for start in range(0, len(vectors), BLOCK_ROWS):
+                yield digests[start : start + BLOCK_ROWS], vectors[start : start + BLOCK_ROWS]
+
+        return cls(blocks, n_rows=len(vectors), dim=vectors.shape[1])
+
+    def search(self, queries: Vectors, k: int) -> Neighbours:
+        """The ``min(k, n_rows)`` nearest vectors of each query, (n, D) of any float type.
+
+        Raises
+        ------
+        InputError
+            If the queries do not fit, or ``k`` < 1.
+        """
+        check_queries(queries, k, self.dim)
+        k = min(k, self.n_rows)
+        found = Neighbours(
+            digests=np.empty((len(queries), k, 24), np.uint8), scores=np.empty((len(queries), k), np.float32)
+        )
+        for start in range(0, len(queries) if k else 0, _QUERIES):
+            best = _Best(unit_rows(queries[start : start + _QUERIES]), k)
+            for digests, vectors in self._blocks():
+                best.offer(digests, unit_rows(vectors))
+            found.digests[start : start + _QUERIES] = best.digests
+            found.scores[start : start + _QUERIES] = best.scores
+        return found
+
+
+class _Best:
+    """The k best rows so far of a batch of queries."""
+
+    def __init__(self, queries: NDArray[np.float32], k: int) -> None:
+        self.queries = queries
+        self.k = k
+        self.scores = np.full((len(queries), k), -np.inf, np.float32)
+        self.digests = np.zeros((len(queries), k, 24), np.uint8)
+
+    def offer(self, digests: Digests, rows: NDArray[np.float32]) -> None:
+        """Take what belongs among the best from one block."""
+        rough = self.queries @ rows.T
+        bar = self.scores[:, -1] - _MARGIN
+        if np.isneginf(bar).any() and len(rows) > self.k:
+            bar = np.maximum(bar, np.partition(rough, -self.k, axis=1)[:, -self.k] - _MARGIN)
+        query, row = np.nonzero(rough >= bar[:, None])
+        for start in range(0, len(query), 1 << 16):
+            self._merge(query[start : start + (1 << 16)], row[start : start + (1 << 16)], digests, rows)
+
+    def _merge(
+        self, query: NDArray[np.int64], row: NDArray[np.int64], digests: Digests, rows: NDArray[np.float32]
+    ) -> None:
+        touched, local = np.unique(query, return_inverse=True)
+        scores = (self.queries[query].astype(np.float64) * rows[row]).sum(axis=1).astype(np.float32)
+        old = np.repeat(np.arange(len(touched)), self.k)
+        owner = np.concatenate([old, local])
+        all_scores = np.concatenate([self.scores[touched].ravel(), scores])
+        all_digests = np.concatenate([self.digests[touched].reshape(-1, 24), digests[row]])
+        keys = np.ascontiguousarray(all_digests).view(">u8").reshape(-1, 3)
+        order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0], -all_scores, owner))
+        first = np.searchsorted(owner[order], np.arange(len(touched)))
+        kept = order[first[:, None] + np.arange(self.k)]
+        self.scores[touched] = all_scores[kept]
+        self.digests[touched] = all_digests[kept]

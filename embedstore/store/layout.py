@@ -1,0 +1,134 @@
+"""Names inside a store, and the few file-system steps on which its safety rests."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from embedstore.errors import InputError, StoreWriteError
+
+FORMAT_VERSION = 1
+"""Version of the layout on disk. A store of a higher version is refused."""
+
+RECORD = "zarr.json"
+"""Name of zarr's metadata file; of a part, it is the commit record."""
+
+SEQUENCES = "sequences"
+DATASETS = "datasets"
+SPACES = "spaces"
+PARTS = "parts"
+SKIPPED = "skipped"
+BUILDS = "builds"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return ``name`` if it can name a directory on every file system and object store.
+
+    Raises
+    ------
+    InputError
+        If it holds anything but letters, digits, dot, underscore and hyphen, or starts with a sign.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} cannot name a {kind}: use up to 100 letters, digits, '.', '_' and '-', "
+            "starting with a letter or digit."
+        )
+    return name
+
+
+def new_part_name() -> str:
+    """A unique part name whose alphabetical order is the order of creation."""
+    nanoseconds = time.time_ns()
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(nanoseconds // 10**9))
+    return f"{stamp}{nanoseconds % 10**9 // 1000:06d}-{secrets.token_hex(4)}"
+
+
+def utc_now() -> str:
+    """The time for manifests, in UTC to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about a failed write below ``path`` into one clear error."""
+    again = "Free space and run the same command again: what is committed is kept."
+    permission = "No permission to write there. Choose another --store, or change the permissions."
+    advice = {
+        errno.ENOSPC: f"The disk is full. {again}",
+        errno.EDQUOT: f"The disk quota is used up. {again}",
+        errno.EACCES: permission,
+        errno.EPERM: permission,
+        errno.EROFS: "The file system is read-only. Choose another --store.",
+    }
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, StoreWriteError):
+            raise
+        why = advice.get(error.errno or 0, "Nothing of this step was committed; run the same command again.")
+        raise StoreWriteError(f"Cannot write to the store at {path}: {error.strerror or error}. {why}") from error
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the names inside ``path`` survive a power loss."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish(path: Path, payload: bytes) -> bool:
+    """Create ``path`` with ``payload`` whole or not at all; False if it exists already.
+
+    A reader can never see a prefix of the payload: it is written and synced under another name first, and
+    linked to its own by an operation that fails where the name is taken.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with writing(path):
+        try:
+            with temporary.open("xb") as file:
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                # FAT and some network file systems have no hard links. Names of parts are unique, so that no
+                # other writer can want this one, and a rename is atomic too.
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+                    raise
+                if path.exists():
+                    return False
+                temporary.rename(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        fsync_directory(path.parent)
+    return True
+
+
+def ensure_group(path: Path, attributes: dict[str, Any] | None = None) -> None:
+    """Create a zarr group at ``path``, parents included, unless one is there."""
+    if (path / RECORD).exists():
+        return
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    publish(path / RECORD, to_json({"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}))
+
+
+def to_json(document: Any) -> bytes:
+    """JSON as bytes, one spelling for one document: sorted keys, no NaN."""
+    return json.dumps(document, sort_keys=True, indent=1, allow_nan=False).encode()

@@ -1,0 +1,153 @@
+"""Reads committed parts: one part, and the rows of many parts under one numbering."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.errors import StoreError
+from embedstore.sequences import key_text
+from embedstore.store.keys import KeyTable
+from embedstore.store.layout import RECORD
+from embedstore.store.manifest import NAMESPACE, read_record
+from embedstore.store.shards import ShardedArray
+from embedstore.types import DIGEST_BYTES, Digests
+
+
+class Part:
+    """One committed part; its arrays by name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record = read_record(path)
+        self.details: dict[str, Any] = self.record["attributes"][NAMESPACE]
+        self.n_rows = int(self.details["n_rows"])
+        self._metadata: dict[str, Any] = self.record["consolidated_metadata"]["metadata"]
+        self._arrays: dict[str, ShardedArray] = {}
+
+    @property
+    def name(self) -> str:
+        """Name of the part."""
+        return self.path.name
+
+    @property
+    def array_names(self) -> list[str]:
+        """Names of the arrays."""
+        return list(self._metadata)
+
+    def array(self, name: str) -> ShardedArray:
+        """The array ``name``."""
+        if name not in self._arrays:
+            self._arrays[name] = ShardedArray(self.path / name, self._metadata[name])
+        return self._arrays[name]
+
+    def texts(self, name: str) -> list[bytes]:
+        """All texts of a column."""
+        offsets = self.array(f"{name}_offsets").read().tolist()
+        data = self.array(name).read().tobytes()
+        return [data[start:stop] for start, stop in pairwise(offsets)]
+
+
+def committed_parts(directory: Path) -> list[Part]:
+    """Parts with a record, in order of their names, whatever order the directory lists them in."""
+    if not directory.is_dir():
+        return []
+    parts = [Part(path) for path in sorted(directory.iterdir()) if (path / RECORD).is_file()]
+    replaced = {name for part in parts for name in part.details["replaces"]}
+    return [part for part in parts if part.name not in replaced]
+
+
+class KeyedParts:
+    """Rows of several parts, numbered in part order, found by key.
+
+    Attributes
+    ----------
+    parts
+        The parts, in order of their names.
+    starts
+        (P + 1,) int64: number of the first row of each part, and the total.
+    """
+
+    def __init__(self, parts: list[Part]) -> None:
+        self.parts = parts
+        self.starts = np.concatenate([[0], np.cumsum([part.n_rows for part in parts])]).astype(np.int64)
+        self._table: KeyTable | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of all parts."""
+        return int(self.starts[-1])
+
+    @property
+    def digests(self) -> Digests:
+        """Distinct keys, (N, 24) uint8, in row order."""
+        if not self.parts:
+            return np.empty((0, DIGEST_BYTES), np.uint8)
+        digests: Digests = np.concatenate([part.array("digests").read() for part in self.parts])
+        return digests if self._first is None else digests[self._first]
+
+    @cached_property
+    def _first(self) -> NDArray[np.bool_] | None:
+        """Whether a row is the first of its key; None where all are, as in one part and as a rule."""
+        if len(self.parts) < 2:
+            return None
+        found = [self.find(part.array("digests").read()) for part in self.parts]
+        first: NDArray[np.bool_] = np.concatenate(found) == np.arange(self.n_rows)
+        return None if first.all() else first
+
+    def find(self, digests: Digests) -> NDArray[np.int64]:
+        """Row of each key, (n,) int64; -1 where there is none."""
+        if self._table is None:
+            table = KeyTable(lambda rows: self.gather("digests", rows))
+            for part in self.parts:
+                table.extend(part.array("digests").read())
+            self._table = table
+        return self._table.find(digests)
+
+    def require(self, digests: Digests, *, what: str) -> NDArray[np.int64]:
+        """Row of each key.
+
+        Raises
+        ------
+        StoreError
+            If a key is not there; names the first ones.
+        """
+        rows = self.find(digests)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            named = ", ".join(key_text(digests[row].tobytes()) for row in missing[:3])
+            raise StoreError(f"{len(missing):,} of {len(rows):,} keys have no {what}, among them {named}.")
+        return rows
+
+    def gather(self, array: str, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Rows of an array by number, in the order asked for."""
+        if not len(rows):
+            return self.parts[0].array(array).read(0, 0) if self.parts else np.empty((0, DIGEST_BYTES), np.uint8)
+        owner = np.searchsorted(self.starts, rows, side="right") - 1
+        out: NDArray[Any] | None = None
+        for index in np.unique(owner):
+            source = self.parts[index].array(array)
+            where = np.flatnonzero(owner == index)
+            if out is None:
+                out = np.empty((len(rows), *source.shape[1:]), source.dtype)
+            out[where] = source.take(rows[where] - self.starts[index])
+        assert out is not None  # noqa: S101 - rows is not empty
+        return out
+
+    def blocks(self, array: str, block_rows: int) -> Iterator[tuple[Digests, NDArray[Any]]]:
+        """Stream ``(keys, rows)`` blocks; a key that stands in several parts comes once."""
+        for index, part in enumerate(self.parts):
+            for start in range(0, part.n_rows, block_rows):
+                digests = part.array("digests").read(start, start + block_rows)
+                rows = part.array(array).read(start, start + block_rows)
+                if self._first is not None:
+                    number = int(self.starts[index]) + start
+                    first = self._first[number : number + len(rows)]
+                    digests, rows = digests[first], rows[first]
+                yield digests, rows

@@ -1,0 +1,223 @@
+"""Spaces: the vectors that one exact way of embedding made, by key."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.errors import SpaceMismatchError, StoreCorruptError
+from embedstore.store.layout import BUILDS, PARTS, RECORD, SKIPPED, ensure_group, publish, to_json, utc_now
+from embedstore.store.manifest import NAMESPACE, space_id
+from embedstore.store.reader import KeyedParts, Part, committed_parts
+from embedstore.store.writer import PartWriter
+from embedstore.types import Digests, Vectors
+
+PART_ROWS = 8192
+"""A part is committed once it has this many rows ..."""
+
+PART_SECONDS = 60.0
+"""... or this much work, whichever comes first: what a crash can cost."""
+
+FLAG_UNKNOWN_RESIDUE = 1
+"""Bit of ``flags``: the model has no token for a residue of this sequence."""
+
+
+class Space:
+    """Vectors of one model, layer, pooling, precision and residue policy, read by key.
+
+    Attributes
+    ----------
+    id
+        ``<model>-<short hash of the identity>``.
+    identity
+        All that decides the bits of a vector: model, weights' sha256, pooling, dtype, policies.
+    dim
+        D, the length of a vector.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory
+        try:
+            attributes = json.loads((directory / RECORD).read_bytes())["attributes"][NAMESPACE]
+            self.identity: dict[str, Any] = attributes["identity"]
+            self.dim = int(attributes["dim"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreCorruptError(
+                f"{directory / RECORD} does not describe a space: {error}. Restore it from a backup."
+            ) from error
+        self.id = directory.name
+        if space_id(self.identity) != self.id:
+            raise StoreCorruptError(
+                f"Space {self.id} states the identity of {space_id(self.identity)}: its description was changed, or "
+                "its directory renamed. Restore the original."
+            )
+        self._rows = KeyedParts(committed_parts(directory / PARTS))
+
+    @property
+    def parts(self) -> list[Part]:
+        """The committed parts, oldest first."""
+        return self._rows.parts
+
+    @property
+    def n_rows(self) -> int:
+        """Number of vectors, one a distinct sequence."""
+        return len(self._rows.digests)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type as stored."""
+        return np.dtype(str(self.identity["dtype"]))
+
+    @property
+    def digests(self) -> Digests:
+        """Keys, (N, 24) uint8."""
+        return self._rows.digests
+
+    @property
+    def skipped(self) -> dict[bytes, str]:
+        """Reason by key of every sequence that was tried and has no vector."""
+        reasons: dict[bytes, str] = {}
+        for part in committed_parts(self.path / SKIPPED / PARTS):
+            texts = part.texts("reasons")
+            for digest, reason in zip(part.array("digests").read(), texts, strict=True):
+                reasons[digest.tobytes()] = reason.decode()
+        rows = self.find(np.frombuffer(b"".join(reasons), np.uint8).reshape(-1, 24))
+        return {key: why for (key, why), row in zip(reasons.items(), rows, strict=True) if row < 0}
+
+    @property
+    def builds(self) -> list[dict[str, Any]]:
+        """The ledger of each finished build, oldest first."""
+        paths = sorted((self.path / BUILDS).glob("*.json"))
+        return [json.loads(path.read_bytes()) for path in paths]
+
+    def describe(self) -> dict[str, Any]:
+        """What is known of the space, as JSON takes it: provenance, sizes, and the reasons for what is missing."""
+        reasons: dict[str, int] = {}
+        for reason in self.skipped.values():
+            reasons[reason] = reasons.get(reason, 0) + 1
+        return {
+            "id": self.id,
+            **self.identity,
+            "dim": self.dim,
+            "n_vectors": self.n_rows,
+            "n_skipped": len(self.skipped),
+            "skipped": [f"{count:,} x {reason}" for reason, count in reasons.items()],
+            "n_parts": len(self.parts),
+            "n_bytes": sum(file["bytes"] for part in self.parts for file in part.details["files"].values()),
+            "n_builds": len(self.builds),
+        }
+
+    def find(self, digests: Digests) -> NDArray[np.int64]:
+        """Row of each key, (n,) int64; -1 where the space has no vector."""
+        return self._rows.find(digests)
+
+    def take(self, digests: Digests) -> Vectors:
+        """Vectors of these keys, (n, D) in the stored dtype; StoreError names keys that have none."""
+        rows = self._rows.require(digests, what=f"vector in space {self.id}")
+        return self._rows.gather("vectors", rows) if len(rows) else np.empty((0, self.dim), self.dtype)
+
+    def blocks(self, block_rows: int = 8192) -> Iterator[tuple[Digests, Vectors]]:
+        """Stream all vectors as ``(keys (n, 24), vectors (n, D))`` in row order, each key once."""
+        return self._rows.blocks("vectors", block_rows)
+
+
+def create_space(directory: Path, identity: dict[str, Any], dim: int) -> Space:
+    """The space of this identity below ``directory``, made if it is not there.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If the space is there with vectors of another length.
+    """
+    path = directory / space_id(identity)
+    ensure_group(directory)
+    ensure_group(path, {NAMESPACE: {"identity": identity, "dim": dim, "created": utc_now()}})
+    for folder in (PARTS, SKIPPED, f"{SKIPPED}/{PARTS}"):
+        ensure_group(path / folder)
+    space = Space(path)
+    if space.dim != dim:
+        raise SpaceMismatchError(f"Space {space.id} holds vectors of {space.dim} numbers; the model gives {dim}.")
+    return space
+
+
+class SpaceWriter:
+    """Appends vectors to a space in parts; what is committed stays, whatever happens next.
+
+    Parameters
+    ----------
+    space
+        Where to write; a part is committed every `PART_ROWS` rows or `PART_SECONDS`, whichever comes first.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._part: PartWriter | None = None
+        self._started = 0.0
+        self._rows = 0
+
+    def __enter__(self) -> SpaceWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.commit()
+        elif self._part is not None:
+            self._part.close()
+
+    def append(self, digests: Digests, vectors: Vectors, lengths: NDArray[np.int64], flags: NDArray[np.uint8]) -> None:
+        """Add rows: keys (n, 24), vectors (n, D), lengths in residues (n,), flags (n,)."""
+        if self._part is None:
+            self._part = PartWriter(self._space.path / PARTS, "vectors")
+            self._started, self._rows = time.monotonic(), 0
+        self._part.append("vectors", vectors, self._space.dtype)
+        self._part.append("digests", digests, np.uint8)
+        self._part.append("lengths", lengths, np.int32)
+        self._part.append("flags", flags, np.uint8)
+        self._rows += len(digests)
+        if self._rows >= PART_ROWS or time.monotonic() - self._started >= PART_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Commit the rows that are waiting, if any."""
+        if self._part is not None:
+            part, self._part = self._part, None
+            with part:
+                part.commit(self._rows, {})
+
+
+def write_skipped(space: Space, skipped: dict[bytes, str]) -> None:
+    """Record keys that got no vector, with the reason; what is recorded with the same reason is left alone."""
+    known = space.skipped
+    new = {key: why for key, why in skipped.items() if known.get(key) != why}
+    if not new:
+        return
+    with PartWriter(space.path / SKIPPED / PARTS, "skipped") as part:
+        part.append("digests", np.frombuffer(b"".join(new), np.uint8).reshape(-1, 24), np.uint8)
+        part.text("reasons").append([why.encode() for why in new.values()])
+        part.commit(len(new), {})
+
+
+def write_build(space: Space, ledger: dict[str, Any]) -> None:
+    """Record a finished build: which data set parts it covered, and that its ledger balances."""
+    directory = space.path / BUILDS
+    directory.mkdir(exist_ok=True)
+    number = len(list(directory.glob("*.json")))
+    while not publish(directory / f"{number:06d}.json", to_json({**ledger, "finished": utc_now()})):
+        number += 1
+
+
+def read_spaces(directory: Path) -> dict[str, Space]:
+    """Spaces by id, in alphabetical order."""
+    if not directory.is_dir():
+        return {}
+    paths: Iterable[Path] = sorted(path for path in directory.iterdir() if (path / RECORD).is_file())
+    return {path.name: Space(path) for path in paths if path.is_dir()}

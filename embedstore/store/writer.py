@@ -1,0 +1,105 @@
+"""Writes one part: arrays stream to disk under a unique name, the commit record makes them exist."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from embedstore.errors import StoreWriteError
+from embedstore.store.layout import RECORD, fsync_directory, new_part_name, publish, writing
+from embedstore.store.manifest import commit_record
+from embedstore.store.shards import ArrayWriter, FileTable
+
+
+class PartWriter:
+    """A part under construction; leaves nothing behind unless `commit` was called.
+
+    Parameters
+    ----------
+    parts
+        The directory that holds the parts of its kind.
+    kind
+        What the part is, for its record.
+    """
+
+    def __init__(self, parts: Path, kind: str) -> None:
+        self.kind = kind
+        self.path = parts / new_part_name()
+        self._arrays: dict[str, ArrayWriter] = {}
+        self._committed = False
+        with writing(self.path):
+            self.path.mkdir()
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def name(self) -> str:
+        """Name of the part."""
+        return self.path.name
+
+    def append(self, array: str, rows: NDArray[Any], dtype: DTypeLike) -> None:
+        """Add rows to an array, which the first rows create."""
+        with writing(self.path):
+            if array not in self._arrays:
+                self._arrays[array] = ArrayWriter(self.path, array, dtype, rows.shape[1:])
+            self._arrays[array].append(rows)
+
+    def text(self, array: str) -> TextColumn:
+        """A column of texts, stored as UTF-8 bytes and N + 1 offsets."""
+        return TextColumn(self, array)
+
+    def commit(self, n_rows: int, details: dict[str, Any]) -> str:
+        """Sync everything, then publish the record; returns the part's name."""
+        files: FileTable = {}
+        metadata = {}
+        with writing(self.path):
+            for name, array in self._arrays.items():
+                metadata[name] = array.close()
+                files.update(array.files)
+            fsync_directory(self.path)
+            fsync_directory(self.path.parent)
+        record = commit_record(kind=self.kind, n_rows=n_rows, files=files, arrays=metadata, details=details)
+        if not publish(self.path / RECORD, record):
+            raise StoreWriteError(f"{self.path} has a record already: another writer took this name. Run again.")
+        self._committed = True
+        return self.name
+
+    def close(self) -> None:
+        """Remove what was written, unless it was committed."""
+        if not self._committed:
+            for array in self._arrays.values():
+                array.abandon()
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+class TextColumn:
+    """Appends texts to a pair of arrays ``<name>`` (UTF-8 bytes) and ``<name>_offsets`` (N + 1)."""
+
+    def __init__(self, part: PartWriter, array: str) -> None:
+        self._part = part
+        self._array = array
+        self._end = 0
+        self.n_rows = 0
+        part.append(f"{array}_offsets", np.zeros(1, np.int64), np.int64)
+        part.append(array, np.empty(0, np.uint8), np.uint8)
+
+    def append(self, texts: Sequence[bytes]) -> None:
+        """Add texts, given as bytes."""
+        lengths = np.fromiter(map(len, texts), np.int64, count=len(texts))
+        offsets = self._end + np.cumsum(lengths)
+        self._part.append(f"{self._array}_offsets", offsets, np.int64)
+        self._part.append(self._array, np.frombuffer(b"".join(texts), np.uint8), np.uint8)
+        self._end += int(lengths.sum())
+        self.n_rows += len(texts)

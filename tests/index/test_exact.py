@@ -1,0 +1,31 @@
+"""Exact search keeps the contract of every index, whatever blocks the vectors come in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from embedstore.index import INDEXES, ExactIndex, Index
+from embedstore.registry import load_target
+from embedstore.testing.index_contract import IndexContract, random_rows
+from embedstore.types import Digests, Vectors
+
+
+class TestExactIndex(IndexContract):
+    def make_index(self, digests: Digests, vectors: Vectors) -> Index:
+        return ExactIndex.from_arrays(digests, vectors)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100, 999])
+def test_the_size_of_a_block_changes_no_bit(rows: int) -> None:
+    digests, vectors = random_rows(1000, 24)
+    queries = random_rows(40, 24, seed=5)[1]
+    cut = [slice(start, start + rows) for start in range(0, 1000, rows)]
+    blocked = ExactIndex(lambda: ((digests[part], vectors[part]) for part in cut), n_rows=1000, dim=24)
+    one, other = blocked.search(queries, 12), ExactIndex.from_arrays(digests, vectors).search(queries, 12)
+    np.testing.assert_array_equal(one.scores, other.scores)
+    np.testing.assert_array_equal(one.digests, other.digests)
+
+
+def test_every_row_of_the_catalog_can_be_imported() -> None:
+    assert {name: load_target(spec.target) for name, spec in INDEXES.items()} == {"exact": ExactIndex}
