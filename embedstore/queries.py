@@ -1,0 +1,186 @@
+"""Vectors for proteins that are asked about: from the store where it has them, made otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from embedstore.batching import plan_batches
+from embedstore.builder import identity_of
+from embedstore.errors import InputError, SpaceMismatchError
+from embedstore.index import ExactIndex
+from embedstore.models import MODELS, Model, load_model
+from embedstore.sequences import digest, key_text
+from embedstore.store import Space, Store
+from embedstore.store.keys import as_digests
+from embedstore.store.manifest import space_id
+from embedstore.types import Progress, ProgressCallback, Record, Vectors, no_progress
+
+
+def model_of(space: Space, *, weights: str | Path | None = None, device: str = "auto") -> Model:
+    """The model that made a space, proved by its identity.
+
+    Parameters
+    ----------
+    space
+        A space of a store.
+    weights
+        Directory of the checkpoint; needed where the model is in no catalog.
+    device
+        Where to run it.
+
+    Raises
+    ------
+    InputError
+        If the model is in no catalog and ``weights`` is not given.
+    SpaceMismatchError
+        If the model would write into another space: other weights, another precision.
+    """
+    identity = space.identity
+    options: dict[str, Any] = {"device": device, "precision": str(identity["precision"])}
+    name = str(identity["model"])
+    if name in MODELS:
+        model = load_model(name, weights=weights, **options)
+    elif weights is None:
+        raise InputError(
+            f"Space {space.id} was made by {name!r}, which is in no catalog. "
+            "Say where its checkpoint is (--weights DIR)."
+        )
+    else:
+        model = load_model(weights, family=str(identity["family"]), **options)
+    check_model(space, model)
+    return model
+
+
+def check_model(space: Space, model: Model) -> None:
+    """Raise SpaceMismatchError unless the model's vectors belong into this space."""
+    theirs = identity_of(model, pooling=str(space.identity["pooling"]), dtype=str(space.identity["dtype"]))
+    if space_id(theirs) != space.id:
+        fields = sorted(key for key in {*theirs, *space.identity} if theirs.get(key) != space.identity.get(key))
+        told = ", ".join(f"{key} {theirs.get(key)!r} instead of {space.identity.get(key)!r}" for key in fields)
+        raise SpaceMismatchError(f"{model.name} does not give the vectors of space {space.id}: {told}.")
+
+
+def embed_queries(
+    space: Space,
+    sequences: Sequence[bytes],
+    *,
+    model: Model | None = None,
+    progress: ProgressCallback = no_progress,
+) -> Vectors:
+    """Vectors of these sequences in a space: (n, D) in the dtype that it stores, rows in the order given.
+
+    What the space holds is read from it. The rest is embedded by the space's model and not stored.
+
+    Parameters
+    ----------
+    space
+        A space of a store.
+    sequences
+        Normalised sequences.
+    model
+        The space's model, where it is loaded already or needs more than its name; see `model_of`.
+    progress
+        Called after each batch, in residues.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If the model is not the one of this space.
+    """
+    digests = as_digests([digest(sequence) for sequence in sequences])
+    rows = space.find(digests)
+    out = np.empty((len(sequences), space.dim), space.dtype)
+    out[rows >= 0] = space.take(digests[rows >= 0])
+    missing = np.flatnonzero(rows < 0)
+    if not len(missing):
+        return out
+    if model is None:
+        model = model_of(space)
+    else:
+        check_model(space, model)
+    lengths = np.array([len(sequences[row]) for row in missing.tolist()], np.int64)
+    done = 0
+    for batch in plan_batches(lengths, budget=model.batch_residues):
+        chosen = missing[batch]
+        out[chosen] = model.embed([sequences[row] for row in chosen.tolist()], pooling=str(space.identity["pooling"]))
+        done += int(lengths[batch].sum())
+        progress(Progress(stage="embed", done=done, total=int(lengths.sum()), unit="residues"))
+    return out
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A stored protein near to a query.
+
+    Attributes
+    ----------
+    query
+        Id of the query.
+    rank
+        1 for the nearest.
+    score
+        Cosine similarity of the two vectors.
+    ids
+        The neighbour's ids, each as ``data set:id``; one sequence can have several.
+    key
+        The neighbour's key.
+    """
+
+    query: str
+    rank: int
+    score: float
+    ids: list[str]
+    key: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The hit as JSON takes it."""
+        return asdict(self)
+
+
+def search_store(
+    store: Store,
+    space: Space,
+    records: Sequence[Record],
+    *,
+    k: int = 10,
+    model: Model | None = None,
+    progress: ProgressCallback = no_progress,
+) -> list[Hit]:
+    """The ``k`` nearest stored proteins of each record, best first, in the order of the records.
+
+    Parameters
+    ----------
+    store, space
+        Where to search.
+    records
+        The queries.
+    k
+        Neighbours a query; fewer where the space holds fewer.
+    model
+        The space's model, where it needs more than its name; see `model_of`.
+    progress
+        Called while queries are embedded.
+    """
+    vectors = embed_queries(space, [record.residues for record in records], model=model, progress=progress)
+    index = ExactIndex(space.blocks, n_rows=space.n_rows, dim=space.dim)
+    found = index.search(vectors, k)
+    names = store.ids_of(found.digests.reshape(-1, found.digests.shape[-1]))
+    hits = []
+    for row, record in enumerate(records):
+        for rank in range(found.k):
+            key = found.digests[row, rank].tobytes()
+            hits.append(
+                Hit(
+                    query=record.id,
+                    rank=rank + 1,
+                    score=float(found.scores[row, rank]),
+                    ids=names.get(key, []),
+                    key=key_text(key),
+                )
+            )
+    return hits

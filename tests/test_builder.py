@@ -1,0 +1,288 @@
+"""The build: every key ends in exactly one place, whatever happens on the way."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import embedstore
+from embedstore import builder
+from embedstore.errors import InputError, LedgerError, OutOfMemoryError, UnknownNameError
+from embedstore.models import Model, load_model
+from embedstore.sequences import digest
+from embedstore.store import Store, spaces
+
+RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
+
+
+def proteins(count: int, *, seed: int = 0, longest: int = 120) -> dict[str, str]:
+    source = random.Random(seed)
+    return {f"p{i}": "".join(source.choices(RESIDUES, k=source.randint(1, longest))) for i in range(count)}
+
+
+def fasta(path: Path, sequences: dict[str, str]) -> Path:
+    path.write_text("".join(f">{name}\n{residues}\n" for name, residues in sequences.items()))
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = embedstore.open(tmp_path / "store.zarr", mode="a")
+    store.add("mine", fasta(tmp_path / "mine.fasta", proteins(500)))
+    return store
+
+
+class Wrapped:
+    """A real model with something between it and the build."""
+
+    def __init__(self) -> None:
+        self._model = load_model("kmer")
+        self.name, self.dim, self.batch_residues = self._model.name, self._model.dim, 2000
+        self.unknown_letters = self._model.unknown_letters
+        self.max_residues: int | None = None
+        self.calls: list[int] = []
+
+    def identity(self) -> dict[str, str | int | None]:
+        return self._model.identity()
+
+    def embed(self, sequences: Sequence[bytes], *, pooling: str = "mean") -> NDArray[np.float32]:
+        self.calls.append(len(sequences))
+        return self._model.embed(sequences, pooling=pooling)
+
+
+def content(store: Store) -> dict[bytes, bytes]:
+    space = store.space()
+    return {
+        key.tobytes(): vector.tobytes()
+        for keys, vectors in space.blocks()
+        for key, vector in zip(keys, vectors, strict=True)
+    }
+
+
+def test_every_distinct_sequence_gets_its_own_vector(store: Store) -> None:
+    report = embedstore.build(store, load_model("kmer"))
+    dataset = store.dataset("mine")
+    assert (report.n_expected, report.n_present, report.n_skipped) == (report.n_embedded, 0, 0)
+    assert report.n_expected == len({row.tobytes() for row in dataset.digests})
+    vectors = store.space("kmer").take(dataset.digests)
+    assert vectors.dtype == np.float16
+    expected = load_model("kmer").embed(store.sequences.take(dataset.digests)).astype(np.float16)
+    np.testing.assert_array_equal(vectors, expected)
+    assert embedstore.verify(store).ok
+
+
+def test_the_second_build_embeds_nothing(store: Store) -> None:
+    first = embedstore.build(store, load_model("kmer"))
+    model = Wrapped()
+    again = embedstore.build(store, model)
+    assert (again.n_present, again.n_embedded, model.calls) == (first.n_embedded, 0, [])
+    assert len(store.space().builds) == 1
+
+
+def test_only_new_sequences_are_embedded(store: Store, tmp_path: Path) -> None:
+    embedstore.build(store, load_model("kmer"))
+    old = proteins(500)
+    store.add("more", fasta(tmp_path / "more.fasta", {"a": old["p0"], "b": "MKVWWWW", "c": "MKVWWWW", "d": "W"}))
+    report = embedstore.build(store, load_model("kmer"), ["more"])
+    new = {"MKVWWWW", "W"} - set(old.values())
+    assert (report.n_expected, report.n_embedded) == (3, len(new))
+
+
+@pytest.mark.parametrize("count", range(37, 45))
+def test_the_last_partial_batch_is_not_lost(tmp_path: Path, count: int) -> None:
+    store = embedstore.open(tmp_path / "s.zarr", mode="a")
+    store.add("mine", fasta(tmp_path / "p.fasta", {f"p{i}": "MKV" + "A" * (i + 1) for i in range(count)}))
+    assert embedstore.build(store, load_model("kmer"), batch_residues=160).n_embedded == count
+
+
+def test_the_plan_says_what_the_build_then_does(store: Store) -> None:
+    plan = embedstore.plan(store, load_model("kmer"))
+    assert store.spaces() == []
+    report = embedstore.build(store, load_model("kmer"))
+    assert (plan.n_missing, plan.n_residues, plan.space) == (report.n_embedded, report.n_residues, report.space)
+    after = embedstore.plan(store, load_model("kmer"))
+    assert (after.n_missing, after.n_present, after.n_batches) == (0, report.n_expected, 0)
+
+
+def test_running_out_of_memory_halves_the_batch_and_loses_nothing(store: Store) -> None:
+    class Tight(Wrapped):
+        def embed(self, sequences: Sequence[bytes], *, pooling: str = "mean") -> NDArray[np.float32]:
+            if len(self.calls) in (3, 4, 7) or len(sequences) > 40:
+                self.calls.append(-1)
+                raise OutOfMemoryError("no room")
+            return super().embed(sequences, pooling=pooling)
+
+    report = embedstore.build(store, Tight())
+    assert report.n_halved_batches >= 3
+    assert (report.n_embedded, report.n_skipped) == (report.n_expected, 0)
+    assert embedstore.verify(store).ok
+
+
+def test_what_does_not_fit_alone_is_skipped_by_name(store: Store, tmp_path: Path) -> None:
+    class Small(Wrapped):
+        def embed(self, sequences: Sequence[bytes], *, pooling: str = "mean") -> NDArray[np.float32]:
+            if max(map(len, sequences)) > 100:
+                raise OutOfMemoryError("no room")
+            return super().embed(sequences, pooling=pooling)
+
+    report = embedstore.build(store, Small())
+    too_long = {digest(text.encode()) for text in proteins(500).values() if len(text) > 100}
+    assert report.n_skipped == len(too_long) > 0
+    assert set(store.space().skipped) == too_long
+    assert all("out of memory" in why for why in report.skipped.values())
+    assert embedstore.verify(store).ok
+    assert embedstore.build(store, load_model("kmer")).n_embedded == len(too_long)
+    assert store.space().skipped == {}
+
+
+def test_a_protein_over_the_limit_is_skipped_and_not_cut(store: Store) -> None:
+    model = Wrapped()
+    model.max_residues = 50
+    report = embedstore.build(store, model)
+    assert report.n_skipped == len({text for text in proteins(500).values() if len(text) > 50})
+    assert all("takes at most 50" in why for why in report.skipped.values())
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(np.nan, "float16"), (np.inf, "float32"), (1e5, "float16"), (0.0, "float16")]
+)
+def test_a_vector_that_cannot_be_stored_is_skipped_by_name(store: Store, value: float, dtype: str) -> None:
+    class Broken(Wrapped):
+        def embed(self, sequences: Sequence[bytes], *, pooling: str = "mean") -> NDArray[np.float32]:
+            vectors = super().embed(sequences, pooling=pooling)
+            vectors[[len(text) == 60 for text in sequences]] = value
+            return vectors
+
+    report = embedstore.build(store, Broken(), dtype=dtype)
+    assert report.n_skipped == len({text for text in proteins(500).values() if len(text) == 60}) > 0
+    assert embedstore.verify(store).ok
+
+
+def test_a_model_that_returns_too_few_rows_is_an_error(store: Store) -> None:
+    class Short(Wrapped):
+        def embed(self, sequences: Sequence[bytes], *, pooling: str = "mean") -> NDArray[np.float32]:
+            return super().embed(sequences, pooling=pooling)[1:]
+
+    with pytest.raises(LedgerError, match="was due"):
+        embedstore.build(store, Short())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"weights_sha256": "0"},
+        {"revision": "other"},
+        {"layer": 3},
+        {"precision": "bfloat16"},
+        {"residue_policy": "none"},
+    ],
+)
+def test_any_other_identity_is_another_space(store: Store, changed: dict[str, str | int | None]) -> None:
+    class Other(Wrapped):
+        def identity(self) -> dict[str, str | int | None]:
+            return {**super().identity(), **changed}
+
+    embedstore.build(store, load_model("kmer"))
+    report = embedstore.build(store, Other())
+    assert (report.n_present, len(store.spaces())) == (0, 2)
+    with pytest.raises(InputError, match="Which space"):
+        store.space("kmer")
+
+
+def test_another_dtype_is_another_space(store: Store) -> None:
+    embedstore.build(store, load_model("kmer"))
+    assert embedstore.build(store, load_model("kmer"), dtype="float32").n_present == 0
+    with pytest.raises(InputError, match="Unknown dtype 'float8'"):
+        embedstore.build(store, load_model("kmer"), dtype="float8")
+
+
+def test_an_unknown_data_set_is_an_error_before_anything_is_written(store: Store) -> None:
+    with pytest.raises(UnknownNameError, match="Unknown data set 'mime'"):
+        embedstore.build(store, load_model("kmer"), ["mime"])
+    assert store.spaces() == []
+
+
+def test_two_writers_that_raced_show_each_key_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Model = load_model("kmer")
+    embedstore.build(store, model)
+    expected = content(store)
+    # The second writer planned before the first had committed anything: it embeds all over again.
+    monkeypatch.setattr(builder._Work, "units", _units_of_everything(builder._Work.units))
+    embedstore.build(store, model)
+    store.refresh()
+    assert sum(part.n_rows for part in store.space().parts) == 2 * len(expected)
+    assert content(store) == expected
+    assert store.space().n_rows == len(expected)
+
+
+def _units_of_everything(units):  # type: ignore[no-untyped-def]
+    def everything(self):  # type: ignore[no-untyped-def]
+        self.missing[:] = True
+        return units(self)
+
+    return everything
+
+
+KILLED = """
+import sys, time
+import embedstore
+from embedstore.models import load_model
+from embedstore.store import spaces
+spaces.PART_ROWS = 64
+store = embedstore.open(sys.argv[1])
+model = load_model("kmer")
+embed = model.embed
+def slow(sequences, *, pooling="mean"):
+    time.sleep(0.02)
+    return embed(sequences, pooling=pooling)
+model.embed = slow
+print("ready", flush=True)
+embedstore.build(store, model, batch_residues=1500)
+"""
+
+
+def test_killed_at_any_moment_and_run_again_gives_the_same_store(tmp_path: Path) -> None:
+    file = fasta(tmp_path / "p.fasta", proteins(3000, seed=5))
+    whole, broken = (embedstore.open(tmp_path / name, mode="a") for name in ("whole.zarr", "broken.zarr"))
+    for store in (whole, broken):
+        store.add("mine", file)
+    embedstore.build(whole, load_model("kmer"), batch_residues=1500)
+    kills, rows = 0, [0]
+    source = random.Random(11)
+    while kills < 4:
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(broken.path)], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(source.uniform(0.2, 1.0))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if process.returncode == -signal.SIGKILL:
+            kills += 1
+            broken.refresh()
+            rows.append(broken.space().n_rows if broken.spaces() else 0)
+            assert embedstore.verify(broken).ok
+    assert rows == sorted(rows)
+    assert 0 < rows[-1] < whole.space().n_rows
+    broken.refresh()
+    report = embedstore.build(broken, load_model("kmer"), batch_residues=1500)
+    assert report.n_present == rows[-1]
+    assert content(broken) == content(whole)
+    assert embedstore.verify(broken).ok
+
+
+def test_parts_are_committed_while_the_work_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spaces, "PART_ROWS", 100)
+    embedstore.build(store, load_model("kmer"), batch_residues=1000)
+    assert len(store.space().parts) >= 4
+    assert all(part.n_rows >= 100 for part in store.space().parts[:-1])
+    assert os.path.commonpath([part.path for part in store.space().parts]).endswith("parts")
