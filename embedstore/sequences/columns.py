@@ -1,0 +1,51 @@
+"""Which column of a table is the id and which the sequence: by exact name, never by a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from embedstore.errors import FileFormatError
+
+ID_COLUMNS = ("id", "sequence_name", "name", "accession", "protein_id", "entry")
+SEQUENCE_COLUMNS = ("sequence", "seq", "protein", "primary")
+
+
+def find_column(names: Sequence[str], wanted: str | None, known: Sequence[str], *, role: str, file: str) -> str:
+    """Find the column that plays a role.
+
+    Parameters
+    ----------
+    names
+        The table's columns.
+    wanted
+        The name that the caller gave, to be matched exactly; None to look for a known one, in any case.
+    known
+        Lower-case names of which exactly one column must have one.
+    role
+        ``"id"`` or ``"sequence"``: names the option in messages.
+    file
+        The file's name in messages.
+
+    Raises
+    ------
+    FileFormatError
+        If no column, or more than one, fits.
+
+    Examples
+    --------
+    >>> find_column(["Entry", "Entry name", "Sequence"], None, ID_COLUMNS, role="id", file="uniprot.tsv")
+    'Entry'
+    """
+    option = f"{role}_column= (--{role}-column)"
+    listed = ", ".join(names)
+    if wanted is not None:
+        if wanted not in names:
+            raise FileFormatError(f"{file} has no column {wanted!r}; it has {listed}. Name one of them with {option}.")
+        return wanted
+    found = [name for name in names if name.lower() in known]
+    if len(found) != 1:
+        what = f"several columns that may be the {role}: {', '.join(found)}" if found else f"no {role} column"
+        raise FileFormatError(
+            f"{file} has {what}; its columns are {listed}; expected one of {', '.join(known)}. Name it with {option}."
+        )
+    return found[0]

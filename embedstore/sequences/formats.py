@@ -1,0 +1,62 @@
+"""Which format a file has: what its first bytes say, checked against what its name claims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from embedstore.errors import FileFormatError, InputError
+from embedstore.sequences.layouts import claimed_format
+from embedstore.sequences.streams import read_head
+
+FORMATS = ("fasta", "csv", "tsv", "parquet")
+_TABLES = ("csv", "tsv")
+
+
+def check_format(name: str) -> None:
+    """Check the ``format`` argument.
+
+    Raises
+    ------
+    InputError
+        If it is neither ``"auto"`` nor one of :data:`FORMATS`.
+    """
+    if name not in ("auto", *FORMATS):
+        raise InputError(f"Unknown format {name!r}; expected auto, {', '.join(FORMATS)}. Pass one of these as format=.")
+
+
+def detect_format(path: Path) -> str:
+    """Find the format of a file.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is empty, is none of the formats, or its content contradicts its name.
+    """
+    head = read_head(path).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not head:
+        raise FileFormatError(f"{path} is empty. Check how it was made.")
+    claimed = claimed_format(path)
+    found = _by_content(head)
+    if claimed in _TABLES and found in (None, *_TABLES) and b"\0" not in head:
+        return claimed
+    if found is None or (claimed is not None and claimed != found):
+        start = head[:40].splitlines()[0].decode("utf-8", "replace")
+        looks = f"reads like {found}" if found else "is neither FASTA nor a CSV, TSV or Parquet table"
+        called = f" is named like {claimed} but" if claimed else ""
+        raise FileFormatError(
+            f"{path}{called} {looks}; it starts with {start!r}. Rename it, or say what it is with format= (--format)."
+        )
+    return found
+
+
+def _by_content(head: bytes) -> str | None:
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.startswith(b">"):
+        return "fasta"
+    first = head.splitlines()[0]
+    if b"\0" in head:
+        return None
+    if b"\t" in first:
+        return "tsv"
+    return "csv" if b"," in first else None
