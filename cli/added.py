@@ -1,0 +1,32 @@
+"""What a person is told after a data set was added."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from cli.output import print_json, say, warn
+
+if TYPE_CHECKING:
+    from embedstore.store import AddReport
+
+SHOWN = 10
+
+
+def tell_added(report: AddReport, *, json_: bool) -> None:
+    """Print what was added, and name what was left out."""
+    for sentence in report.warnings:
+        warn(sentence)
+    for name, reason in report.rejected[:SHOWN]:
+        warn(f"left out {name!r}: {reason}")
+    if len(report.rejected) > SHOWN:
+        warn(f"left out {len(report.rejected) - SHOWN:,} more; `embedstore info --dataset {report.dataset}` names all.")
+    if json_:
+        print_json(asdict(report))
+    elif report.already_there:
+        say(f"{report.dataset}: these files are there already; nothing to add.")
+    else:
+        say(
+            f"{report.dataset}: {report.n_records:,} records, {report.n_distinct:,} distinct sequences "
+            f"({report.n_new:,} new to the store), {report.n_residues:,} residues, {len(report.rejected):,} left out."
+        )

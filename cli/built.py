@@ -1,0 +1,67 @@
+"""What ``embedstore build`` takes and tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli.added import SHOWN, tell_added
+from cli.output import print_facts, print_json, say, warn
+
+if TYPE_CHECKING:
+    from embedstore.builder import BuildPlan, BuildReport
+    from embedstore.store import Store
+    from embedstore.types import ProgressCallback
+
+
+def input_datasets(
+    store: Store, inputs: Sequence[str], options: dict[str, Any], progress: ProgressCallback
+) -> tuple[Store, list[str] | None]:
+    """Data set names for the arguments; files are added first, as data sets named by their stem."""
+    known = store.datasets()
+    names = []
+    for text in inputs:
+        path = Path(text)
+        if text in known:
+            # A folder of the same name is common (`embedstore add pfam pfam/`); ./pfam would mean the folder.
+            names.append(text)
+        elif path.exists() or path.name != text or path.suffix:
+            name = dataset_name(path)
+            tell_added(store.add(name, path, progress=progress, **options), json_=False)
+            names.append(name)
+        else:
+            # Neither: the store's own error lists the data sets that there are.
+            store.dataset(text)
+    store.refresh()
+    return store, names or None
+
+
+def dataset_name(path: Path) -> str:
+    """The name of a file without its extensions: ``swiss.fasta.gz`` gives ``swiss``."""
+    return path.resolve().name.split(".")[0]
+
+
+def tell_plan(plan: BuildPlan, *, json_: bool) -> None:
+    """Print what a build would do."""
+    from dataclasses import asdict
+
+    print_facts(asdict(plan), json_=json_, title="Would build:")
+
+
+def tell_built(report: BuildReport, *, json_: bool) -> None:
+    """Print the ledger, and name what was skipped."""
+    for key, reason in list(report.skipped.items())[:SHOWN]:
+        warn(f"skipped {key}: {reason}")
+    if len(report.skipped) > SHOWN:
+        warn(f"skipped {len(report.skipped) - SHOWN:,} more; `embedstore info --space {report.space}` counts them.")
+    if report.n_unknown_residues:
+        warn(f"{report.n_unknown_residues:,} residues are letters that the model does not know (read as unknown).")
+    if json_:
+        print_json(report.to_dict())
+        return
+    rate = f", {report.n_residues / report.seconds:,.0f} residues/s" if report.n_embedded else ""
+    say(
+        f"{report.space}: {report.n_expected:,} sequences = {report.n_present:,} there already "
+        f"+ {report.n_embedded:,} embedded + {report.n_skipped:,} skipped ({report.seconds:.1f} s{rate})."
+    )

@@ -1,0 +1,46 @@
+"""The ``embedstore`` command: proteins in; store and neighbours out. One file a command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.embedstore_app.add import add
+from cli.embedstore_app.build import build
+from cli.embedstore_app.info import info
+from cli.embedstore_app.lookup import lookup
+from cli.embedstore_app.ls import ls
+from cli.embedstore_app.models import models
+from cli.embedstore_app.search import search
+from cli.embedstore_app.simulate import simulate
+from cli.embedstore_app.verify import verify
+from cli.version import print_version
+
+app = typer.Typer(
+    name="embedstore",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(epilog="Fast heads on the stored vectors: `heads --help`.")
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Embed every protein once, use the vectors many times.
+
+    embedstore add pfam random_split/
+
+    embedstore build --model prot_t5
+
+    embedstore lookup unknown.fasta --task pfam
+    """
+
+
+for command in (add, build, ls, info, verify, search, lookup, models, simulate):
+    app.command()(command)

@@ -1,0 +1,49 @@
+"""``embedstore add``: files become a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import Format, IdColumn, Json, SequenceColumn, SkipInvalid, StorePath
+
+
+def add(
+    name: Annotated[str, typer.Argument(help="Name of the data set.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="FASTA, CSV, TSV, Parquet (.gz and .zst too), or a directory of splits.")
+    ],
+    append: Annotated[bool, typer.Option("--append", help="Add to a data set that holds other files.")] = False,
+    format_: Format = "auto",
+    id_column: IdColumn = None,
+    sequence_column: SequenceColumn = None,
+    skip_invalid: SkipInvalid = False,
+    store: StorePath = None,
+    json: Json = False,
+) -> None:
+    """Add a data set: its sequences, ids, labels and splits.
+
+    embedstore add pfam random_split/
+
+    embedstore add mine proteins.fasta.gz
+
+    Nothing is embedded yet; `embedstore build` does that.
+    """
+    from cli.added import tell_added
+    from cli.progress import progress_bar
+    from embedstore.store import open_store
+
+    with progress_bar() as progress:
+        report = open_store(store, mode="a").add(
+            name,
+            paths,
+            existing="append" if append else "error",
+            format=format_,
+            id_column=id_column,
+            sequence_column=sequence_column,
+            skip_invalid=skip_invalid,
+            progress=progress,
+        )
+    tell_added(report, json_=json)

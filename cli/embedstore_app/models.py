@@ -1,0 +1,30 @@
+"""``embedstore models``: the model catalog."""
+
+from __future__ import annotations
+
+from cli.options import Json, Tsv
+
+
+def models(json: Json = False, tsv: Tsv = False) -> None:
+    """List the models by name.
+
+    embedstore models
+
+    embedstore models --json
+    """
+    from cli.output import print_rows
+    from embedstore.models.catalog import MODELS
+
+    rows = [
+        {
+            "name": spec.name,
+            "dim": spec.dim,
+            "parameters": spec.n_parameters,
+            "longest": spec.max_residues,
+            "licence": spec.licence,
+            "checkpoint": spec.checkpoint,
+            "summary": spec.summary,
+        }
+        for spec in MODELS.values()
+    ]
+    print_rows(rows, json_=json, tsv=tsv)

@@ -1,0 +1,68 @@
+"""``embedstore search``: nearest neighbours of proteins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import (
+    Device,
+    Format,
+    IdColumn,
+    Json,
+    Limit,
+    QuerySplit,
+    SequenceColumn,
+    SkipInvalid,
+    SpaceName,
+    StorePath,
+    Tsv,
+    Weights,
+)
+
+
+def search(
+    queries: Annotated[Path, typer.Argument(help="Proteins: FASTA, CSV, TSV or Parquet.")],
+    k: Annotated[int, typer.Option("-k", help="Neighbours a query.")] = 10,
+    space: SpaceName = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    split: QuerySplit = None,
+    limit: Limit = None,
+    format_: Format = "auto",
+    id_column: IdColumn = None,
+    sequence_column: SequenceColumn = None,
+    skip_invalid: SkipInvalid = False,
+    store: StorePath = None,
+    json: Json = False,
+    tsv: Tsv = False,
+) -> None:
+    """Find the nearest stored proteins of each query, by cosine similarity of their vectors.
+
+    embedstore search unknown.fasta -k 5
+
+    embedstore search unknown.fasta --tsv > neighbours.tsv
+    """
+    from cli.output import print_rows
+    from cli.progress import progress_bar
+    from cli.reading import given_model, read_all
+    from embedstore.queries import search_store
+    from embedstore.store import open_store
+
+    opened = open_store(store)
+    chosen = opened.space(space)
+    with progress_bar() as progress:
+        records = read_all(
+            queries,
+            split=split,
+            limit=limit,
+            format=format_,
+            id_column=id_column,
+            sequence_column=sequence_column,
+            skip_invalid=skip_invalid,
+        )
+        model = given_model(chosen, weights=weights, device=device)
+        hits = search_store(opened, chosen, records, k=k, model=model, progress=progress)
+    print_rows([hit.to_dict() for hit in hits], json_=json, tsv=tsv)

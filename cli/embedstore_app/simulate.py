@@ -1,0 +1,28 @@
+"""``embedstore simulate``: protein families to try things on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def simulate(
+    path: Annotated[Path, typer.Argument(help="File or directory to write.")],
+    sequences: Annotated[int, typer.Option("--sequences", "-n", help="Number of proteins.")] = 10_000,
+    families: Annotated[int, typer.Option(help="Number of families.")] = 100,
+    seed: Annotated[int, typer.Option(help="Same seed, same proteins.")] = 0,
+    layout: Annotated[str, typer.Option(help="csv, fasta, or pfam (directories of CSV shards).")] = "csv",
+) -> None:
+    """Write simulated protein families, labelled and split: made up, for trying things out.
+
+    embedstore simulate simulated.csv --sequences 20000 --families 200
+
+    embedstore simulate simulated/ --layout pfam
+    """
+    from cli.output import say
+    from embedstore.testing.family_files import write_families
+
+    written = write_families(path, sequences, families, seed=seed, layout=layout)
+    say(f"{path}: {written.n_sequences:,} simulated proteins in {written.n_families:,} families (seed {seed}).")

@@ -1,0 +1,43 @@
+"""The ``heads`` command: stored vectors in; predictions and scores out. One file a command."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.heads_app.evaluate import evaluate
+from cli.heads_app.fit import fit
+from cli.heads_app.list import list_heads
+from cli.heads_app.predict import predict
+from cli.heads_app.tasks import tasks
+from cli.version import print_version
+
+app = typer.Typer(
+    name="heads",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(epilog="The vectors come from `embedstore build`; see `embedstore --help`.")
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train fast heads on stored protein vectors.
+
+    heads fit --task pfam --head linear
+
+    heads evaluate pfam-linear
+
+    heads predict pfam-linear unknown.fasta
+    """
+
+
+for command in (fit, predict, evaluate, tasks):
+    app.command()(command)
+app.command("list")(list_heads)

@@ -1,0 +1,37 @@
+"""``heads evaluate``: a fitted head on a split of its task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import HeadName, Json, Labels, Seed, SpaceName, StorePath, TaskName, Tsv
+
+
+def evaluate(
+    fitted: Annotated[
+        Path | None, typer.Argument(help="A fitted head. [default: <task>-<head>]", show_default=False)
+    ] = None,
+    task: TaskName = None,
+    head: HeadName = "linear",
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    labels: Labels = None,
+    space: SpaceName = None,
+    seed: Seed = 0,
+    store: StorePath = None,
+    json: Json = False,
+    tsv: Tsv = False,
+) -> None:
+    """Measure a fitted head on held-out rows, with 95% bootstrap intervals.
+
+    heads evaluate pfam-linear
+
+    heads evaluate --task pfam --head knn --split valid --json
+    """
+    from cli.heads_app.fitted import fitted_path, tell_report
+    from heads import evaluate as evaluate_head
+
+    report = evaluate_head(fitted_path(fitted, task, head), store, split=split, space=space, labels=labels, seed=seed)
+    tell_report(report, json_=json, tsv=tsv)

@@ -1,0 +1,50 @@
+"""Options that several commands share, so that they are called the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+StorePath = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", envvar="EMBEDSTORE", help="The store, a directory. [default: ./embedstore.zarr]", show_default=False
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Tsv = Annotated[bool, typer.Option("--tsv", help="Print tab-separated values with a header line.")]
+SpaceName = Annotated[
+    str | None,
+    typer.Option(
+        "--space",
+        help="Space id, or the model where only one space has it. [default: the only one]",
+        show_default=False,
+    ),
+]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="Directory of the checkpoint, in place of the hub.", show_default=False)
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")]
+IdColumn = Annotated[str | None, typer.Option(help="Column of the ids, for tables.", show_default=False)]
+SequenceColumn = Annotated[str | None, typer.Option(help="Column of the sequences, for tables.", show_default=False)]
+Format = Annotated[str, typer.Option("--format", help="auto, fasta, csv, tsv, parquet.")]
+QuerySplit = Annotated[
+    str | None, typer.Option("--split", help="Only this split of the file or directory.", show_default=False)
+]
+Limit = Annotated[int | None, typer.Option(help="Only the first so many proteins.", show_default=False)]
+SkipInvalid = Annotated[
+    bool, typer.Option("--skip-invalid", help="Leave out, and name, records with illegal characters.")
+]
+TaskName = Annotated[str | None, typer.Option(help="A task; see `heads tasks`.", show_default=False)]
+Labels = Annotated[
+    Path | None, typer.Option(help="In place of a task: any labelled file (CSV, TSV, Parquet, …).", show_default=False)
+]
+LabelColumn = Annotated[str | None, typer.Option(help="Column of the labels.", show_default=False)]
+SplitColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of the splits. Without one: 80/10/10 at random by sequence.", show_default=False),
+]
+HeadName = Annotated[str, typer.Option(help="A head; see `heads list`.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same result.")]

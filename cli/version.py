@@ -1,0 +1,14 @@
+"""The --version option of both commands."""
+
+from __future__ import annotations
+
+import typer
+
+
+def print_version(asked: bool) -> None:
+    """Print the version and stop, if asked to."""
+    if asked:
+        from embedstore import __version__
+
+        typer.echo(f"embedstore {__version__}")
+        raise typer.Exit

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# The main job, end to end: add, build, verify, fit, evaluate, look up. Usage: demo.sh [PATH OF PROTEINS]
+set -euo pipefail
+
+data=${1:-}
+work=demo
+mkdir -p "$work"
+export EMBEDSTORE=$work/demo.zarr
+
+run() {
+    printf '\n$ %s\n' "$*"
+    "$@"
+}
+
+if [ -z "$data" ]; then
+    data=$work/simulated
+    echo "No DATA=PATH was given: 20,000 SIMULATED proteins in 200 families stand in for yours."
+    [ -e "$data" ] || run embedstore simulate "$data" --layout pfam --sequences 20000 --families 200
+fi
+
+run embedstore add demo "$data"
+run embedstore build --model kmer demo
+run embedstore verify
+run embedstore ls
+
+if embedstore info --dataset demo --json | grep -qE '"(label|family_accession|family)"'; then
+    for head in linear knn; do
+        run heads fit --labels "$data" --head "$head" --out "$work/demo-$head"
+        run heads evaluate "$work/demo-$head"
+    done
+    run embedstore lookup "$data" --labels "$data" --split test --limit 10
+else
+    echo "The data has no column of labels (label, family_accession or family): neighbours instead of families."
+    run embedstore search "$data" --limit 10 -k 3
+fi
