@@ -23,10 +23,8 @@ def read_all(path: Path, *, limit: int | None, **options: Any) -> list[Record]:
     records = list(islice(reader, limit))
     for sentence in reader.report.warnings:
         warn(sentence)
-    if not records:
-        raise InputError(
-            f"No protein in {path}" + (f" has the split {options['split']!r}." if options["split"] else ".")
-        )
+    if not records and options["split"]:
+        raise InputError(f"No protein in {path} has the split {options['split']!r}; look at its column or folders.")
     for rejected in reader.report.rejected:
         warn(f"left out {rejected.id!r} ({rejected.where}): {rejected.reason}")
     return records

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.batching import plan_batches
-from embedstore.errors import InputError, LedgerError, OutOfMemoryError
+from embedstore.errors import InputError, LedgerError, NonFiniteError, OutOfMemoryError
 from embedstore.models import Model
 from embedstore.sequences import key_text
 from embedstore.store import Store
@@ -287,7 +287,7 @@ class _Job:
         started = time.monotonic()
         try:
             vectors = self._model.embed(sequences, pooling=self._pooling)
-        except OutOfMemoryError as error:
+        except (OutOfMemoryError, NonFiniteError) as error:
             self._halve(digests, lengths, writer, error)
             return
         finally:
@@ -295,10 +295,15 @@ class _Job:
         self._write(digests, lengths, sequences, vectors, writer)
 
     def _halve(
-        self, digests: Digests, lengths: NDArray[np.int64], writer: SpaceWriter, error: OutOfMemoryError
+        self,
+        digests: Digests,
+        lengths: NDArray[np.int64],
+        writer: SpaceWriter,
+        error: OutOfMemoryError | NonFiniteError,
     ) -> None:
+        """Run a batch that failed in two halves, down to the one sequence that cannot be embedded."""
         if len(digests) == 1:
-            self._skip(digests[0], f"out of memory with {lengths[0]:,} residues alone: {error}")
+            self._skip(digests[0], f"{error.kind} with {lengths[0]:,} residues alone: {error}")
             return
         self.n_halved += 1
         middle = len(digests) // 2

@@ -11,6 +11,7 @@
     ├── MissingFileError (FileNotFoundError)
     ├── WeightsUnavailableError (OSError)   a checkpoint is neither on disk nor reachable
     ├── OutOfMemoryError (MemoryError)  a batch did not fit: smaller batches
+    ├── NonFiniteError (ArithmeticError)    a model gave NaN or infinity for a sequence
     ├── StoreError (RuntimeError)       the store cannot serve this: another store, another version, a repair
     │   ├── StoreNotFoundError
     │   ├── StoreVersionError           written by a newer release
@@ -80,6 +81,12 @@ class OutOfMemoryError(EmbedstoreError, MemoryError):
     """A batch did not fit into memory."""
 
     kind = "out-of-memory"
+
+
+class NonFiniteError(EmbedstoreError, ArithmeticError):
+    """A model gave NaN or infinity for a sequence of the batch."""
+
+    kind = "non-finite"
 
 
 class StoreError(EmbedstoreError, RuntimeError):

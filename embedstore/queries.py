@@ -67,12 +67,12 @@ def check_model(space: Space, model: Model) -> None:
 
 def embed_queries(
     space: Space,
-    sequences: Sequence[bytes],
+    records: Sequence[Record],
     *,
     model: Model | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Vectors:
-    """Vectors of these sequences in a space: (n, D) in the dtype that it stores, rows in the order given.
+    """Vectors of these records in a space: (n, D) in the dtype that it stores, rows in the order given.
 
     What the space holds is read from it. The rest is embedded by the space's model and not stored.
 
@@ -80,8 +80,8 @@ def embed_queries(
     ----------
     space
         A space of a store.
-    sequences
-        Normalised sequences.
+    records
+        Proteins, of the store or not.
     model
         The space's model, where it is loaded already or needs more than its name; see `model_of`.
     progress
@@ -91,10 +91,12 @@ def embed_queries(
     ------
     SpaceMismatchError
         If the model is not the one of this space.
+    InputError
+        If a protein is longer than the model takes; it is named.
     """
-    digests = as_digests([digest(sequence) for sequence in sequences])
+    digests = as_digests([digest(record.residues) for record in records])
     rows = space.find(digests)
-    out = np.empty((len(sequences), space.dim), space.dtype)
+    out = np.empty((len(records), space.dim), space.dtype)
     out[rows >= 0] = space.take(digests[rows >= 0])
     missing = np.flatnonzero(rows < 0)
     if not len(missing):
@@ -103,11 +105,19 @@ def embed_queries(
         model = model_of(space)
     else:
         check_model(space, model)
-    lengths = np.array([len(sequences[row]) for row in missing.tolist()], np.int64)
+    lengths = np.array([len(records[row].residues) for row in missing.tolist()], np.int64)
+    if model.max_residues is not None and lengths.max() > model.max_residues:
+        longest = int(lengths.argmax())
+        raise InputError(
+            f"{records[missing[longest]].id!r} has {lengths[longest]:,} residues; {model.name} takes at most "
+            f"{model.max_residues:,}. Leave it out, or ask about parts of it."
+        )
     done = 0
     for batch in plan_batches(lengths, budget=model.batch_residues):
         chosen = missing[batch]
-        out[chosen] = model.embed([sequences[row] for row in chosen.tolist()], pooling=str(space.identity["pooling"]))
+        out[chosen] = model.embed(
+            [records[row].residues for row in chosen.tolist()], pooling=str(space.identity["pooling"])
+        )
         done += int(lengths[batch].sum())
         progress(Progress(stage="embed", done=done, total=int(lengths.sum()), unit="residues"))
     return out
@@ -166,7 +176,7 @@ def search_store(
     progress
         Called while queries are embedded.
     """
-    vectors = embed_queries(space, [record.residues for record in records], model=model, progress=progress)
+    vectors = embed_queries(space, records, model=model, progress=progress)
     index = ExactIndex(space.blocks, n_rows=space.n_rows, dim=space.dim)
     found = index.search(vectors, k)
     names = store.ids_of(found.digests.reshape(-1, found.digests.shape[-1]))

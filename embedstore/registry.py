@@ -69,6 +69,9 @@ class Catalog(Mapping[str, RowT], Generic[RowT]):
     def __len__(self) -> int:
         return len(self._rows())
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows()
+
     def __getitem__(self, name: str) -> RowT:
         rows = self._rows()
         if name not in rows:

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 import embedstore
 from embedstore import builder
-from embedstore.errors import InputError, LedgerError, OutOfMemoryError, UnknownNameError
+from embedstore.errors import (
+    EmbedstoreError,
+    InputError,
+    LedgerError,
+    NonFiniteError,
+    OutOfMemoryError,
+    UnknownNameError,
+)
 from embedstore.models import Model, load_model
 from embedstore.sequences import digest
 from embedstore.store import Store, spaces
@@ -128,18 +135,19 @@ def test_running_out_of_memory_halves_the_batch_and_loses_nothing(store: Store) 
     assert embedstore.verify(store).ok
 
 
-def test_what_does_not_fit_alone_is_skipped_by_name(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [OutOfMemoryError, NonFiniteError])
+def test_what_fails_alone_too_is_skipped_by_name(store: Store, error: type[EmbedstoreError]) -> None:
     class Small(Wrapped):
         def embed(self, sequences: Sequence[bytes], *, pooling: str = "mean") -> NDArray[np.float32]:
             if max(map(len, sequences)) > 100:
-                raise OutOfMemoryError("no room")
+                raise error("for a reason")
             return super().embed(sequences, pooling=pooling)
 
     report = embedstore.build(store, Small())
     too_long = {digest(text.encode()) for text in proteins(500).values() if len(text) > 100}
     assert report.n_skipped == len(too_long) > 0
     assert set(store.space().skipped) == too_long
-    assert all("out of memory" in why for why in report.skipped.values())
+    assert all(error.kind in why and "for a reason" in why for why in report.skipped.values())
     assert embedstore.verify(store).ok
     assert embedstore.build(store, load_model("kmer")).n_embedded == len(too_long)
     assert store.space().skipped == {}

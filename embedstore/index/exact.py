@@ -41,6 +41,7 @@ class ExactIndex:
         self._blocks = blocks
         self.n_rows = n_rows
         self.dim = dim
+        self._block_lengths: list[NDArray[np.float32]] = []
 
     @classmethod
     def from_arrays(cls, digests: Digests, vectors: Vectors) -> ExactIndex:
@@ -67,11 +68,19 @@ class ExactIndex:
         )
         for start in range(0, len(queries) if k else 0, _QUERIES):
             best = _Best(unit_rows(queries[start : start + _QUERIES]), k)
-            for digests, vectors in self._blocks():
-                best.offer(digests, unit_rows(vectors))
+            for number, (digests, vectors) in enumerate(self._blocks()):
+                rows = np.asarray(vectors, np.float32)
+                best.offer(digests, rows, self._lengths(number, rows))
             found.digests[start : start + _QUERIES] = best.digests
             found.scores[start : start + _QUERIES] = best.scores
         return found
+
+    def _lengths(self, number: int, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Euclidean length of each row of a block, kept for the next search: 4 bytes a row."""
+        if number == len(self._block_lengths):
+            lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+            self._block_lengths.append(np.where(lengths > 0, lengths, np.float32(1)))
+        return self._block_lengths[number]
 
 
 class _Best:
@@ -83,9 +92,10 @@ class _Best:
         self.scores = np.full((len(queries), k), -np.inf, np.float32)
         self.digests = np.zeros((len(queries), k, 24), np.uint8)
 
-    def offer(self, digests: Digests, rows: NDArray[np.float32]) -> None:
-        """Take what belongs among the best from one block."""
+    def offer(self, digests: Digests, rows: NDArray[np.float32], lengths: NDArray[np.float32]) -> None:
+        """Take what belongs among the best from one block of rows and their Euclidean lengths."""
         rough = self.queries @ rows.T
+        rough /= lengths
         bar = self.scores[:, -1] - _MARGIN
         if np.isneginf(bar).any() and len(rows) > self.k:
             bar = np.maximum(bar, np.partition(rough, -self.k, axis=1)[:, -self.k] - _MARGIN)
@@ -97,7 +107,7 @@ class _Best:
         self, query: NDArray[np.int64], row: NDArray[np.int64], digests: Digests, rows: NDArray[np.float32]
     ) -> None:
         touched, local = np.unique(query, return_inverse=True)
-        scores = (self.queries[query].astype(np.float64) * rows[row]).sum(axis=1).astype(np.float32)
+        scores = (self.queries[query].astype(np.float64) * unit_rows(rows[row])).sum(axis=1).astype(np.float32)
         old = np.repeat(np.arange(len(touched)), self.k)
         owner = np.concatenate([old, local])
         all_scores = np.concatenate([self.scores[touched].ravel(), scores])

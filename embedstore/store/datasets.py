@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from embedstore.errors import InputError
 from embedstore.registry import unknown_name
 from embedstore.sequences import digest
 from embedstore.store.keys import KeyTable, as_digests, distinct
-from embedstore.store.layout import PARTS, ensure_group
+from embedstore.store.layout import DATASETS, PARTS, SEQUENCES, ensure_group, ensure_store
 from embedstore.store.reader import KeyedParts, Part, committed_parts
 from embedstore.store.writer import PartWriter, TextColumn
 from embedstore.types import DIGEST_BYTES, Digests, Record
@@ -171,80 +171,87 @@ class AddReport:
     warnings: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What is known of added files once they are read.
+
+    ``sources`` has name, split, bytes and sha256 of each; ``rejected`` the id and the reason of each record left out.
+    """
+
+    sources: list[dict[str, Any]]
+    rejected: list[tuple[str, str]]
+    warnings: list[str]
+
+
 def add_records(
-    root: Path,
+    store: Path,
     name: str,
     records: Iterable[Record],
     *,
     known: SequenceTable,
-    sequences: Path,
-    details: Any,
+    provenance: Callable[[], Provenance],
 ) -> AddReport:
     """Stream records into one new part of a data set, and the sequences that are new into one part of theirs.
 
     Sequences are committed first: a data set never names a key without a sequence. Memory is bounded by a batch
-    and by 16 bytes a new key.
+    and by 40 bytes a distinct key.
 
     Parameters
     ----------
-    root
-        Directory of the data set.
+    store
+        Directory of the store, which is made if it is not there.
     name
-        Its name, for messages.
+        Name of the data set.
     records
-        What to add, any number.
+        What to add, any number but none.
     known
         The sequences that are there.
-    sequences
-        Directory of the sequences.
-    details
-        Called once the records are exhausted: returns ``(sources, rejected, warnings)``.
+    provenance
+        Called once the records are exhausted.
     """
-    for directory in (sequences / PARTS, root / PARTS):
-        ensure_group(directory.parent)
+    batches = _batched(records, _BATCH)
+    # Most bad files show themselves in the first batch, before anything is written.
+    first = next(batches, None)
+    if first is None:
+        raise InputError(
+            f"Nothing to add to data set {name!r}: there is no record. Check that the right file was named."
+        )
+    ensure_store(store)
+    dataset, sequences = store / DATASETS / name, store / SEQUENCES
+    for directory in (dataset.parent, dataset, dataset / PARTS, sequences, sequences / PARTS):
         ensure_group(directory)
     with ExitStack() as stack:
-        rows = stack.enter_context(PartWriter(root / PARTS, "dataset"))
+        rows = stack.enter_context(PartWriter(dataset / PARTS, "dataset"))
         fresh = stack.enter_context(_NewSequences(sequences / PARTS, known))
-        ids = rows.text("ids")
-        columns = _Columns(rows)
+        ids, columns = rows.text("ids"), _Columns(rows)
         n_residues = 0
-        for batch in _batched(records, _BATCH):
+        for batch in chain([first], batches):
             digests = as_digests([digest(record.residues) for record in batch])
             fresh.append(digests, [record.residues for record in batch])
             ids.append([_encode(record.id) for record in batch])
             rows.append("digests", digests, np.uint8)
             columns.append([record.columns for record in batch])
             n_residues += sum(len(record.residues) for record in batch)
-        sources, rejected, warnings = details()
-        if not ids.n_rows:
-            raise InputError(
-                f"Nothing to add to data set {name!r}: no record has a sequence ({len(rejected)} rejected). "
-                "Check that the right file was named."
-            )
-        for position, array in enumerate(("rejected_ids", "rejected_reasons")):
-            rows.text(array).append([_encode(pair[position]) for pair in rejected])
-        n_new, n_distinct = fresh.commit(), fresh.n_distinct
-        rows.commit(
-            ids.n_rows,
-            {
-                "sources": sources,
-                "columns": columns.names,
-                "n_distinct": n_distinct,
-                "n_rejected": len(rejected),
-                "n_residues": n_residues,
-                "warnings": warnings,
-            },
-        )
-        return AddReport(
-            dataset=name,
-            n_records=ids.n_rows,
-            n_distinct=n_distinct,
-            n_new=n_new,
-            n_residues=n_residues,
-            rejected=rejected,
-            warnings=warnings,
-        )
+        told = provenance()
+        rows.text("rejected_ids").append([_encode(one) for one, _ in told.rejected])
+        rows.text("rejected_reasons").append([_encode(why) for _, why in told.rejected])
+        n_new = fresh.commit()
+        details = {
+            "sources": told.sources,
+            "columns": columns.names,
+            "n_residues": n_residues,
+            "warnings": told.warnings,
+        }
+        rows.commit(ids.n_rows, details)
+    return AddReport(
+        dataset=name,
+        n_records=ids.n_rows,
+        n_distinct=fresh.n_distinct,
+        n_new=n_new,
+        n_residues=n_residues,
+        rejected=told.rejected,
+        warnings=told.warnings,
+    )
 
 
 class _NewSequences:

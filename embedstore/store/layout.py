@@ -21,6 +21,9 @@ FORMAT_VERSION = 1
 RECORD = "zarr.json"
 """Name of zarr's metadata file; of a part, it is the commit record."""
 
+NAMESPACE = "embedstore"
+"""The key in zarr attributes under which all of ours stands."""
+
 SEQUENCES = "sequences"
 DATASETS = "datasets"
 SPACES = "spaces"
@@ -127,6 +130,11 @@ def ensure_group(path: Path, attributes: dict[str, Any] | None = None) -> None:
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
     publish(path / RECORD, to_json({"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}))
+
+
+def ensure_store(path: Path) -> None:
+    """Create an empty store at ``path``, unless one is there."""
+    ensure_group(path, {NAMESPACE: {"format": FORMAT_VERSION}})
 
 
 def to_json(document: Any) -> bytes:

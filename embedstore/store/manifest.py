@@ -10,11 +10,8 @@ from typing import Any
 import xxhash
 
 from embedstore.errors import StoreCorruptError
-from embedstore.store.layout import FORMAT_VERSION, RECORD, check_name, to_json, utc_now
+from embedstore.store.layout import FORMAT_VERSION, NAMESPACE, RECORD, check_name, to_json, utc_now
 from embedstore.store.shards import FileTable
-
-NAMESPACE = "embedstore"
-"""The key in zarr attributes under which all of ours stands."""
 
 
 def commit_record(

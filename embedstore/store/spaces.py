@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import SpaceMismatchError, StoreCorruptError
-from embedstore.store.layout import BUILDS, PARTS, RECORD, SKIPPED, ensure_group, publish, to_json, utc_now
-from embedstore.store.manifest import NAMESPACE, space_id
+from embedstore.store.layout import BUILDS, NAMESPACE, PARTS, RECORD, SKIPPED, ensure_group, publish, to_json, utc_now
+from embedstore.store.manifest import space_id
 from embedstore.store.reader import KeyedParts, Part, committed_parts
 from embedstore.store.writer import PartWriter
 from embedstore.types import Digests, Vectors

@@ -15,19 +15,19 @@ import numpy as np
 from embedstore.errors import InputError, StoreCorruptError, StoreError, StoreNotFoundError, StoreVersionError
 from embedstore.registry import unknown_name
 from embedstore.sequences import file_sha256, read_records, source_files
-from embedstore.store.datasets import AddReport, Dataset, SequenceTable, add_records
+from embedstore.store.datasets import AddReport, Dataset, Provenance, SequenceTable, add_records
 from embedstore.store.keys import distinct, prefixes
 from embedstore.store.layout import (
     DATASETS,
     FORMAT_VERSION,
+    NAMESPACE,
     RECORD,
     SEQUENCES,
     SPACES,
     check_name,
-    ensure_group,
+    ensure_store,
     writing,
 )
-from embedstore.store.manifest import NAMESPACE
 from embedstore.store.spaces import Space, create_space, read_spaces
 from embedstore.types import Digests, ProgressCallback, no_progress
 
@@ -50,7 +50,7 @@ def open_store(path: str | os.PathLike[str] | None = None, mode: Literal["r", "a
     path
         A directory.
     mode
-        ``r`` needs a store to be there; ``a`` makes one if there is nothing.
+        ``r`` needs a store to be there; ``a`` makes one with the first thing that is written.
 
     Raises
     ------
@@ -71,9 +71,7 @@ def open_store(path: str | os.PathLike[str] | None = None, mode: Literal["r", "a
                 f"No store at {directory}. Name one with --store or $EMBEDSTORE, "
                 "or start one: `embedstore add NAME FILE`."
             )
-        with writing(directory):
-            directory.mkdir(parents=True, exist_ok=True)
-        ensure_group(directory, {NAMESPACE: {"format": FORMAT_VERSION}})
+        return Store(directory)
     try:
         version = json.loads(record.read_bytes())["attributes"][NAMESPACE]["format"]
     except (ValueError, KeyError, TypeError) as error:
@@ -158,6 +156,7 @@ class Store:
 
     def create_space(self, identity: dict[str, Any], dim: int) -> Space:
         """The space of this identity, made if it is not there."""
+        ensure_store(self.path)
         space = create_space(self.path / SPACES, identity, dim)
         self.refresh()
         return space
@@ -168,6 +167,7 @@ class Store:
         paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         *,
         existing: Existing = "error",
+        format: str = "auto",  # noqa: A002 - as in read_records and on the command line
         id_column: str | None = None,
         sequence_column: str | None = None,
         skip_invalid: bool = False,
@@ -184,6 +184,8 @@ class Store:
         existing
             What to do where the data set holds other files already: ``error``, or ``append`` these. Files that it
             holds already, by their sha256, are never added again.
+        format
+            What the files are, where their names and first bytes do not tell.
         id_column, sequence_column
             For tables whose columns have other names than the usual.
         skip_invalid
@@ -215,6 +217,7 @@ class Store:
                 new,
                 hashes,
                 progress,
+                format=format,
                 id_column=id_column,
                 sequence_column=sequence_column,
                 skip_invalid=skip_invalid,
@@ -232,22 +235,18 @@ class Store:
     ) -> AddReport:
         readers = [read_records(path, progress=progress, **options) for path in paths]
 
-        def details() -> tuple[list[dict[str, Any]], list[tuple[str, str]], list[str]]:
+        def provenance() -> Provenance:
             sources = [
                 {"name": file.path.name, "split": file.split, "bytes": file.size, "sha256": hashes[file.path]}
                 for path in paths
                 for file in source_files(path)
             ]
             rejected = [(one.id, f"{one.where}: {one.reason}") for reader in readers for one in reader.report.rejected]
-            return sources, rejected, [text for reader in readers for text in reader.report.warnings]
+            warnings = [text for reader in readers for text in reader.report.warnings]
+            return Provenance(sources=sources, rejected=rejected, warnings=warnings)
 
         return add_records(
-            self.path / DATASETS / name,
-            name,
-            itertools.chain.from_iterable(readers),
-            known=self.sequences,
-            sequences=self.path / SEQUENCES,
-            details=details,
+            self.path, name, itertools.chain.from_iterable(readers), known=self.sequences, provenance=provenance
         )
 
     def ids_of(self, digests: Digests) -> dict[bytes, list[str]]:

@@ -161,7 +161,8 @@ def test_a_foreign_zarr_group_is_no_store(tmp_path: Path) -> None:
         embedstore.open(tmp_path / "other.zarr", mode="a")
 
 
-def test_a_newer_format_is_refused(store: Store) -> None:
+def test_a_newer_format_is_refused(store: Store, tmp_path: Path) -> None:
+    store.add("mine", fasta(tmp_path / "p.fasta", PROTEINS))
     record = store.path / "zarr.json"
     document = json.loads(record.read_text())
     document["attributes"]["embedstore"]["format"] = 99
@@ -199,16 +200,24 @@ def test_a_part_without_a_record_does_not_exist(store: Store, tmp_path: Path) ->
     assert any("no commit record" in note for note in report.notes)
 
 
+def test_a_store_is_made_with_the_first_thing_that_is_written(tmp_path: Path) -> None:
+    store = embedstore.open(tmp_path / "new.zarr", mode="a")
+    with pytest.raises(MissingFileError, match="nowhere"):
+        store.add("mine", tmp_path / "nowhere.fasta")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_permission_is_one_clear_error(tmp_path: Path) -> None:
+    proteins = fasta(tmp_path / "p.fasta", PROTEINS)
     if os.geteuid() == 0:
         # Permissions do not bind root; a file where a directory is due is the nearest that does.
         (tmp_path / "file").write_text("")
         with pytest.raises(StoreWriteError, match="Cannot write to the store"):
-            embedstore.open(tmp_path / "file" / "store.zarr", mode="a")
+            embedstore.open(tmp_path / "file" / "store.zarr", mode="a").add("mine", proteins)
         return
     tmp_path.chmod(0o500)
     with pytest.raises(StoreWriteError, match="No permission"):
-        embedstore.open(tmp_path / "store.zarr", mode="a")
+        embedstore.open(tmp_path / "store.zarr", mode="a").add("mine", proteins)
 
 
 def test_a_full_disk_is_one_clear_error_and_leaves_no_part(tmp_path: Path) -> None:

@@ -1,0 +1,9 @@
+"""Protein language models behind one contract, and their catalog."""
+
+from __future__ import annotations
+
+from embedstore.models.base import Model, ModelSpec
+from embedstore.models.catalog import MODELS
+from embedstore.models.loading import load_model
+
+__all__ = ["MODELS", "Model", "ModelSpec", "load_model"]

@@ -1,0 +1,207 @@
+"""Finding a checkpoint on disk or on the hub, and naming its weights by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import constants, snapshot_download
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or requests', by release
+
+from embedstore.errors import FileFormatError, WeightsUnavailableError
+from embedstore.models.base import ModelSpec
+
+# Weights in order of preference; an index names the shards of a split checkpoint.
+_WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_SMALL_FILES = ("config.json", "tokenizer*", "special_tokens_map.json", "vocab.txt", "spiece.model")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint directory that is known to hold a configuration and weights.
+
+    Attributes
+    ----------
+    directory
+        Where the files are.
+    repository
+        Hub id that they come from, or None where that is not known.
+    revision
+        The commit, where the hub's own layout on disk says so; else None.
+    weight_files
+        The files that will be read, one or several shards, sorted by name.
+    """
+
+    directory: Path
+    repository: str | None
+    revision: str | None
+    weight_files: tuple[Path, ...]
+
+    @property
+    def is_safetensors(self) -> bool:
+        """Whether the weights are safetensors and not a pickle."""
+        return self.weight_files[0].suffix == ".safetensors"
+
+    def config(self) -> dict[str, Any]:
+        """The parsed ``config.json``."""
+        return read_config(self.directory)
+
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights, hexadecimal; does not load them.
+
+        One file: the hash of its bytes, which the hub shows as its LFS object id. Shards: the hash of what
+        ``sha256sum`` prints for them, one line ``<sha256>  <name>`` a shard, sorted by name.
+        """
+        hashes = [(path.name, _file_sha256(path)) for path in self.weight_files]
+        if len(hashes) == 1:
+            return hashes[0][1]
+        lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(hashes))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def find_checkpoint(spec: ModelSpec, directory: Path | None) -> Checkpoint:
+    """The checkpoint of a catalog row: in ``directory`` if given, else in the hub's cache, else from the hub.
+
+    Raises
+    ------
+    WeightsUnavailableError
+        If it is nowhere to be had; the message says how to get it.
+    """
+    if directory is not None:
+        return open_checkpoint(directory)
+    if spec.checkpoint is None:
+        raise WeightsUnavailableError(
+            f"Model {spec.name!r} names no checkpoint and no directory was given. Pass weights=DIR (--weights DIR)."
+        )
+    # The cache first: a run on a cluster must not need the network for what it already has.
+    cached = _snapshot(spec.checkpoint, spec.revision, _SMALL_FILES, local_only=True)
+    if cached is not None and _weight_files(cached):
+        return open_checkpoint(cached)
+    if not constants.HF_HUB_OFFLINE:
+        fetched = _fetch(spec.checkpoint, spec.revision)
+        if fetched is not None:
+            return open_checkpoint(fetched)
+    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub could not be reached or refused"
+    raise WeightsUnavailableError(
+        f"No weights for model {spec.name!r}: {spec.checkpoint} (revision {spec.revision}) is not in the cache at "
+        f"{constants.HF_HUB_CACHE}, and {reason}. Where there is a network, run `hf download {spec.checkpoint}`, "
+        "bring the folder that it prints to this machine, and pass weights=DIR (--weights DIR)."
+    )
+
+
+def open_checkpoint(directory: Path) -> Checkpoint:
+    """The checkpoint in a directory.
+
+    Raises
+    ------
+    WeightsUnavailableError
+        If there is no ``config.json`` or no complete set of weights.
+    """
+    wanted = "config.json and model.safetensors or pytorch_model.bin (or their shards)"
+    if not (directory / "config.json").is_file():
+        raise WeightsUnavailableError(
+            f"No config.json in {directory}; expected {wanted}. Download the checkpoint again."
+        )
+    files = _weight_files(directory)
+    if not files:
+        raise WeightsUnavailableError(f"No weights in {directory}; expected {wanted}. Download the checkpoint again.")
+    absent = [path.name for path in files if not path.is_file()]
+    if absent:
+        raise WeightsUnavailableError(
+            f"The weights in {directory} are not complete: {absent[0]} is missing ({len(absent)} of {len(files)} "
+            "shards). Download the checkpoint again."
+        )
+    repository, revision = _origin(directory)
+    return Checkpoint(directory=directory, repository=repository, revision=revision, weight_files=files)
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The parsed ``config.json`` of a checkpoint directory.
+
+    Raises
+    ------
+    WeightsUnavailableError
+        If there is none.
+    FileFormatError
+        If it is not a JSON object.
+    """
+    path = directory / "config.json"
+    if not path.is_file():
+        raise WeightsUnavailableError(
+            f"No config.json in {directory}; expected a checkpoint directory as transformers writes it."
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FileFormatError(f"{path} is not JSON: {error}. Download the checkpoint again.") from error
+    if not isinstance(config, dict):
+        raise FileFormatError(f"{path} holds a {type(config).__name__}; expected a JSON object.")
+    return config
+
+
+def _fetch(repository: str, revision: str | None) -> Path | None:
+    """Download what one model needs; safetensors where there are any, so that no pickle is fetched."""
+    for patterns in (("model*.safetensors", "model.safetensors.index.json"), ("pytorch_model*.bin*",)):
+        directory = _snapshot(repository, revision, (*_SMALL_FILES, *patterns), local_only=False)
+        if directory is None or _weight_files(directory):
+            return directory
+    return directory
+
+
+def _snapshot(repository: str, revision: str | None, patterns: tuple[str, ...], *, local_only: bool) -> Path | None:
+    """The hub's folder for a revision, or None where neither cache nor hub has it."""
+    try:
+        found = snapshot_download(
+            repository, revision=revision, allow_patterns=list(patterns), local_files_only=local_only
+        )
+    except (OSError, HTTPError):  # not cached, no network, no such repository, gated: all "not to be had"
+        return None
+    return Path(found)
+
+
+def _weight_files(directory: Path) -> tuple[Path, ...]:
+    """The files of the preferred kind of weights, empty where there are none."""
+    for name in _WEIGHT_FILES:
+        path = directory / name
+        if not path.is_file():
+            continue
+        if not name.endswith(".index.json"):
+            return (path,)
+        shards = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+        return tuple(directory / shard for shard in shards)
+    return ()
+
+
+def _origin(directory: Path) -> tuple[str | None, str | None]:
+    """Repository and commit, read from the two layouts that ``hf download`` writes."""
+    if directory.parent.name == "snapshots" and _COMMIT.fullmatch(directory.name):
+        return directory.parent.parent.name.removeprefix("models--").replace("--", "/"), directory.name
+    # `hf download --local-dir`: the first line of a file's metadata is the commit that it came from.
+    metadata = directory / ".cache" / "huggingface" / "download" / "config.json.metadata"
+    if metadata.is_file():
+        commit = metadata.read_text(encoding="utf-8").partition("\n")[0].strip()
+        return None, commit if _COMMIT.fullmatch(commit) else None
+    return None, None
+
+
+def _file_sha256(path: Path) -> str:
+    state = path.stat()
+    return _sha256_of_state(path, state.st_size, state.st_mtime_ns, state.st_ino)
+
+
+@lru_cache(maxsize=256)
+def _sha256_of_state(path: Path, size: int, modified_ns: int, inode: int) -> str:
+    """Hash a file once for as long as it looks the same: two gigabytes take seconds."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,37 @@
+"""The ESM family: ESM-2 and checkpoints of its layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from transformers import EsmModel as TransformersEsm
+from transformers import EsmTokenizer
+
+from embedstore.models.transformer import TransformerModel
+
+
+class EsmModel(TransformerModel):
+    """ESM-2's layout: residues without blanks between ``<cls>`` and ``<eos>``, rotary positions.
+
+    U, Z, O, B and X are tokens of their own. Token dropout rescales the embeddings by 0.88 also when nothing is
+    masked (Lin et al. 2023; ``EsmEmbeddings`` in transformers), as in training: it is left on.
+    """
+
+    family = "esm"
+    model_type = "esm"
+    spaced = False
+    unknown_to_x = b""
+
+    @classmethod
+    def _longest(cls, config: dict[str, Any]) -> int | None:
+        if config.get("position_embedding_type", "absolute") == "rotary":
+            return None
+        # ESM-1b: positions begin after the padding id; CLS and EOS take two of them.
+        return int(config["max_position_embeddings"]) - int(config["pad_token_id"]) - 1 - 2
+
+    def _load_tokenizer(self, directory: Path) -> Any:
+        return EsmTokenizer.from_pretrained(directory, local_files_only=True)
+
+    def _encoder_class(self) -> tuple[Any, dict[str, Any]]:
+        return TransformersEsm, {"add_pooling_layer": False}

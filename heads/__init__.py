@@ -1,0 +1,56 @@
+"""Fast heads on stored protein vectors: fit, predict, evaluate, and look up the nearest family."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heads.catalog import HEADS
+    from heads.evaluation import Report, evaluate
+    from heads.fitting import fit
+    from heads.lookups import Hits, lookup
+    from heads.persist import FittedHead, load
+    from heads.prediction import Predictions, predict
+    from heads.tasks import TASKS
+
+_HOMES = {
+    "HEADS": "heads.catalog",
+    "TASKS": "heads.tasks",
+    "FittedHead": "heads.persist",
+    "Hits": "heads.lookups",
+    "Predictions": "heads.prediction",
+    "Report": "heads.evaluation",
+    "evaluate": "heads.evaluation",
+    "fit": "heads.fitting",
+    "load": "heads.persist",
+    "lookup": "heads.lookups",
+    "predict": "heads.prediction",
+}
+
+__all__ = [
+    "HEADS",
+    "TASKS",
+    "FittedHead",
+    "Hits",
+    "Predictions",
+    "Report",
+    "evaluate",
+    "fit",
+    "load",
+    "lookup",
+    "predict",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: `import heads` and the command line's --help load neither numpy nor a store.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,56 @@
+"""The head catalog: one row a head; listing it imports none of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from embedstore.registry import Catalog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadSpec:
+    """A row of the head catalog.
+
+    Attributes
+    ----------
+    name
+        What the head is called on the command line and in a saved head.
+    target
+        ``"module:Class"`` of a `heads.base.Head`.
+    kind
+        What it predicts: ``"class"``.
+    input
+        What it eats: ``"vector"``.
+    summary
+        One line for a list.
+    citation
+        Where the method was published.
+    """
+
+    name: str
+    target: str
+    kind: str = "class"
+    input: str = "vector"
+    summary: str
+    citation: str
+
+
+HEADS: Catalog[HeadSpec] = Catalog(
+    "head",
+    (
+        HeadSpec(
+            name="linear",
+            target="heads.linear:LinearHead",
+            summary="linear discriminant with shrinkage, one pass over the vectors",
+            citation="Friedman 1989, Regularized discriminant analysis, JASA 84:165",
+        ),
+        HeadSpec(
+            name="knn",
+            target="heads.knn:NeighboursHead",
+            summary="weighted vote of the nearest training proteins by cosine similarity",
+            citation="Dudani 1976, The distance-weighted k-nearest-neighbor rule, IEEE SMC 6:325",
+        ),
+    ),
+    group="embedstore.heads",
+)
+"""Every head by name."""

@@ -1,0 +1,140 @@
+"""Vectors by key, streamed from a space; and of any records, computed where the space has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.errors import StoreError
+from embedstore.models import Model
+from embedstore.queries import embed_queries
+from embedstore.sequences import digest, key_text
+from embedstore.store.keys import as_digests
+from embedstore.store.manifest import space_id
+from embedstore.store.reader import KeyedParts
+from embedstore.store.spaces import Space
+from embedstore.store.store import Store, open_store
+from embedstore.types import Digests, Record
+from heads.base import BLOCK_ROWS, ArrayFeatures, Float32
+
+StoreLike: TypeAlias = Store | str | PathLike[str] | None
+"""An open store, its path, or None for ``$EMBEDSTORE``, else ``./embedstore.zarr``."""
+
+
+def as_store(store: StoreLike) -> Store:
+    """An open store; a path is opened."""
+    return store if isinstance(store, Store) else open_store(store)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpaceFeatures:
+    """Vectors of given keys, streamed from a space in the order of the keys.
+
+    Parameters
+    ----------
+    space
+        Where the vectors are.
+    digests
+        (N, 24) uint8, each with a vector in `space`.
+    """
+
+    space: Space
+    digests: Digests
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and dimensions."""
+        return len(self.digests), self.space.dim
+
+    def blocks(self) -> Iterator[tuple[slice, Float32]]:
+        """Yield slices of rows and their vectors as float32."""
+        for start in range(0, len(self.digests), BLOCK_ROWS):
+            rows = slice(start, min(start + BLOCK_ROWS, len(self.digests)))
+            yield rows, np.asarray(self.space.take(self.digests[rows]), np.float32)
+
+
+def with_vectors(space: Space, digests: Digests, *, source: str) -> NDArray[np.bool_]:
+    """Which keys have a vector, (N,) bool; a key may lack one only if the build skipped it and said why.
+
+    Parameters
+    ----------
+    space
+        Where to look.
+    digests
+        (N, 24) uint8.
+    source
+        What the keys belong to, for the message: a data set's name or a path.
+
+    Raises
+    ------
+    StoreError
+        If keys were never embedded; the message has the command that does it.
+    """
+    present = space.find(digests) >= 0
+    absent = digests[~present]
+    if len(absent):
+        skipped = space.skipped
+        missing = [key for key in absent if key.tobytes() not in skipped]
+        if missing:
+            raise StoreError(
+                f"{len(missing):,} of the {len(digests):,} rows of {source} have no vector in space {space.id} "
+                f"(first: {key_text(missing[0].tobytes())}). "
+                f"Embed them: `embedstore build --model {space.identity['model']} {source}`."
+            )
+    return present
+
+
+class UnstoredSpace(Space):
+    """A space of which nothing is stored here: what a head needs to predict far from the store that it was fitted on.
+
+    Parameters
+    ----------
+    identity
+        Identity of the space.
+    dim
+        Length of its vectors.
+    """
+
+    def __init__(self, identity: Mapping[str, Any], dim: int) -> None:
+        self.identity = dict(identity)
+        self.dim = dim
+        self.id = space_id(self.identity)
+        self._rows = KeyedParts([])
+
+
+def record_digests(records: Sequence[Record]) -> Digests:
+    """Key of each record, (n, 24) uint8."""
+    return as_digests([digest(record.residues) for record in records])
+
+
+def record_features(space: Space, records: Sequence[Record], *, model: Model | None = None) -> ArrayFeatures:
+    """Vectors of some records, each distinct sequence looked up or embedded once.
+
+    Parameters
+    ----------
+    space
+        Whose vectors to give.
+    records
+        Any records, of the store or not.
+    model
+        The model that made the space, where it cannot be loaded by its name.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If the model that is here is not the one that made the space.
+    """
+    digests = record_digests(records)
+    distinct, first, back = np.unique(digests, axis=0, return_index=True, return_inverse=True)
+    # In the order of the records: where a vector is computed, its neighbours in the batch are then the same ones
+    # whatever the keys are.
+    order = np.argsort(first)
+    vectors = embed_queries(space, [records[row] for row in first[order]], model=model)
+    position = np.empty(len(distinct), np.int64)
+    position[order] = np.arange(len(distinct))
+    return ArrayFeatures(vectors[position[back.ravel()]], digests)

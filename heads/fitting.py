@@ -1,0 +1,148 @@
+"""Fit a head on the stored vectors of a task."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from os import PathLike, fspath
+from typing import Any, cast
+
+import numpy as np
+
+from embedstore.errors import InputError
+from embedstore.registry import unknown_name
+from embedstore.store.spaces import Space
+from heads.base import Head
+from heads.catalog import HEADS
+from heads.features import SpaceFeatures, StoreLike, as_store, with_vectors
+from heads.persist import FittedHead
+from heads.tasks.base import TaskData, TaskSelection
+from heads.tasks.readers import read_task
+
+
+def fit(
+    store: StoreLike = None,
+    *,
+    task: str | None = None,
+    labels: str | PathLike[str] | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    head: str = "linear",
+    space: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    out: str | PathLike[str] | None = None,
+    seed: int = 0,
+) -> FittedHead:
+    """Fit a head on the training rows of a task; what is to be chosen is chosen on the validation rows.
+
+    Parameters
+    ----------
+    store
+        The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``.
+    task
+        Name of a task in `heads.TASKS`.
+    labels
+        In place of a task: a labelled file, whose sequences have vectors in the space.
+    label_column, split_column
+        Columns to use in place of the task's own. Without a split column rows are split 80/10/10 by key.
+    head
+        Name of a head in `heads.HEADS`.
+    space
+        Space id or model name; None where the store has one space.
+    params
+        Arguments of the head's constructor.
+    out
+        Directory to save to; None saves nothing.
+    seed
+        Of the random split and of whatever the head draws.
+
+    Returns
+    -------
+    FittedHead
+        Ready to predict.
+
+    Raises
+    ------
+    UnknownNameError
+        For an unknown task, head, parameter or space.
+    InputError
+        If there are no labels, or fewer than two classes.
+    StoreError
+        If rows have no vector; the message has the command that makes them.
+
+    Examples
+    --------
+    >>> import heads
+    >>> fitted = heads.fit("proteins.zarr", task="pfam", head="knn", out="pfam-knn")  # doctest: +SKIP
+    """
+    selection = TaskSelection(
+        task=task,
+        labels=None if labels is None else fspath(labels),
+        label_column=label_column,
+        split_column=split_column,
+        seed=seed,
+    )
+    model = make_head(head, params, seed=seed)
+    opened = as_store(store)
+    data = read_task(selection, opened)
+    chosen = opened.space(space)
+    train, y, n_train_lost = _rows(chosen, data, "train")
+    valid, y_valid, n_valid_lost = _rows(chosen, data, "valid") if len(data.splits["valid"]) else (None, None, 0)
+    fitted = FittedHead(
+        head=model.fit(train, y, valid, y_valid),
+        head_name=head,
+        task_name=data.name,
+        task=selection.to_dict(),
+        data_set=data.source,
+        label_column=data.label_column,
+        split_rule=data.split_rule,
+        space_id=chosen.id,
+        space_identity=chosen.identity,
+        n_rows={
+            "train": len(y),
+            "valid": 0 if y_valid is None else len(y_valid),
+            "test": len(data.splits["test"]),
+            "without_vector": n_train_lost + n_valid_lost,
+            "unlabelled": data.n_unlabelled,
+            "unassigned": data.n_unassigned,
+        },
+    )
+    if out is not None:
+        fitted.save(out)
+    return fitted
+
+
+def make_head(name: str, params: Mapping[str, Any] | None = None, *, seed: int = 0) -> Head:
+    """An unfitted head of the catalog.
+
+    Raises
+    ------
+    UnknownNameError
+        For an unknown head or parameter.
+
+    Examples
+    --------
+    >>> make_head("knn", {"k": 3}).get_params()["k"]
+    3
+    """
+    target = HEADS.load(name)
+    known = list(inspect.signature(target).parameters)
+    given = dict(params or {})
+    for param in given:
+        if param not in known:
+            raise unknown_name(f"parameter of head {name!r},", param, known)
+    if "seed" in known:
+        given.setdefault("seed", seed)
+    return cast(Head, target(**given))
+
+
+def _rows(space: Space, data: TaskData, split: str) -> tuple[SpaceFeatures, np.ndarray[Any, np.dtype[np.str_]], int]:
+    """Vectors and labels of a split, and how many of its rows the build skipped."""
+    rows = data.rows(split)
+    present = with_vectors(space, data.digests[rows], source=data.source)
+    if not present.any():
+        raise InputError(
+            f"No {split} row of {data.source} has a vector in space {space.id}: the build skipped them all."
+        )
+    kept = rows[present]
+    return SpaceFeatures(space, data.digests[kept]), data.labels[kept], int((~present).sum())

@@ -1,0 +1,22 @@
+"""Test proteins that were trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from embedstore.types import Digests
+
+
+def n_shared_keys(test: Digests, train: Digests) -> int:
+    """Number of distinct keys of `test` that stand in `train` too; both (N, 24) uint8.
+
+    >>> a, b = np.zeros((2, 24), np.uint8), np.ones((3, 24), np.uint8)
+    >>> n_shared_keys(a, b), n_shared_keys(np.concatenate([a, b]), b)
+    (0, 1)
+    """
+    shared = np.intersect1d(_flat(test), _flat(train))
+    return len(shared)
+
+
+def _flat(digests: Digests) -> np.ndarray[tuple[int], np.dtype[np.bytes_]]:
+    return np.ascontiguousarray(digests).view("S24").ravel()

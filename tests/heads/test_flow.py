@@ -1,0 +1,210 @@
+"""Fit, predict, evaluate and look up, from a store to labels."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import embedstore
+import heads
+from embedstore.errors import InputError, SpaceMismatchError, StoreError, UnknownNameError
+from embedstore.sequences import read_records
+from embedstore.store import Store
+from heads.features import SpaceFeatures, UnstoredSpace, record_features
+from heads.fitting import make_head
+from heads.tasks.base import TaskSelection
+from heads.tasks.readers import read_task
+
+
+@pytest.mark.parametrize("head", list(heads.HEADS))
+def test_every_head_goes_from_a_store_to_a_report(head: str, store: Store, tmp_path: Path) -> None:
+    fitted = heads.fit(store, task="pfam", head=head, out=tmp_path / "pfam-head")
+    assert dict(fitted.n_rows) == {
+        "train": 150, "valid": 42, "test": 48, "without_vector": 0, "unlabelled": 0, "unassigned": 0,
+    }  # fmt: skip
+    assert fitted.default_name == f"pfam-{head}"
+    report = heads.evaluate(tmp_path / "pfam-head", store)
+    assert report.metrics["accuracy"].value > 0.95
+    assert (report.n_rows, report.n_keys_in_train, report.n_unseen) == (48, 1, 0)
+    plain = json.loads(json.dumps(report.to_dict()))
+    assert set(plain["macro_f1"]) == {"value", "low", "high"}
+    assert plain["space"] == store.space().id
+
+
+@pytest.mark.parametrize("head", list(heads.HEADS))
+def test_predict_embeds_what_the_store_lacks(head: str, store: Store, tmp_path: Path, simulated: Any) -> None:
+    new = simulated.proteins(12, seed=9)
+    path = simulated.fasta(tmp_path / "new.fasta", [*new, *simulated.proteins(6, seed=3)])
+    fitted = heads.fit(store, task="pfam", head=head)
+    found = heads.predict(fitted, path, store=store)
+    assert found.ids == [record.id for record in read_records(path)]
+    assert found.labels[:, 0].tolist() == list(simulated.families) * 3
+    elsewhere = heads.predict(fitted, path)
+    np.testing.assert_allclose(elsewhere.probabilities, found.probabilities, atol=1e-5)
+
+
+def test_predictions_come_as_a_frame_with_any_number_of_labels(store: Store, splits_table: Path) -> None:
+    fitted = heads.fit(store, task="pfam")
+    records = list(read_records(splits_table))[:5]
+    one = heads.predict(fitted, records, store=store).to_frame()
+    assert list(one.columns) == ["id", "label", "probability"]
+    assert len(one) == 5
+    three = heads.predict(fitted, records, store=store, top=3).to_frame()
+    assert three["rank"].tolist() == [1, 2, 3] * 5
+    assert three["id"].tolist() == [record.id for record in records for _ in range(3)]
+    assert heads.predict(fitted, records, store=store, top=99).labels.shape == (5, 6)
+    with pytest.raises(InputError, match="top is 0; expected at least 1"):
+        heads.predict(fitted, records, store=store, top=0)
+
+
+def test_no_records_give_no_predictions(store: Store) -> None:
+    assert heads.predict(heads.fit(store, task="pfam"), [], store=store).to_frame().empty
+
+
+def test_lookup_finds_the_family_its_score_and_its_nearest_member(store: Store, tmp_path: Path, simulated: Any) -> None:
+    data = read_task(TaskSelection(task="pfam"), store)
+    train = data.rows("train")
+    queries = simulated.fasta(tmp_path / "new.fasta", simulated.proteins(12, seed=9))
+    hits = heads.lookup(queries, store=store, task="pfam", k=5)
+    assert hits.labels.tolist() == list(simulated.families) * 2
+    vectors = np.asarray(store.space().take(data.digests[train]), np.float64)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    asked = record_features(store.space(), list(read_records(queries))).vectors.astype(np.float64)
+    scores = asked / np.linalg.norm(asked, axis=1, keepdims=True) @ vectors.T
+    np.testing.assert_allclose(hits.scores, scores.max(axis=1), atol=1e-5)
+    assert hits.neighbour_ids == [data.ids[row] for row in train[scores.argmax(axis=1)]]
+    assert ((hits.votes > 0) & (hits.votes <= 1 + 1e-6)).all()
+    assert hits.neighbours.scores.shape == (12, 5)
+    assert list(hits.to_frame().columns) == ["id", "label", "score", "vote", "neighbour"]
+
+
+def test_lookup_searches_the_training_rows_unless_told_otherwise(store: Store, splits_table: Path) -> None:
+    data = read_task(TaskSelection(task="pfam"), store)
+    row = int(data.rows("test")[0])
+    record = next(record for record in list(read_records(splits_table)) if record.id == data.ids[row])
+    assert heads.lookup([record], store=store, task="pfam").scores[0] < 0.999
+    every = heads.lookup([record], store=store, task="pfam", reference="all")
+    assert every.neighbour_ids == [record.id]
+    assert every.scores[0] == pytest.approx(1)
+    with pytest.raises(InputError, match="reference is 'test'; expected one of train, all"):
+        heads.lookup([record], store=store, task="pfam", reference="test")
+
+
+def test_lookup_does_not_depend_on_the_batch(store: Store, splits_table: Path) -> None:
+    records = list(read_records(splits_table))[::7]
+    whole = heads.lookup(records, store=store, task="pfam", k=3).to_frame()
+    alone = [heads.lookup([record], store=store, task="pfam", k=3).to_frame().iloc[0].tolist() for record in records]
+    assert whole.to_numpy().tolist() == alone
+    assert heads.lookup([], store=store, task="pfam").to_frame().empty
+
+
+def test_any_labelled_file_is_a_task(store: Store, tmp_path: Path, simulated: Any) -> None:
+    rows = [(name, sequence, family) for name, sequence, family in simulated.proteins(150, seed=1)]
+    path = simulated.table(tmp_path / "mine.v2.csv", rows, ("id", "sequence", "label"))
+    fitted = heads.fit(store, labels=path)
+    assert fitted.default_name == "mine-linear"
+    assert fitted.split_rule == "random 80/10/10 by key, seed 0"
+    report = heads.evaluate(fitted, store, split="valid")
+    assert report.metrics["accuracy"].value > 0.9
+    moved = path.rename(tmp_path / "moved.csv")
+    assert heads.evaluate(fitted, store, split="valid", labels=moved).metrics == report.metrics
+
+
+def test_a_file_that_was_never_embedded_names_the_build_command(store: Store, tmp_path: Path, simulated: Any) -> None:
+    path = simulated.table(tmp_path / "new.csv", simulated.proteins(30, seed=77), ("id", "sequence", "label"))
+    with pytest.raises(StoreError, match=r"have no vector in space kmer-.*`embedstore build --model kmer .*new\.csv`"):
+        heads.fit(store, labels=path)
+
+
+def test_labels_that_are_missing_are_an_error(store: Store, tmp_path: Path, simulated: Any) -> None:
+    no_column = simulated.table(
+        tmp_path / "a.csv", [row[:2] for row in simulated.proteins(5, seed=1)], ("id", "sequence")
+    )
+    with pytest.raises(InputError, match="has no labels: there is no column 'label' or"):
+        heads.fit(store, labels=no_column)
+    empty = simulated.table(
+        tmp_path / "b.csv", [(*row[:2], "") for row in simulated.proteins(5, seed=1)], ("id", "sequence", "label")
+    )
+    with pytest.raises(InputError, match="column 'label' is empty in all 5 rows"):
+        heads.fit(store, labels=empty)
+    with pytest.raises(InputError, match="no column 'clan' among its columns"):
+        heads.fit(store, task="pfam", label_column="clan")
+    with pytest.raises(InputError, match="has no column 'fold' to split by"):
+        heads.fit(store, task="pfam", split_column="fold")
+
+
+def test_rows_without_a_label_or_a_split_are_left_out_and_counted(store: Store, tmp_path: Path, simulated: Any) -> None:
+    rows = [(*row, "train" if number < 100 else "") for number, row in enumerate(simulated.proteins(150, seed=1))]
+    rows[0] = (*rows[0][:2], "", "train")
+    path = simulated.table(tmp_path / "c.csv", rows, ("id", "sequence", "label", "split"))
+    fitted = heads.fit(store, labels=path)
+    assert (fitted.n_rows["train"], fitted.n_rows["unlabelled"], fitted.n_rows["unassigned"]) == (99, 1, 50)
+    with pytest.raises(InputError, match="no labelled row in split 'test'"):
+        heads.evaluate(fitted, store)
+
+
+def test_unknown_names_are_refused_with_the_known_ones(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="Unknown task 'pfan'. Did you mean 'pfam'"):
+        heads.fit(store, task="pfan")
+    with pytest.raises(UnknownNameError, match="Unknown head 'linar'. Did you mean 'linear'"):
+        heads.fit(store, task="pfam", head="linar")
+    with pytest.raises(UnknownNameError, match="Unknown parameter of head 'knn', 'n'"):
+        make_head("knn", {"n": 3})
+    with pytest.raises(InputError, match="Give a task or a labelled file .* neither was given"):
+        heads.fit(store)
+    bare = embedstore.open(tmp_path / "bare.zarr", mode="a")
+    with pytest.raises(UnknownNameError, match="needs the data set 'pfam'.*`embedstore add pfam PATH`"):
+        heads.fit(bare, task="pfam")
+
+
+def test_a_head_of_another_space_is_refused(store: Store, splits_table: Path, tmp_path: Path) -> None:
+    fitted = heads.fit(store, task="pfam")
+    other = embedstore.open(tmp_path / "other.zarr", mode="a")
+    other.add("pfam", splits_table)
+    embedstore.build(other, embedstore.load_model("kmer"), dtype="float32")
+    other.refresh()
+    assert other.space().id != fitted.space_id
+    with pytest.raises(
+        SpaceMismatchError, match=f"head of another space: it was fitted on {fitted.space_id}.*{other.space().id}"
+    ):
+        heads.evaluate(fitted, other)
+    with pytest.raises(SpaceMismatchError, match=f"fitted on {fitted.space_id}.*of {other.space().id}"):
+        heads.evaluate(fitted, other, space="kmer")
+
+
+def test_a_model_that_makes_other_vectors_is_refused(store: Store, splits_table: Path) -> None:
+    identity = {**store.space().identity, "revision": "another"}
+    records = list(read_records(splits_table))[:1]
+    with pytest.raises(SpaceMismatchError, match="revision"):
+        record_features(UnstoredSpace(identity, 1024), records)
+
+
+def test_features_stream_what_the_space_holds_in_the_order_of_the_keys(store: Store) -> None:
+    digests = store.dataset("pfam").digests[::-1]
+    features = SpaceFeatures(store.space(), digests)
+    assert features.shape == (240, store.space().dim)
+    blocks = list(features.blocks())
+    assert blocks[0][1].dtype == np.float32
+    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), store.space().take(digests))
+
+
+def test_importing_heads_and_listing_its_catalogs_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, heads; assert 'numpy' not in sys.modules; list(heads.HEADS); list(heads.TASKS);"
+        "print([m for m in ('torch', 'sklearn', 'zarr', 'pandas', 'safetensors', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_functions_stay_functions_once_their_modules_are_imported() -> None:
+    from heads import evaluation, fitting, lookups, prediction  # noqa: F401
+
+    assert all(callable(function) for function in (heads.fit, heads.predict, heads.evaluate, heads.lookup, heads.load))
+    assert set(heads.__all__) <= set(dir(heads))
