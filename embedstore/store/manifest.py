@@ -82,7 +82,7 @@ def space_id(identity: dict[str, Any]) -> str:
     """``<model>-<short hash>``: another identity, another space.
 
     >>> space_id({"model": "kmer", "dim": 4})
-    'kmer-d10b80ed22'
+    'kmer-456b316777'
     """
     short = hashlib.sha256(to_json(identity)).hexdigest()[:10]
     return check_name("space", f"{identity['model']}-{short}")
