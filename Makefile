@@ -8,7 +8,7 @@ DATA   ?=
 .PHONY: demo test lint types layers doctest pytest format clean
 
 demo: $(VENV)/.ready
-	@PATH="$(CURDIR)/$(BIN):$$PATH" bash demo.sh $(DATA)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash demo.sh "$(DATA)"
 
 test: lint types layers doctest pytest
 

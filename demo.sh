@@ -3,9 +3,11 @@
 set -euo pipefail
 
 data=${1:-}
-work=demo
+name=simulated
+[ -z "$data" ] || name=$(basename "$data" | tr -c 'A-Za-z0-9\n' '_')
+work=demo/$name
 mkdir -p "$work"
-export EMBEDSTORE=$work/demo.zarr
+export EMBEDSTORE=$work/proteins.zarr
 
 run() {
     printf '\n$ %s\n' "$*"
@@ -13,20 +15,20 @@ run() {
 }
 
 if [ -z "$data" ]; then
-    data=$work/simulated
+    data=$work/families
     echo "No DATA=PATH was given: 20,000 SIMULATED proteins in 200 families stand in for yours."
     [ -e "$data" ] || run embedstore simulate "$data" --layout pfam --sequences 20000 --families 200
 fi
 
-run embedstore add demo "$data"
-run embedstore build --model kmer demo
+run embedstore add proteins "$data"
+run embedstore build --model kmer proteins
 run embedstore verify
 run embedstore ls
 
-if embedstore info --dataset demo --json | grep -qE '"(label|family_accession|family)"'; then
+if embedstore info --dataset proteins --json | grep -qE '"(label|family_accession|family)"'; then
     for head in linear knn; do
-        run heads fit --labels "$data" --head "$head" --out "$work/demo-$head"
-        run heads evaluate "$work/demo-$head"
+        run heads fit --labels "$data" --head "$head" --out "$work/$head"
+        run heads evaluate "$work/$head"
     done
     run embedstore lookup "$data" --labels "$data" --split test --limit 10
 else

@@ -26,10 +26,10 @@ from embedstore.testing.checkpoints import make_checkpoint
 from embedstore.testing.families import simulate_families
 
 SHAPES = {
-    "esm": {"dim": 320, "n_layers": 6, "n_heads": 20, "feed_forward": 1280},
-    "t5": {"dim": 256, "n_layers": 4, "n_heads": 4, "feed_forward": 2048},
+    "esm": {"dim": 320, "n_layers": 6, "n_heads": 20},
+    "t5": {"dim": 256, "n_layers": 4, "n_heads": 4},
 }
-"""ESM-2 8M as published; ProtT5's layout at a size that a laptop can turn over."""
+"""ESM-2 8M's width and depth; ProtT5's layout at a size that a laptop can turn over."""
 
 
 def proteins(path: Path | None, count: int, folder: Path) -> Path:

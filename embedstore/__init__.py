@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from embedstore.sequences import read_records
     from embedstore.store import Store, verify
     from embedstore.store import open_store as open  # noqa: A004 - the field's name for it, used as embedstore.open
+    from embedstore.types import Record
 
 __version__ = "0.1.0"
 
@@ -18,6 +19,7 @@ _HOMES = {
     "BuildPlan": "embedstore.builder:BuildPlan",
     "BuildReport": "embedstore.builder:BuildReport",
     "MODELS": "embedstore.models:MODELS",
+    "Record": "embedstore.types:Record",
     "Store": "embedstore.store:Store",
     "build": "embedstore.builder:build",
     "load_model": "embedstore.models:load_model",
@@ -31,6 +33,7 @@ __all__ = [
     "MODELS",
     "BuildPlan",
     "BuildReport",
+    "Record",
     "Store",
     "build",
     "load_model",

@@ -1,11 +1,28 @@
-"""Batches under a budget of padded residues, so that little of a forward pass is spent on padding."""
+"""Batches: of anything by count, and of sequences under a budget of padded residues."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
+
+T = TypeVar("T")
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of up to ``size`` items.
+
+    >>> list(batched("ABCDE", 2))
+    [['A', 'B'], ['C', 'D'], ['E']]
+    """
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
 
 
 def plan_batches(lengths: NDArray[np.int64], *, budget: int) -> list[NDArray[np.int64]]:

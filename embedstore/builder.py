@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from embedstore.batching import plan_batches
 from embedstore.errors import InputError, LedgerError, NonFiniteError, OutOfMemoryError
 from embedstore.models import Model
+from embedstore.pooling import find_pooling
 from embedstore.sequences import key_text
 from embedstore.store import Store
 from embedstore.store.keys import distinct
@@ -55,7 +56,8 @@ class BuildPlan:
 class BuildReport:
     """The ledger of a build: ``n_expected == n_present + n_embedded + n_skipped``.
 
-    ``n_unknown_residues`` counts residues that the model has no token for; ``skipped`` gives the reason by key;
+    ``n_unknown_residues`` counts residues that the model has no token for, ``n_recomputed`` sequences that overflowed
+    in half precision and were computed in float32; ``skipped`` gives the reason by key;
     ``seconds`` is the whole, ``seconds_model`` the part of it spent inside the model.
     """
 
@@ -68,6 +70,7 @@ class BuildReport:
     n_residues: int
     n_unknown_residues: int
     n_halved_batches: int
+    n_recomputed: int
     seconds: float
     seconds_model: float
     skipped: dict[str, str] = field(default_factory=dict)
@@ -81,6 +84,7 @@ def identity_of(model: Model, *, pooling: str = "mean", dtype: str = "float16") 
     """The identity of the space that this model would write into."""
     if dtype not in _LARGEST:
         raise InputError(f"Unknown dtype {dtype!r} for stored vectors. Known: {', '.join(_LARGEST)}.")
+    find_pooling(pooling)
     limit = "none" if model.max_residues is None else str(model.max_residues)
     return space_identity(model.identity(), pooling=pooling, dtype=dtype, long_policy=f"{LONG_POLICY} over {limit}")
 
@@ -159,19 +163,18 @@ def build(
     LedgerError
         If a sequence is unaccounted for.
     """
-    started = time.monotonic()
+    started, before = time.monotonic(), model.n_recomputed
     work = _Work(store, model, datasets, identity_of(model, pooling=pooling, dtype=dtype), batch_residues)
     space = store.create_space(work.identity, model.dim)
     job = _Job(store, model, pooling, dtype, total=int(store.sequences.lengths(work.digests[work.missing]).sum()))
     with SpaceWriter(space) as writer:
         for unit in work.units():
             job.run(unit, writer, progress)
-    return _close_ledger(store, work, job, started)
+    return _close_ledger(store, work, job, started=started, n_recomputed=model.n_recomputed - before)
 
 
-def _close_ledger(store: Store, work: _Work, job: _Job, started: float) -> BuildReport:
-    store.refresh()
-    space = store.space(work.space_id)
+def _close_ledger(store: Store, work: _Work, job: _Job, *, started: float, n_recomputed: int) -> BuildReport:
+    space = store.create_space(work.identity, work.dim)
     write_skipped(space, job.skipped)
     without = work.digests[space.find(work.digests) < 0]
     lost = [row.tobytes() for row in without if row.tobytes() not in job.skipped]
@@ -191,6 +194,7 @@ def _close_ledger(store: Store, work: _Work, job: _Job, started: float) -> Build
         n_residues=job.n_residues,
         n_unknown_residues=job.n_unknown_residues,
         n_halved_batches=job.n_halved,
+        n_recomputed=n_recomputed,
         seconds=time.monotonic() - started,
         seconds_model=job.seconds_model,
         skipped={key_text(key): why for key, why in job.skipped.items()},
@@ -228,6 +232,7 @@ class _Work:
             raise InputError(f"The store at {store.path} has no data set. Add one: `embedstore add NAME FILE`.")
         if batch_residues is not None and batch_residues < 1:
             raise InputError(f"A batch of {batch_residues} residues holds nothing; pass at least 1.")
+        self.dim = model.dim
         self.identity = identity
         self.space_id = space_id(identity)
         self.digests = distinct(np.concatenate([store.dataset(name).digests for name in self.datasets]))

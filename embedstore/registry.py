@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, Protocol, TypeVar
 
 from embedstore.errors import UnknownNameError
@@ -54,7 +54,7 @@ class Catalog(Mapping[str, RowT], Generic[RowT]):
 
     def _rows(self) -> dict[str, RowT]:
         if self._plugins is None:
-            found = {point.name: point.load() for point in entry_points(group=self.group)}
+            found = {point.name: self._plugin(point) for point in entry_points(group=self.group)}
             clash = sorted(set(found) & set(self._own))
             if clash:
                 raise UnknownNameError(
@@ -63,6 +63,19 @@ class Catalog(Mapping[str, RowT], Generic[RowT]):
             self._plugins = found
         return {**self._own, **self._plugins}
 
+    def _plugin(self, point: EntryPoint) -> RowT:
+        """The row that an entry point names."""
+        source = (
+            f"Plug-in {self.kind} {point.name!r} ({point.value}, of {point.dist.name if point.dist else 'unknown'})"
+        )
+        try:
+            row: RowT = point.load()
+        except (ImportError, AttributeError) as error:
+            raise UnknownNameError(f"{source} cannot be loaded: {error}. Reinstall or uninstall it.") from error
+        if row.name != point.name:
+            raise UnknownNameError(f"{source} calls itself {row.name!r}. Its entry point must have the same name.")
+        return row
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows())
 
@@ -70,9 +83,12 @@ class Catalog(Mapping[str, RowT], Generic[RowT]):
         return len(self._rows())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._rows()
+        return name in self._own or name in self._rows()
 
     def __getitem__(self, name: str) -> RowT:
+        # Ours first: a broken plug-in must not stand in the way of what does not need it.
+        if name in self._own:
+            return self._own[name]
         rows = self._rows()
         if name not in rows:
             raise unknown_name(self.kind, name, rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -132,6 +132,11 @@ class Head(Protocol):
     def restore(self, classes: NDArray[Any], arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
         """Take over what `arrays` and `settings` of a fitted head gave."""
         ...
+
+
+def as_tuple(values: object) -> tuple[Any, ...]:
+    """What to choose from, as a tuple; a single value is a choice of one."""
+    return tuple(values) if isinstance(values, Sequence) and not isinstance(values, str) else (values,)
 
 
 def constructor_params(head: object) -> dict[str, Any]:

@@ -6,12 +6,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.errors import InputError, SpaceMismatchError
+from embedstore.errors import InputError, MissingFileError, SpaceMismatchError
 from embedstore.store.spaces import Space
 from embedstore.store.store import Store
 from heads.features import SpaceFeatures, StoreLike, as_store, with_vectors
@@ -23,8 +24,6 @@ from heads.tasks.readers import read_task
 
 NO_PREDICTION = ""
 """What stands for the label of a row that has no vector: wrong, but no class."""
-
-_BATCH = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,15 +163,17 @@ def _selection(fitted: FittedHead, labels: str | PathLike[str] | None) -> TaskSe
                 f"This head was fitted on task {stored['task']!r}; labels= is for heads of a labelled file."
             )
         stored["labels"] = fspath(labels)
+    elif stored["labels"] is not None and not Path(stored["labels"]).exists():
+        raise MissingFileError(
+            f"The labelled file of this head is gone from {stored['labels']}. Say where it is now (labels=, --labels)."
+        )
     return TaskSelection(**stored)
 
 
 def _predicted(fitted: FittedHead, space: Space, data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.str_]:
     """Label of each row, `NO_PREDICTION` where it has no vector."""
     digests = data.digests[rows]
-    present = np.flatnonzero(with_vectors(space, digests, source=data.source))
+    present = with_vectors(space, digests, source=data.source)
     found = np.full(len(rows), NO_PREDICTION, dtype=object)
-    for start in range(0, len(present), _BATCH):
-        some = present[start : start + _BATCH]
-        found[some] = fitted.head.predict(SpaceFeatures(space, digests[some]))
+    found[present] = fitted.head.predict(SpaceFeatures(space, digests[present]))
     return found.astype(np.str_)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,6 @@ from embedstore.models import Model
 from embedstore.queries import embed_queries
 from embedstore.sequences import digest, key_text
 from embedstore.store.keys import as_digests
-from embedstore.store.manifest import space_id
-from embedstore.store.reader import KeyedParts
 from embedstore.store.spaces import Space
 from embedstore.store.store import Store, open_store
 from embedstore.types import Digests, Record
@@ -87,24 +85,6 @@ def with_vectors(space: Space, digests: Digests, *, source: str) -> NDArray[np.b
                 f"Embed them: `embedstore build --model {space.identity['model']} {source}`."
             )
     return present
-
-
-class UnstoredSpace(Space):
-    """A space of which nothing is stored here: what a head needs to predict far from the store that it was fitted on.
-
-    Parameters
-    ----------
-    identity
-        Identity of the space.
-    dim
-        Length of its vectors.
-    """
-
-    def __init__(self, identity: Mapping[str, Any], dim: int) -> None:
-        self.identity = dict(identity)
-        self.dim = dim
-        self.id = space_id(self.identity)
-        self._rows = KeyedParts([])
 
 
 def record_digests(records: Sequence[Record]) -> Digests:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from os import PathLike, fspath
+from os import PathLike
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -77,7 +78,8 @@ def fit(
     """
     selection = TaskSelection(
         task=task,
-        labels=None if labels is None else fspath(labels),
+        # Absolute, so that `evaluate` finds the file from any folder.
+        labels=None if labels is None else str(Path(labels).absolute()),
         label_column=label_column,
         split_column=split_column,
         seed=seed,

@@ -15,6 +15,7 @@ from heads.base import (
     FeaturesLike,
     Float32,
     as_features,
+    as_tuple,
     checked_blocks,
     codes_of,
     constructor_params,
@@ -112,16 +113,17 @@ class NeighboursHead:
         InputError
             For k < 1, a negative sharpness, fewer than two classes, or vectors that are not finite.
         """
-        ks = tuple(self.ks) if self.k is None else (self.k,)
-        sharpnesses = tuple(self.sharpnesses) if self.sharpness is None else (self.sharpness,)
-        if not ks or min(ks) < 1 or not sharpnesses or min(sharpnesses) < 0:
-            raise InputError(
-                f"k is {ks} and sharpness {sharpnesses}; expected k of at least 1 and sharpness of at least 0."
-            )
+        ks = as_tuple(self.ks) if self.k is None else (self.k,)
+        sharpnesses = as_tuple(self.sharpnesses) if self.sharpness is None else (self.sharpness,)
+        if not ks or not all(isinstance(k, int) and k >= 1 for k in ks):
+            raise InputError(f"k is {ks}; expected whole numbers of at least 1.")
+        if not sharpnesses or not all(isinstance(s, int | float) and s >= 0 for s in sharpnesses):
+            raise InputError(f"sharpness is {sharpnesses}; expected numbers of at least 0.")
         features = as_features(X)
         self.classes_, codes = encode_labels(y, n_rows=features.shape[0])
         digests = row_keys(features.shape[0]) if features.digests is None else features.digests
-        self._adopt(labelled_keys(digests, codes), None, features)
+        keys = labelled_keys(digests, codes)
+        self._adopt(keys, _half_rows_of(features, keys.first_rows))
         choices = None if X_valid is None or y_valid is None else self._validate(X_valid, y_valid, ks, sharpnesses)
         self.k_ = ks[0] if self.k is not None else DEFAULT_K
         self.sharpness_ = sharpnesses[0] if self.sharpness is not None else DEFAULT_SHARPNESS
@@ -175,14 +177,11 @@ class NeighboursHead:
             rows=arrays["rows"],
             codes=arrays["codes"].astype(np.int64),
         )
-        self._adopt(keys, arrays["vectors"], None)
+        self._adopt(keys, arrays["vectors"])
         return self
 
-    def _adopt(self, keys: LabelledKeys, vectors: NDArray[Any] | None, features: FeaturesLike | None) -> None:
+    def _adopt(self, keys: LabelledKeys, vectors: NDArray[Any]) -> None:
         self._keys = keys
-        if vectors is None:
-            assert features is not None  # noqa: S101 - for mypy; one of the two is given
-            vectors = _half_rows_of(features, keys.first_rows)
         self._vectors = vectors
         self.n_features_in_ = vectors.shape[1]
         self._index = ExactIndex.from_arrays(keys.digests, vectors)

@@ -14,6 +14,7 @@ from heads.base import (
     FeaturesLike,
     Float32,
     as_features,
+    as_tuple,
     checked_blocks,
     codes_of,
     constructor_params,
@@ -112,8 +113,8 @@ class LinearHead:
         y_valid: ArrayLike | None = None,
     ) -> Self:
         """Learn from statistics that were summed before, perhaps elsewhere and merged."""
-        candidates = tuple(self.shrinkages) if self.shrinkage is None else (self.shrinkage,)
-        if not candidates or not all(0 <= s <= 1 for s in candidates):
+        candidates = as_tuple(self.shrinkages) if self.shrinkage is None else (self.shrinkage,)
+        if not candidates or not all(isinstance(s, int | float) and 0 <= s <= 1 for s in candidates):
             raise InputError(f"shrinkage is {candidates}; expected numbers from 0 to 1.")
         self.classes_ = statistics.classes
         self.n_features_in_ = len(statistics.origin)

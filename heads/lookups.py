@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.batching import batched
 from embedstore.errors import InputError, StoreError
 from embedstore.index import ExactIndex, Neighbours
 from embedstore.models import Model
@@ -17,7 +18,7 @@ from embedstore.store.spaces import Space
 from embedstore.types import DIGEST_BYTES, Digests, Progress, ProgressCallback, Vectors, no_progress
 from heads.base import BLOCK_ROWS, Float32
 from heads.features import StoreLike, as_store, record_features, with_vectors
-from heads.prediction import RecordsLike, batched, open_records
+from heads.prediction import RecordsLike, open_records
 from heads.tasks.base import TaskData, TaskSelection
 from heads.tasks.readers import read_task
 from heads.votes import LabelledKeys, labelled_keys

@@ -61,7 +61,8 @@ def classification_metrics(
 
     Intervals are percentiles of a bootstrap over rows. A resample is drawn as counts of the distinct
     (true, predicted) pairs, which has the same distribution as drawing rows and costs no more for more rows.
-    Where every row is right the bootstrap has no spread; see `wilson_interval`.
+    Where every row is right, or none, the bootstrap has no spread, and Wilson's interval is given. A resample lacks
+    rare classes that the rows have, which pulls its macro-F1 down; the interval is shifted back by that bias.
 
     Parameters
     ----------
@@ -102,10 +103,14 @@ def classification_metrics(
         accuracies.append(accuracy)
         f1s.append(f1)
     accuracy = np.concatenate(accuracies)
+    if n_resamples and point_accuracy[0] in (0, 1):
+        accuracy = np.array(wilson_interval(round(point_accuracy[0] * confusion.n_rows), confusion.n_rows))
+    macro_f1 = np.concatenate(f1s)
+    unbiased = np.clip(macro_f1 + (point_f1[0] - macro_f1.mean()), 0, 1) if n_resamples else macro_f1
     return {
         "accuracy": _metric(point_accuracy[0], accuracy),
         "error_rate": _metric(1 - point_accuracy[0], 1 - accuracy),
-        "macro_f1": _metric(point_f1[0], np.concatenate(f1s)),
+        "macro_f1": _metric(point_f1[0], unbiased),
     }
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,13 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.batching import batched
 from embedstore.errors import InputError, StoreNotFoundError
 from embedstore.models import Model
 from embedstore.sequences import read_records
 from embedstore.store.spaces import Space
 from embedstore.types import DIGEST_BYTES, Digests, Progress, ProgressCallback, Record, no_progress
 from heads.base import Float32
-from heads.features import StoreLike, UnstoredSpace, as_store, record_features
+from heads.features import StoreLike, as_store, record_features
 from heads.persist import FittedHead, FittedLike, as_fitted
 
 if TYPE_CHECKING:
@@ -130,13 +130,6 @@ def open_records(records: RecordsLike) -> Iterable[Record]:
     return read_records(Path(records)) if isinstance(records, str | PathLike) else records
 
 
-def batched(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
-    """Lists of up to `size` records."""
-    iterator = iter(records)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
 def space_of(fitted: FittedHead, store: StoreLike) -> Space:
     """The head's space in a store, or one of which nothing is stored."""
     try:
@@ -147,4 +140,4 @@ def space_of(fitted: FittedHead, store: StoreLike) -> Space:
         opened = None
     if opened is not None and fitted.space_id in opened.spaces():
         return opened.space(fitted.space_id)
-    return UnstoredSpace(fitted.space_identity, fitted.head.n_features_in_)
+    return Space(fitted.space_identity, fitted.head.n_features_in_)

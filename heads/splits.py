@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
+from embedstore.hashing import splitmix64
 from embedstore.types import Digests
 
 SPLITS = ("train", "valid", "test")
@@ -101,14 +102,6 @@ def _uniform(digests: Digests, seed: int) -> NDArray[np.float64]:
     words = np.ascontiguousarray(digests).view(">u8").reshape(-1, 3).astype(np.uint64)
     state = np.full(len(words), seed % 2**64, np.uint64)
     for word in words.T:
-        state = _mix(state ^ word)
+        state = splitmix64(state ^ word)
     uniform: NDArray[np.float64] = (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return uniform
-
-
-def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    state = state + np.uint64(0x9E3779B97F4A7C15)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: NDArray[np.uint64] = state ^ (state >> np.uint64(31))
-    return mixed

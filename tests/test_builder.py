@@ -57,6 +57,7 @@ class Wrapped:
         self.name, self.dim, self.batch_residues = self._model.name, self._model.dim, 2000
         self.unknown_letters = self._model.unknown_letters
         self.max_residues: int | None = None
+        self.n_recomputed = 0
         self.calls: list[int] = []
 
     def identity(self) -> dict[str, str | int | None]:

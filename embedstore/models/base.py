@@ -85,6 +85,8 @@ class Model(Protocol):
         Default budget of padded residues for one batch, for :func:`embedstore.batching.plan_batches`.
     unknown_letters
         Letters that the model has no token of its own for, as ASCII bytes: they are read as ``X`` or as "unknown".
+    n_recomputed
+        How many sequences gave NaN or infinity in a lower precision and were computed again in float32, so far.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Model(Protocol):
     max_residues: int | None
     batch_residues: int
     unknown_letters: bytes
+    n_recomputed: int
 
     def identity(self) -> dict[str, str | int | None]:
         """Everything that decides which vectors come out; needs no weights in memory.

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
+from embedstore.hashing import splitmix64
 from embedstore.models.base import RESIDUE_LETTERS, STANDARD_RESIDUES, ModelSpec, check_sequences
 from embedstore.pooling import find_pooling
 
@@ -92,17 +93,19 @@ class KmerModel:
         self.dim = spec.dim
         self.max_residues: int | None = None
         self.batch_residues = 65_536
+        self.n_recomputed = 0
         self.unknown_letters = bytes(letter for letter in RESIDUE_LETTERS if letter not in STANDARD_RESIDUES)
 
     def identity(self) -> dict[str, str | int | None]:
-        """What decides the vectors; ``weights_sha256`` is over the projection matrix."""
+        """What decides the vectors; ``weights_sha256`` is over revision and projection matrix."""
         table = _projection(self.dim - _N_EXACT).astype("<i2")
+        weights = hashlib.sha256(REVISION.encode() + table.tobytes())
         return {
             "model": self.name,
             "family": "kmer",
             "checkpoint": None,
             "revision": REVISION,
-            "weights_sha256": hashlib.sha256(table.tobytes()).hexdigest(),
+            "weights_sha256": weights.hexdigest(),
             "tokens_sha256": hashlib.sha256(_CODE.astype("<i8").tobytes()).hexdigest(),
             "adapter_sha256": None,
             "layer": 0,
@@ -219,16 +222,3 @@ def _expected_pair(n_columns: int) -> NDArray[np.int64]:
     table = _projection(n_columns).astype(np.int64).reshape(len(_GAPS), _N_PAIRS, n_columns)
     frequency = np.outer(_FREQUENCY, _FREQUENCY).reshape(-1)
     return np.stack([frequency @ table[gap] for gap in range(len(_GAPS))])
-
-
-def splitmix64(counter: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's output for each counter (Steele, Lea and Flood 2014, OOPSLA): the same on every machine.
-
-    >>> [hex(word) for word in splitmix64(np.array([0, 1], dtype=np.uint64)).tolist()]
-    ['0xe220a8397b1dcdaf', '0x6e789e6aa1b965f4']
-    """
-    # Array arithmetic on uint64 wraps around without a warning, as the generator wants.
-    state = (counter + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    state = (state ^ state >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ state >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-    return state ^ state >> np.uint64(31)

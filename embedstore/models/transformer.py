@@ -20,7 +20,7 @@ from embedstore.models.base import ModelSpec, check_sequences
 from embedstore.models.checkpoint import Checkpoint, find_checkpoint, read_config
 from embedstore.models.devices import DTYPES, resolve_device, resolve_precision
 from embedstore.models.tokens import TokenTable, read_token_table
-from embedstore.pooling import find_pooling
+from embedstore.pooling import Pooling, find_pooling
 
 # Padded residues a batch: enough to keep the device busy, little enough for common amounts of memory.
 _BATCH_RESIDUES = {"cpu": 4_096, "cuda": 16_384}
@@ -154,31 +154,31 @@ class TransformerModel(ABC):
         if not sequences:
             return np.empty((0, self.dim), dtype=np.float32)
         with _named_out_of_memory(sequences):
-            pooled = torch.stack([pool(states) for states in self._states(sequences)])
-            return pooled.cpu().numpy()
+            return torch.stack(self._finite(sequences, pool)).cpu().numpy()
 
     def embed_residues(self, sequences: Sequence[bytes]) -> list[NDArray[np.float32]]:
         """Embed one batch, unpooled: for each sequence (L, dim) float32, one row a residue. Raises as :meth:`embed`."""
         if not sequences:
             return []
         with _named_out_of_memory(sequences):
-            return [states.cpu().numpy() for states in self._states(sequences)]
+            return [states.cpu().numpy() for states in self._finite(sequences, lambda states: states)]
 
-    def _states(self, sequences: Sequence[bytes]) -> list[torch.Tensor]:
-        """(L, dim) float32 on the device for each sequence: the residues' states, proved finite."""
+    def _finite(self, sequences: Sequence[bytes], pool: Pooling) -> list[torch.Tensor]:
+        """What ``pool`` makes of each sequence's (L, dim) float32 states, proved finite; on the device."""
         check_sequences(sequences, name=self.name, max_residues=self.max_residues)
-        states = self._forward(sequences, self.precision)
-        finite = torch.stack([torch.isfinite(rows).all() for rows in states]).tolist()
-        for row in [row for row, is_finite in enumerate(finite) if not is_finite]:
+        pooled = [pool(states) for states in self._forward(sequences, self.precision)]
+        # One number a sequence: NaN and infinity survive every sum, and a check of all states would cost more.
+        sums = torch.stack([one.sum() for one in pooled])
+        for row in torch.isfinite(sums).logical_not().nonzero().flatten().tolist():
             if self.precision != "float32":
-                states[row] = self._forward([sequences[row]], "float32")[0]
+                pooled[row] = pool(self._forward([sequences[row]], "float32")[0])
                 self.n_recomputed += 1
-            if not bool(torch.isfinite(states[row]).all()):
+            if not bool(torch.isfinite(pooled[row]).all()):
                 raise NonFiniteError(
                     f"Model {self.name!r} gave NaN or infinity for sequence {row} of the batch "
                     f"({len(sequences[row])} residues), also in float32. The weights are damaged, or not this model's."
                 )
-        return states
+        return pooled
 
     def _forward(self, sequences: Sequence[bytes], precision: str) -> list[torch.Tensor]:
         encoder = self._encoder(precision)

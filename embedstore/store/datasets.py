@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.batching import batched
 from embedstore.errors import InputError
 from embedstore.registry import unknown_name
 from embedstore.sequences import digest
@@ -209,7 +210,7 @@ def add_records(
     provenance
         Called once the records are exhausted.
     """
-    batches = _batched(records, _BATCH)
+    batches = batched(records, _BATCH)
     # Most bad files show themselves in the first batch, before anything is written.
     first = next(batches, None)
     if first is None:
@@ -334,12 +335,6 @@ class _Columns:
         for name, text in self._texts.items():
             text.append([_encode(row.get(name, "")) for row in rows])
         self._n_rows += len(rows)
-
-
-def _batched(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
-    iterator = iter(records)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 def _encode(text: str) -> bytes:

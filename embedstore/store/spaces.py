@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,8 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.errors import SpaceMismatchError, StoreCorruptError
-from embedstore.store.layout import BUILDS, NAMESPACE, PARTS, RECORD, SKIPPED, ensure_group, publish, to_json, utc_now
+from embedstore.errors import SpaceMismatchError, StoreCorruptError, StoreError
+from embedstore.store.layout import (
+    BUILDS,
+    NAMESPACE,
+    PARTS,
+    RECORD,
+    SKIPPED,
+    ensure_group,
+    publish,
+    to_json,
+    utc_now,
+    writing,
+)
 from embedstore.store.manifest import space_id
 from embedstore.store.reader import KeyedParts, Part, committed_parts
 from embedstore.store.writer import PartWriter
@@ -40,25 +51,40 @@ class Space:
         All that decides the bits of a vector: model, weights' sha256, pooling, dtype, policies.
     dim
         D, the length of a vector.
+    path
+        Its directory in a store, or None: a space of which nothing is stored here, whose vectors can only be made.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.path = directory
+    def __init__(self, identity: Mapping[str, Any], dim: int, *, path: Path | None = None) -> None:
+        self.identity: dict[str, Any] = dict(identity)
+        self.dim = dim
+        self.id = space_id(self.identity)
+        self.path = path
+        self._rows = KeyedParts([] if path is None else committed_parts(path / PARTS))
+
+    @classmethod
+    def open(cls, directory: Path) -> Space:
+        """The space in a directory of a store.
+
+        Raises
+        ------
+        StoreCorruptError
+            If its description cannot be read, or is not that of this directory.
+        """
+        record = directory / RECORD
         try:
-            attributes = json.loads((directory / RECORD).read_bytes())["attributes"][NAMESPACE]
-            self.identity: dict[str, Any] = attributes["identity"]
-            self.dim = int(attributes["dim"])
+            attributes = json.loads(record.read_bytes())["attributes"][NAMESPACE]
+            space = cls(attributes["identity"], int(attributes["dim"]), path=directory)
         except (ValueError, KeyError, TypeError) as error:
             raise StoreCorruptError(
-                f"{directory / RECORD} does not describe a space: {error}. Restore it from a backup."
+                f"{record} does not describe a space: {error}. Restore it from a backup."
             ) from error
-        self.id = directory.name
-        if space_id(self.identity) != self.id:
+        if space.id != directory.name:
             raise StoreCorruptError(
-                f"Space {self.id} states the identity of {space_id(self.identity)}: its description was changed, or "
-                "its directory renamed. Restore the original."
+                f"Space {directory.name} states the identity of {space.id}: its description was changed, or its "
+                "directory renamed. Restore the original."
             )
-        self._rows = KeyedParts(committed_parts(directory / PARTS))
+        return space
 
     @property
     def parts(self) -> list[Part]:
@@ -84,7 +110,7 @@ class Space:
     def skipped(self) -> dict[bytes, str]:
         """Reason by key of every sequence that was tried and has no vector."""
         reasons: dict[bytes, str] = {}
-        for part in committed_parts(self.path / SKIPPED / PARTS):
+        for part in committed_parts(self.path / SKIPPED / PARTS) if self.path else []:
             texts = part.texts("reasons")
             for digest, reason in zip(part.array("digests").read(), texts, strict=True):
                 reasons[digest.tobytes()] = reason.decode()
@@ -94,7 +120,7 @@ class Space:
     @property
     def builds(self) -> list[dict[str, Any]]:
         """The ledger of each finished build, oldest first."""
-        paths = sorted((self.path / BUILDS).glob("*.json"))
+        paths = sorted((self.path / BUILDS).glob("*.json")) if self.path else []
         return [json.loads(path.read_bytes()) for path in paths]
 
     def describe(self) -> dict[str, Any]:
@@ -141,10 +167,16 @@ def create_space(directory: Path, identity: dict[str, Any], dim: int) -> Space:
     ensure_group(path, {NAMESPACE: {"identity": identity, "dim": dim, "created": utc_now()}})
     for folder in (PARTS, SKIPPED, f"{SKIPPED}/{PARTS}"):
         ensure_group(path / folder)
-    space = Space(path)
+    space = Space.open(path)
     if space.dim != dim:
         raise SpaceMismatchError(f"Space {space.id} holds vectors of {space.dim} numbers; the model gives {dim}.")
     return space
+
+
+def _directory(space: Space) -> Path:
+    if space.path is None:
+        raise StoreError(f"Nothing of space {space.id} is stored here, so nothing can be written to it.")
+    return space.path
 
 
 class SpaceWriter:
@@ -176,7 +208,7 @@ class SpaceWriter:
     def append(self, digests: Digests, vectors: Vectors, lengths: NDArray[np.int64], flags: NDArray[np.uint8]) -> None:
         """Add rows: keys (n, 24), vectors (n, D), lengths in residues (n,), flags (n,)."""
         if self._part is None:
-            self._part = PartWriter(self._space.path / PARTS, "vectors")
+            self._part = PartWriter(_directory(self._space) / PARTS, "vectors")
             self._started, self._rows = time.monotonic(), 0
         self._part.append("vectors", vectors, self._space.dtype)
         self._part.append("digests", digests, np.uint8)
@@ -200,7 +232,7 @@ def write_skipped(space: Space, skipped: dict[bytes, str]) -> None:
     new = {key: why for key, why in skipped.items() if known.get(key) != why}
     if not new:
         return
-    with PartWriter(space.path / SKIPPED / PARTS, "skipped") as part:
+    with PartWriter(_directory(space) / SKIPPED / PARTS, "skipped") as part:
         part.append("digests", np.frombuffer(b"".join(new), np.uint8).reshape(-1, 24), np.uint8)
         part.text("reasons").append([why.encode() for why in new.values()])
         part.commit(len(new), {})
@@ -208,16 +240,18 @@ def write_skipped(space: Space, skipped: dict[bytes, str]) -> None:
 
 def write_build(space: Space, ledger: dict[str, Any]) -> None:
     """Record a finished build: which data set parts it covered, and that its ledger balances."""
-    directory = space.path / BUILDS
-    directory.mkdir(exist_ok=True)
+    directory = _directory(space) / BUILDS
+    with writing(directory):
+        directory.mkdir(exist_ok=True)
     number = len(list(directory.glob("*.json")))
     while not publish(directory / f"{number:06d}.json", to_json({**ledger, "finished": utc_now()})):
         number += 1
 
 
 def read_spaces(directory: Path) -> dict[str, Space]:
-    """Spaces by id, in alphabetical order."""
+    """Spaces by id, in alphabetical order; one into which nothing was ever committed does not count."""
     if not directory.is_dir():
         return {}
-    paths: Iterable[Path] = sorted(path for path in directory.iterdir() if (path / RECORD).is_file())
-    return {path.name: Space(path) for path in paths if path.is_dir()}
+    paths = sorted(path for path in directory.iterdir() if (path / RECORD).is_file())
+    spaces = [Space.open(path) for path in paths if path.is_dir()]
+    return {space.id: space for space in spaces if space.parts or space.builds or space.skipped}

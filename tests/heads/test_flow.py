@@ -15,8 +15,8 @@ import embedstore
 import heads
 from embedstore.errors import InputError, SpaceMismatchError, StoreError, UnknownNameError
 from embedstore.sequences import read_records
-from embedstore.store import Store
-from heads.features import SpaceFeatures, UnstoredSpace, record_features
+from embedstore.store import Space, Store
+from heads.features import SpaceFeatures, record_features
 from heads.fitting import make_head
 from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
@@ -182,7 +182,7 @@ def test_a_model_that_makes_other_vectors_is_refused(store: Store, splits_table:
     identity = {**store.space().identity, "revision": "another"}
     records = list(read_records(splits_table))[:1]
     with pytest.raises(SpaceMismatchError, match="revision"):
-        record_features(UnstoredSpace(identity, 1024), records)
+        record_features(Space(identity, 1024), records)
 
 
 def test_features_stream_what_the_space_holds_in_the_order_of_the_keys(store: Store) -> None:
