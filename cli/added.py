@@ -11,6 +11,12 @@ if TYPE_CHECKING:
     from embedstore.store import AddReport
 
 SHOWN = 10
+FOLDED = {
+    "n_gaps": "gaps (removed)",
+    "n_stops": "final stops (removed)",
+    "n_white_space": "blanks (removed)",
+    "n_lower_case": "lower-case letters (folded to upper case)",
+}
 
 
 def tell_added(report: AddReport, *, json_: bool) -> None:
@@ -21,10 +27,14 @@ def tell_added(report: AddReport, *, json_: bool) -> None:
         warn(f"left out {name!r}: {reason}")
     if len(report.rejected) > SHOWN:
         warn(f"left out {len(report.rejected) - SHOWN:,} more; `embedstore info --dataset {report.dataset}` names all.")
+    folded = ", ".join(f"{count:,} {FOLDED[kind]}" for kind, count in report.normalised.items() if count)
+    if folded:
+        say(f"{report.dataset}: normalised {folded}.")
     if json_:
         print_json(asdict(report))
     elif report.already_there:
-        say(f"{report.dataset}: these files are there already; nothing to add.")
+        restored = f"{report.n_new:,} lost sequences stored again" if report.n_new else "nothing to add"
+        say(f"{report.dataset}: these files are there already; {restored}.")
     else:
         say(
             f"{report.dataset}: {report.n_records:,} records, {report.n_distinct:,} distinct sequences "

@@ -55,6 +55,8 @@ def tell_built(report: BuildReport, *, json_: bool) -> None:
         warn(f"skipped {key}: {reason}")
     if len(report.skipped) > SHOWN:
         warn(f"skipped {len(report.skipped) - SHOWN:,} more; `embedstore info --space {report.space}` counts them.")
+    if report.n_recomputed:
+        warn(f"{report.n_recomputed:,} sequences overflowed in half precision and were computed in float32.")
     if report.n_unknown_residues:
         warn(f"{report.n_unknown_residues:,} residues are letters that the model does not know (read as unknown).")
     if json_:

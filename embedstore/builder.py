@@ -11,10 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.batching import plan_batches
-from embedstore.errors import InputError, LedgerError, NonFiniteError, OutOfMemoryError
+from embedstore.errors import (
+    EmbedstoreError,
+    InputError,
+    LedgerError,
+    NonFiniteError,
+    OutOfMemoryError,
+    StoreCorruptError,
+)
 from embedstore.models import Model
 from embedstore.pooling import find_pooling
-from embedstore.sequences import key_text
+from embedstore.sequences import digest, key_text
 from embedstore.store import Store
 from embedstore.store.keys import distinct
 from embedstore.store.manifest import space_id, space_identity
@@ -86,7 +93,9 @@ def identity_of(model: Model, *, pooling: str = "mean", dtype: str = "float16") 
         raise InputError(f"Unknown dtype {dtype!r} for stored vectors. Known: {', '.join(_LARGEST)}.")
     find_pooling(pooling)
     limit = "none" if model.max_residues is None else str(model.max_residues)
-    return space_identity(model.identity(), pooling=pooling, dtype=dtype, long_policy=f"{LONG_POLICY} over {limit}")
+    return space_identity(
+        model.identity(), dim=model.dim, pooling=pooling, dtype=dtype, long_policy=f"{LONG_POLICY} over {limit}"
+    )
 
 
 def plan(
@@ -165,7 +174,7 @@ def build(
     """
     started, before = time.monotonic(), model.n_recomputed
     work = _Work(store, model, datasets, identity_of(model, pooling=pooling, dtype=dtype), batch_residues)
-    space = store.create_space(work.identity, model.dim)
+    space = store.create_space(work.identity)
     job = _Job(store, model, pooling, dtype, total=int(store.sequences.lengths(work.digests[work.missing]).sum()))
     with SpaceWriter(space) as writer:
         for unit in work.units():
@@ -174,7 +183,7 @@ def build(
 
 
 def _close_ledger(store: Store, work: _Work, job: _Job, *, started: float, n_recomputed: int) -> BuildReport:
-    space = store.create_space(work.identity, work.dim)
+    space = store.create_space(work.identity)
     write_skipped(space, job.skipped)
     without = work.digests[space.find(work.digests) < 0]
     lost = [row.tobytes() for row in without if row.tobytes() not in job.skipped]
@@ -184,11 +193,12 @@ def _close_ledger(store: Store, work: _Work, job: _Job, *, started: float, n_rec
             f"{len(lost):,} of {len(work.digests):,} sequences are neither embedded nor skipped, among them {named}. "
             "This is a defect of embedstore: please report it. Running the build again embeds them."
         )
+    # Another build may have embedded meanwhile what this one skipped, or did twice: the final state counts.
     report = BuildReport(
         space=work.space_id,
         datasets=work.datasets,
         n_expected=len(work.digests),
-        n_present=int((~work.missing).sum()),
+        n_present=len(work.digests) - job.n_embedded - len(without),
         n_embedded=job.n_embedded,
         n_skipped=len(without),
         n_residues=job.n_residues,
@@ -197,13 +207,13 @@ def _close_ledger(store: Store, work: _Work, job: _Job, *, started: float, n_rec
         n_recomputed=n_recomputed,
         seconds=time.monotonic() - started,
         seconds_model=job.seconds_model,
-        skipped={key_text(key): why for key, why in job.skipped.items()},
+        skipped={key_text(row.tobytes()): job.skipped[row.tobytes()] for row in without},
     )
-    if report.n_expected != report.n_present + report.n_embedded + report.n_skipped:
+    if report.n_present < int((~work.missing).sum()):
         raise LedgerError(f"The ledger does not balance: {report}. This is a defect of embedstore: please report it.")
-    covers = {name: [part.name for part in store.dataset(name).parts] for name in work.datasets}
-    if work.missing.any() or covers not in [build["covers"] for build in space.builds]:
-        write_build(space, {**report.to_dict(), "covers": covers})
+    if job.n_embedded or work.covers not in [build["covers"] for build in space.builds]:
+        counts = {name: value for name, value in report.to_dict().items() if name != "skipped"}
+        write_build(space, {**counts, "covers": work.covers})
     return report
 
 
@@ -227,15 +237,18 @@ class _Work:
         identity: dict[str, Any],
         batch_residues: int | None,
     ) -> None:
+        store.refresh()
         self.datasets = store.datasets() if datasets is None else list(dict.fromkeys(datasets))
         if not self.datasets:
             raise InputError(f"The store at {store.path} has no data set. Add one: `embedstore add NAME FILE`.")
         if batch_residues is not None and batch_residues < 1:
             raise InputError(f"A batch of {batch_residues} residues holds nothing; pass at least 1.")
-        self.dim = model.dim
         self.identity = identity
         self.space_id = space_id(identity)
-        self.digests = distinct(np.concatenate([store.dataset(name).digests for name in self.datasets]))
+        chosen = [store.dataset(name) for name in self.datasets]
+        # What the ledger may claim: the parts that were there when the work was planned, and no later one.
+        self.covers = {dataset.name: [part.name for part in dataset.parts] for dataset in chosen}
+        self.digests = distinct(np.concatenate([dataset.digests for dataset in chosen]))
         there = self.space_id in store.spaces()
         self.missing: NDArray[np.bool_] = (
             store.space(self.space_id).find(self.digests) < 0 if there else np.ones(len(self.digests), np.bool_)
@@ -274,74 +287,92 @@ class _Job:
 
     def run(self, unit: _Unit, writer: SpaceWriter, progress: ProgressCallback) -> None:
         """Embed a unit."""
-        for batch in unit.batches:
-            lengths = unit.lengths[batch]
-            self._embed(unit.digests[batch], lengths, writer)
-            self._seen += int(lengths.sum())
-            progress(Progress(stage="embed", done=self._seen, total=self._total, unit="residues"))
+        rows = np.concatenate(unit.batches)
+        sequences = dict(zip(rows.tolist(), self._store.sequences.take(unit.digests[rows]), strict=True))
+        for wanted in unit.batches:
+            batch = _Batch(unit.digests[wanted], unit.lengths[wanted], [sequences[row] for row in wanted.tolist()])
+            batch.check()
+            self._embed(self._without_long(batch), writer)
+            self._seen += int(batch.lengths.sum())
+            padded = 1 - batch.lengths.mean() / batch.lengths.max()
+            note = f"{padded:.0%} padding"
+            progress(Progress(stage="embed", done=self._seen, total=self._total, unit="residues", note=note))
 
-    def _embed(self, digests: Digests, lengths: NDArray[np.int64], writer: SpaceWriter) -> None:
+    def _without_long(self, batch: _Batch) -> _Batch:
+        """What of a batch the model takes; the rest is skipped by name."""
         limit = self._model.max_residues
-        if limit is not None and (lengths > limit).any():
-            for row in np.flatnonzero(lengths > limit):
-                self._skip(digests[row], f"{lengths[row]:,} residues; {self._model.name} takes at most {limit:,}")
-            digests, lengths = digests[lengths <= limit], lengths[lengths <= limit]
-        if not len(digests):
+        if limit is None or batch.lengths.max() <= limit:
+            return batch
+        for row in np.flatnonzero(batch.lengths > limit):
+            self._skip(batch, row, f"{batch.lengths[row]:,} residues; {self._model.name} takes at most {limit:,}")
+        return batch.rows(np.flatnonzero(batch.lengths <= limit))
+
+    def _embed(self, batch: _Batch, writer: SpaceWriter) -> None:
+        """Embed a batch; one that fails is run in two halves, down to the sequence that cannot be embedded."""
+        if not len(batch.digests):
             return
-        sequences = self._store.sequences.take(digests)
+        failure: EmbedstoreError | None = None
         started = time.monotonic()
         try:
-            vectors = self._model.embed(sequences, pooling=self._pooling)
+            vectors = self._model.embed(batch.sequences, pooling=self._pooling)
         except (OutOfMemoryError, NonFiniteError) as error:
-            self._halve(digests, lengths, writer, error)
-            return
-        finally:
-            self.seconds_model += time.monotonic() - started
-        self._write(digests, lengths, sequences, vectors, writer)
+            failure = error
+        self.seconds_model += time.monotonic() - started
+        if failure is None:
+            self._write(batch, vectors, writer)
+        elif len(batch.digests) == 1:
+            self._skip(batch, 0, f"{failure.kind} with {batch.lengths[0]:,} residues alone: {failure}")
+        else:
+            self.n_halved += 1
+            for half in np.array_split(np.arange(len(batch.digests)), 2):
+                self._embed(batch.rows(half), writer)
 
-    def _halve(
-        self,
-        digests: Digests,
-        lengths: NDArray[np.int64],
-        writer: SpaceWriter,
-        error: OutOfMemoryError | NonFiniteError,
-    ) -> None:
-        """Run a batch that failed in two halves, down to the one sequence that cannot be embedded."""
-        if len(digests) == 1:
-            self._skip(digests[0], f"{error.kind} with {lengths[0]:,} residues alone: {error}")
-            return
-        self.n_halved += 1
-        middle = len(digests) // 2
-        for half in (slice(None, middle), slice(middle, None)):
-            self._embed(digests[half], lengths[half], writer)
-
-    def _write(
-        self,
-        digests: Digests,
-        lengths: NDArray[np.int64],
-        sequences: list[bytes],
-        vectors: NDArray[np.float32],
-        writer: SpaceWriter,
-    ) -> None:
-        if vectors.shape != (len(digests), self._model.dim):
-            raise LedgerError(
-                f"{self._model.name} returned vectors of shape {vectors.shape} for {len(digests)} sequences; "
-                f"({len(digests)}, {self._model.dim}) was due."
-            )
-        size = np.abs(vectors).max(axis=1)
-        smallest = float(np.finfo(self._dtype).smallest_subnormal)
-        good = np.isfinite(vectors).all(axis=1) & (size <= _LARGEST[self._dtype]) & (size >= smallest)
+    def _write(self, batch: _Batch, vectors: NDArray[np.float32], writer: SpaceWriter) -> None:
+        due = (len(batch.digests), self._model.dim)
+        if vectors.shape != due:
+            raise LedgerError(f"{self._model.name} returned vectors of shape {vectors.shape}; {due} was due.")
+        good = storable(vectors, self._dtype)
         for row in np.flatnonzero(~good):
-            self._skip(
-                digests[row], f"its vector is not finite, is zero, or exceeds {self._dtype} (largest {size[row]:g})"
-            )
-        unknown = np.array([len(s) - len(s.translate(None, self._model.unknown_letters)) for s in sequences])
+            largest = np.abs(vectors[row]).max()
+            self._skip(batch, row, f"its vector is not finite, is zero, or exceeds {self._dtype} (largest {largest:g})")
+        letters = self._model.unknown_letters
+        unknown = np.array([len(text) - len(text.translate(None, letters)) for text in batch.sequences])
         flags = np.where(unknown > 0, FLAG_UNKNOWN_RESIDUE, 0).astype(np.uint8)
         if good.any():
-            writer.append(digests[good], vectors[good], lengths[good], flags[good])
+            writer.append(batch.digests[good], vectors[good], batch.lengths[good], flags[good])
         self.n_embedded += int(good.sum())
-        self.n_residues += int(lengths[good].sum())
+        self.n_residues += int(batch.lengths[good].sum())
         self.n_unknown_residues += int(unknown[good].sum())
 
-    def _skip(self, digest: NDArray[np.uint8], reason: str) -> None:
-        self.skipped[digest.tobytes()] = reason
+    def _skip(self, batch: _Batch, row: int | np.intp, reason: str) -> None:
+        self.skipped[batch.digests[row].tobytes()] = reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Keys, lengths and sequences of one forward pass."""
+
+    digests: Digests
+    lengths: NDArray[np.int64]
+    sequences: list[bytes]
+
+    def rows(self, rows: NDArray[np.intp]) -> _Batch:
+        """Some of its rows."""
+        return _Batch(self.digests[rows], self.lengths[rows], [self.sequences[row] for row in rows.tolist()])
+
+    def check(self) -> None:
+        """Prove that each sequence is the one of its key: a damaged store must not end in a wrong vector."""
+        for row, sequence in enumerate(self.sequences):
+            if digest(sequence) != self.digests[row].tobytes():
+                raise StoreCorruptError(
+                    f"The stored sequence of {key_text(self.digests[row].tobytes())} was changed. "
+                    "Run `embedstore verify` to see which file is hurt."
+                )
+
+
+def storable(vectors: NDArray[np.float32], dtype: str) -> NDArray[np.bool_]:
+    """Which rows can be stored in ``dtype`` as what they are: finite, not zero, within its range."""
+    size = np.abs(vectors).max(axis=1)
+    smallest = float(np.finfo(dtype).smallest_subnormal)
+    kept: NDArray[np.bool_] = np.isfinite(vectors).all(axis=1) & (size <= _LARGEST[dtype]) & (size >= smallest)
+    return kept

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,21 @@ import numpy as np
 from embedstore.batching import plan_batches
 from embedstore.builder import identity_of
 from embedstore.errors import InputError, SpaceMismatchError
-from embedstore.index import ExactIndex
+from embedstore.index import INDEXES, Index
 from embedstore.models import MODELS, Model, load_model
 from embedstore.sequences import digest, key_text
 from embedstore.store import Space, Store
 from embedstore.store.keys import as_digests
-from embedstore.store.manifest import space_id
 from embedstore.types import Progress, ProgressCallback, Record, Vectors, no_progress
+
+_log = logging.getLogger(__name__)
 
 
 def model_of(space: Space, *, weights: str | Path | None = None, device: str = "auto") -> Model:
-    """The model that made a space, proved by its identity.
+    """The model that made a space, proved by its weights and tokens.
+
+    It computes in the precision of the space, or in float32 where this device has not got that one (float16 is
+    for GPUs): the vectors then differ by the rounding of the lower precision, and a warning is logged.
 
     Parameters
     ----------
@@ -38,30 +44,44 @@ def model_of(space: Space, *, weights: str | Path | None = None, device: str = "
     InputError
         If the model is in no catalog and ``weights`` is not given.
     SpaceMismatchError
-        If the model would write into another space: other weights, another precision.
+        If its vectors would not belong into this space: other weights, another residue policy.
     """
-    identity = space.identity
-    options: dict[str, Any] = {"device": device, "precision": str(identity["precision"])}
-    name = str(identity["model"])
+    name, precision = str(space.identity["model"]), str(space.identity["precision"])
     if name in MODELS:
-        model = load_model(name, weights=weights, **options)
+        load = partial(load_model, name, weights=weights, device=device)
     elif weights is None:
         raise InputError(
             f"Space {space.id} was made by {name!r}, which is in no catalog. "
             "Say where its checkpoint is (--weights DIR)."
         )
     else:
-        model = load_model(weights, family=str(identity["family"]), **options)
+        load = partial(load_model, weights, family=str(space.identity["family"]), device=device)
+    try:
+        model = load(precision=precision)
+    except InputError:
+        if precision != "float16":
+            raise
+        model = load(precision="float32")
+        _log.warning("Space %s was computed in float16, which this device has not got; queries use float32.", space.id)
     check_model(space, model)
     return model
 
 
+_NAMES = ("model", "checkpoint", "revision")
+"""What a model is called and where it came from; the weights' hash says what it is."""
+
+
 def check_model(space: Space, model: Model) -> None:
-    """Raise SpaceMismatchError unless the model's vectors belong into this space."""
+    """Raise SpaceMismatchError unless the model's vectors belong into this space.
+
+    A checkpoint that was moved or renamed is still the same, and float32 serves a space of lower precision.
+    """
     theirs = identity_of(model, pooling=str(space.identity["pooling"]), dtype=str(space.identity["dtype"]))
-    if space_id(theirs) != space.id:
-        fields = sorted(key for key in {*theirs, *space.identity} if theirs.get(key) != space.identity.get(key))
-        told = ", ".join(f"{key} {theirs.get(key)!r} instead of {space.identity.get(key)!r}" for key in fields)
+    ignored = {*_NAMES, "precision"} if theirs["precision"] == "float32" else set(_NAMES)
+    fields = sorted({*theirs, *space.identity} - ignored)
+    differing = [name for name in fields if theirs.get(name) != space.identity.get(name)]
+    if differing:
+        told = ", ".join(f"{name} {theirs.get(name)!r} instead of {space.identity.get(name)!r}" for name in differing)
         raise SpaceMismatchError(f"{model.name} does not give the vectors of space {space.id}: {told}.")
 
 
@@ -158,6 +178,7 @@ def search_store(
     records: Sequence[Record],
     *,
     k: int = 10,
+    index: str = "exact",
     model: Model | None = None,
     progress: ProgressCallback = no_progress,
 ) -> list[Hit]:
@@ -171,14 +192,16 @@ def search_store(
         The queries.
     k
         Neighbours a query; fewer where the space holds fewer.
+    index
+        Name of a row of `embedstore.index.INDEXES`.
     model
         The space's model, where it needs more than its name; see `model_of`.
     progress
         Called while queries are embedded.
     """
     vectors = embed_queries(space, records, model=model, progress=progress)
-    index = ExactIndex(space.blocks, n_rows=space.n_rows, dim=space.dim)
-    found = index.search(vectors, k)
+    made: Index = INDEXES.load(index)(space.blocks, n_rows=space.n_rows, dim=space.dim)
+    found = made.search(vectors, k)
     names = store.ids_of(found.digests.reshape(-1, found.digests.shape[-1]))
     hits = []
     for row, record in enumerate(records):

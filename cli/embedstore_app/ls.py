@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cli.options import Json, StorePath, Tsv
 
 
@@ -16,13 +18,33 @@ def ls(store: StorePath = None, json: Json = False, tsv: Tsv = False) -> None:
     from embedstore.store import open_store
 
     opened = open_store(store)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in opened.datasets():
-        dataset = opened.dataset(name)
-        rows.append({"kind": "data set", "name": name, "rows": dataset.n_rows, "columns": ", ".join(dataset.columns)})
+        facts = opened.dataset(name).describe()
+        rows.append(
+            {
+                "kind": "data set",
+                "name": name,
+                "records": facts["n_records"],
+                "distinct": facts["n_distinct"],
+                "vectors": None,
+                "dim": None,
+                "dtype": None,
+                "columns": facts["columns"],
+            }
+        )
     for name in opened.spaces():
         space = opened.space(name)
         rows.append(
-            {"kind": "space", "name": name, "rows": space.n_rows, "columns": f"{space.dim} x {space.dtype.name}"}
+            {
+                "kind": "space",
+                "name": name,
+                "records": None,
+                "distinct": None,
+                "vectors": space.n_rows,
+                "dim": space.dim,
+                "dtype": space.dtype.name,
+                "columns": None,
+            }
         )
     print_rows(rows, json_=json, tsv=tsv)

@@ -17,6 +17,8 @@ BLOCK_ROWS = 16384
 """Rows compared at a time: the block as float32 and its scores stay within 128 MB for D = 1024."""
 
 _QUERIES = 1024
+_MERGED = 1 << 14
+_SCORED = 256
 _MARGIN = 1e-4
 """More than what a float32 product of unit vectors can be off, up to D = 10,000."""
 
@@ -100,14 +102,14 @@ class _Best:
         if np.isneginf(bar).any() and len(rows) > self.k:
             bar = np.maximum(bar, np.partition(rough, -self.k, axis=1)[:, -self.k] - _MARGIN)
         query, row = np.nonzero(rough >= bar[:, None])
-        for start in range(0, len(query), 1 << 16):
-            self._merge(query[start : start + (1 << 16)], row[start : start + (1 << 16)], digests, rows)
+        for start in range(0, len(query), _MERGED):
+            self._merge(query[start : start + _MERGED], row[start : start + _MERGED], digests, rows)
 
     def _merge(
         self, query: NDArray[np.int64], row: NDArray[np.int64], digests: Digests, rows: NDArray[np.float32]
     ) -> None:
         touched, local = np.unique(query, return_inverse=True)
-        scores = (self.queries[query].astype(np.float64) * unit_rows(rows[row])).sum(axis=1).astype(np.float32)
+        scores = _cosines(self.queries[query], rows[row])
         old = np.repeat(np.arange(len(touched)), self.k)
         owner = np.concatenate([old, local])
         all_scores = np.concatenate([self.scores[touched].ravel(), scores])
@@ -118,3 +120,14 @@ class _Best:
         kept = order[first[:, None] + np.arange(self.k)]
         self.scores[touched] = all_scores[kept]
         self.digests[touched] = all_digests[kept]
+
+
+def _cosines(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cosine of each unit query with the row beside it, summed row by row in float64: the same bits in any batch."""
+    scores = np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), _SCORED):
+        query = queries[start : start + _SCORED].astype(np.float64)
+        row = rows[start : start + _SCORED].astype(np.float64)
+        lengths = np.sqrt(np.einsum("ij,ij->i", row, row))
+        scores[start : start + _SCORED] = np.einsum("ij,ij->i", query, row) / np.where(lengths > 0, lengths, 1)
+    return scores

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from itertools import chain
 from os import PathLike
@@ -114,6 +114,7 @@ def read_records(
     id_column: str | None = None,
     sequence_column: str | None = None,
     split: str | None = None,
+    files: Collection[Path] | None = None,
     skip_invalid: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> RecordReader:
@@ -129,6 +130,8 @@ def read_records(
         Columns of a table, by exact name; None looks for the usual names.
     split
         Only this split: of a directory, the folder or file; of a table, rows with this value in the column ``split``.
+    files
+        Only these of the files that :func:`source_files` finds; None for all.
     skip_invalid
         Leave out records that are not proteins and name them in the report, instead of raising. Records without
         residues are always left out and named.
@@ -152,8 +155,9 @@ def read_records(
     check_format(format)
     path = Path(path)
     in_layout = path.is_dir()
-    files = source_files(path, split=split if in_layout else None)
-    detected = [(file, detect_format(file.path) if format == "auto" else format) for file in files]
+    sources = source_files(path, split=split if in_layout else None)
+    wanted = [file for file in sources if files is None or file.path in files]
+    detected = [(file, detect_format(file.path) if format == "auto" else format) for file in wanted]
     if any(found == "fasta" for _, found in detected):
         _refuse_columns(path, id_column=id_column, sequence_column=sequence_column, split=None if in_layout else split)
     ignored = left_alone(path)

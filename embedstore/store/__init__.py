@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from embedstore.store.datasets import AddReport, Dataset, SequenceTable
+from embedstore.store.adding import AddReport
+from embedstore.store.datasets import Dataset, SequenceTable
 from embedstore.store.spaces import Space
 from embedstore.store.store import DEFAULT_PATH, Store, open_store, store_path
 from embedstore.store.verify import VerifyReport, verify

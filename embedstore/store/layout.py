@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from embedstore.errors import InputError, StoreWriteError
+from embedstore.errors import EmbedstoreError, InputError, StoreWriteError
 
 FORMAT_VERSION = 1
 """Version of the layout on disk. A store of a higher version is refused."""
@@ -42,7 +42,7 @@ def check_name(kind: str, name: str) -> str:
     InputError
         If it holds anything but letters, digits, dot, underscore and hyphen, or starts with a sign.
     """
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name == RECORD:
         raise InputError(
             f"{name!r} cannot name a {kind}: use up to 100 letters, digits, '.', '_' and '-', "
             "starting with a letter or digit."
@@ -77,7 +77,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, StoreWriteError):
+        if isinstance(error, EmbedstoreError):
             raise
         why = advice.get(error.errno or 0, "Nothing of this step was committed; run the same command again.")
         raise StoreWriteError(f"Cannot write to the store at {path}: {error.strerror or error}. {why}") from error
@@ -105,22 +105,45 @@ def publish(path: Path, payload: bytes) -> bool:
                 file.write(payload)
                 file.flush()
                 os.fsync(file.fileno())
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
-            except OSError as error:
-                # FAT and some network file systems have no hard links. Names of parts are unique, so that no
-                # other writer can want this one, and a rename is atomic too.
-                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
-                    raise
-                if path.exists():
-                    return False
-                temporary.rename(path)
+            published = _link(temporary, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
         fsync_directory(path.parent)
+    return published
+
+
+def _link(temporary: Path, path: Path) -> bool:
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        # FAT and some network file systems have no hard links. What is published there has a unique name, so that
+        # no other writer can want it between the two steps, and a rename is atomic too.
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        if path.exists():
+            return False
+        temporary.rename(path)
     return True
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether this is what a writer that died left of a record that it had not published."""
+    return path.name.startswith(f".{RECORD}.") and path.name.endswith(".tmp")
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory and its parents; each new name survives a power loss once this returns."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir()
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(path))
+    fsync_directory(path.parent)
 
 
 def ensure_group(path: Path, attributes: dict[str, Any] | None = None) -> None:
@@ -128,7 +151,7 @@ def ensure_group(path: Path, attributes: dict[str, Any] | None = None) -> None:
     if (path / RECORD).exists():
         return
     with writing(path):
-        path.mkdir(parents=True, exist_ok=True)
+        make_directory(path)
     publish(path / RECORD, to_json({"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}))
 
 
@@ -138,5 +161,10 @@ def ensure_store(path: Path) -> None:
 
 
 def to_json(document: Any) -> bytes:
-    """JSON as bytes, one spelling for one document: sorted keys, no NaN."""
+    """JSON for a file that people may read: sorted keys, indented, no NaN."""
     return json.dumps(document, sort_keys=True, indent=1, allow_nan=False).encode()
+
+
+def canonical_json(document: Any) -> bytes:
+    """JSON for hashing: one spelling for one document, and quick."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

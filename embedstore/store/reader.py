@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.errors import StoreError
+from embedstore.errors import StoreCorruptError, StoreError
 from embedstore.sequences import key_text
 from embedstore.store.keys import KeyTable
 from embedstore.store.layout import NAMESPACE, RECORD
@@ -25,10 +25,12 @@ class Part:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.record = read_record(path)
-        self.details: dict[str, Any] = self.record["attributes"][NAMESPACE]
+        record = read_record(path)
+        self.details: dict[str, Any] = record["attributes"][NAMESPACE]
+        if not path.absolute().as_posix().endswith(f"/{self.details['place']}"):
+            raise StoreCorruptError(f"{path} was moved there from {self.details['place']}. Move it back.")
         self.n_rows = int(self.details["n_rows"])
-        self._metadata: dict[str, Any] = self.record["consolidated_metadata"]["metadata"]
+        self._metadata: dict[str, Any] = record["consolidated_metadata"]["metadata"]
         self._arrays: dict[str, ShardedArray] = {}
 
     @property
@@ -54,11 +56,16 @@ class Part:
         return [data[start:stop] for start, stop in pairwise(offsets)]
 
 
-def committed_parts(directory: Path) -> list[Part]:
-    """Parts with a record, in order of their names, whatever order the directory lists them in."""
+def committed_paths(directory: Path) -> list[Path]:
+    """Directories of the parts with a record, in order of their names, whatever order the file system lists them in."""
     if not directory.is_dir():
         return []
-    parts = [Part(path) for path in sorted(directory.iterdir()) if (path / RECORD).is_file()]
+    return [path for path in sorted(directory.iterdir()) if path.is_dir() and (path / RECORD).is_file()]
+
+
+def committed_parts(directory: Path) -> list[Part]:
+    """Parts with a record that no other replaces, in order of their names."""
+    parts = [Part(path) for path in committed_paths(directory)]
     replaced = {name for part in parts for name in part.details["replaces"]}
     return [part for part in parts if part.name not in replaced]
 
@@ -81,8 +88,13 @@ class KeyedParts:
 
     @property
     def n_rows(self) -> int:
-        """Rows of all parts."""
+        """Rows of all parts, a key that stands in several counted each time."""
         return int(self.starts[-1])
+
+    @property
+    def n_distinct(self) -> int:
+        """Distinct keys."""
+        return self.n_rows if self._first is None else int(self._first.sum())
 
     @property
     def digests(self) -> Digests:

@@ -7,6 +7,7 @@ a stride is a view of the data. zarr-python writes the same bytes for the same a
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -115,7 +116,9 @@ class ArrayWriter:
     def abandon(self) -> None:
         """Close the open file without finishing it."""
         if self._shard is not None:
-            self._shard.close()
+            # What is still buffered may not fit on the disk; it is not wanted any more.
+            with contextlib.suppress(OSError):
+                self._shard.close()
             self._shard = None
 
     def _shard_name(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,21 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.errors import SpaceMismatchError, StoreCorruptError, StoreError
+from embedstore.errors import StoreCorruptError, StoreError
 from embedstore.store.layout import (
     BUILDS,
     NAMESPACE,
     PARTS,
     RECORD,
     SKIPPED,
+    SPACES,
     ensure_group,
+    ensure_store,
+    make_directory,
     publish,
     to_json,
     utc_now,
     writing,
 )
-from embedstore.store.manifest import space_id
-from embedstore.store.reader import KeyedParts, Part, committed_parts
+from embedstore.store.manifest import read_record, sealed_group, space_id
+from embedstore.store.reader import KeyedParts, Part, committed_parts, committed_paths
 from embedstore.store.writer import PartWriter
 from embedstore.types import Digests, Vectors
 
@@ -55,10 +57,10 @@ class Space:
         Its directory in a store, or None: a space of which nothing is stored here, whose vectors can only be made.
     """
 
-    def __init__(self, identity: Mapping[str, Any], dim: int, *, path: Path | None = None) -> None:
+    def __init__(self, identity: Mapping[str, Any], *, path: Path | None = None) -> None:
         self.identity: dict[str, Any] = dict(identity)
-        self.dim = dim
         self.id = space_id(self.identity)
+        self.dim = int(self.identity["dim"])
         self.path = path
         self._rows = KeyedParts([] if path is None else committed_parts(path / PARTS))
 
@@ -69,21 +71,11 @@ class Space:
         Raises
         ------
         StoreCorruptError
-            If its description cannot be read, or is not that of this directory.
+            If its description was changed, or is not that of this directory.
         """
-        record = directory / RECORD
-        try:
-            attributes = json.loads(record.read_bytes())["attributes"][NAMESPACE]
-            space = cls(attributes["identity"], int(attributes["dim"]), path=directory)
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreCorruptError(
-                f"{record} does not describe a space: {error}. Restore it from a backup."
-            ) from error
+        space = cls(read_record(directory)["attributes"][NAMESPACE]["identity"], path=directory)
         if space.id != directory.name:
-            raise StoreCorruptError(
-                f"Space {directory.name} states the identity of {space.id}: its description was changed, or its "
-                "directory renamed. Restore the original."
-            )
+            raise StoreCorruptError(f"Space {space.id} stands in a directory called {directory.name}. Rename it back.")
         return space
 
     @property
@@ -94,7 +86,7 @@ class Space:
     @property
     def n_rows(self) -> int:
         """Number of vectors, one a distinct sequence."""
-        return len(self._rows.digests)
+        return self._rows.n_distinct
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -120,8 +112,7 @@ class Space:
     @property
     def builds(self) -> list[dict[str, Any]]:
         """The ledger of each finished build, oldest first."""
-        paths = sorted((self.path / BUILDS).glob("*.json")) if self.path else []
-        return [json.loads(path.read_bytes()) for path in paths]
+        return [part.details for part in committed_parts(self.path / BUILDS)] if self.path else []
 
     def describe(self) -> dict[str, Any]:
         """What is known of the space, as JSON takes it: provenance, sizes, and the reasons for what is missing."""
@@ -131,7 +122,6 @@ class Space:
         return {
             "id": self.id,
             **self.identity,
-            "dim": self.dim,
             "n_vectors": self.n_rows,
             "n_skipped": len(self.skipped),
             "skipped": [f"{count:,} x {reason}" for reason, count in reasons.items()],
@@ -154,29 +144,23 @@ class Space:
         return self._rows.blocks("vectors", block_rows)
 
 
-def create_space(directory: Path, identity: dict[str, Any], dim: int) -> Space:
-    """The space of this identity below ``directory``, made if it is not there.
-
-    Raises
-    ------
-    SpaceMismatchError
-        If the space is there with vectors of another length.
-    """
-    path = directory / space_id(identity)
-    ensure_group(directory)
-    ensure_group(path, {NAMESPACE: {"identity": identity, "dim": dim, "created": utc_now()}})
-    for folder in (PARTS, SKIPPED, f"{SKIPPED}/{PARTS}"):
+def create_space(store: Path, identity: dict[str, Any]) -> Space:
+    """The space of this identity, described if it is not there; it counts once something is committed into it."""
+    ensure_store(store)
+    path = store / SPACES / space_id(identity)
+    ensure_group(path.parent)
+    with writing(path):
+        make_directory(path)
+    publish(path / RECORD, to_json(sealed_group({"identity": identity, "created": utc_now()})))
+    for folder in (PARTS, SKIPPED, f"{SKIPPED}/{PARTS}", BUILDS):
         ensure_group(path / folder)
-    space = Space.open(path)
-    if space.dim != dim:
-        raise SpaceMismatchError(f"Space {space.id} holds vectors of {space.dim} numbers; the model gives {dim}.")
-    return space
+    return Space.open(path)
 
 
-def _directory(space: Space) -> Path:
+def _part_writer(space: Space, folder: str, kind: str) -> PartWriter:
     if space.path is None:
         raise StoreError(f"Nothing of space {space.id} is stored here, so nothing can be written to it.")
-    return space.path
+    return PartWriter(space.path.parent.parent, f"{SPACES}/{space.id}/{folder}", kind)
 
 
 class SpaceWriter:
@@ -208,7 +192,7 @@ class SpaceWriter:
     def append(self, digests: Digests, vectors: Vectors, lengths: NDArray[np.int64], flags: NDArray[np.uint8]) -> None:
         """Add rows: keys (n, 24), vectors (n, D), lengths in residues (n,), flags (n,)."""
         if self._part is None:
-            self._part = PartWriter(_directory(self._space) / PARTS, "vectors")
+            self._part = _part_writer(self._space, PARTS, "vectors")
             self._started, self._rows = time.monotonic(), 0
         self._part.append("vectors", vectors, self._space.dtype)
         self._part.append("digests", digests, np.uint8)
@@ -232,26 +216,22 @@ def write_skipped(space: Space, skipped: dict[bytes, str]) -> None:
     new = {key: why for key, why in skipped.items() if known.get(key) != why}
     if not new:
         return
-    with PartWriter(_directory(space) / SKIPPED / PARTS, "skipped") as part:
+    with _part_writer(space, f"{SKIPPED}/{PARTS}", "skipped") as part:
         part.append("digests", np.frombuffer(b"".join(new), np.uint8).reshape(-1, 24), np.uint8)
         part.text("reasons").append([why.encode() for why in new.values()])
         part.commit(len(new), {})
 
 
 def write_build(space: Space, ledger: dict[str, Any]) -> None:
-    """Record a finished build: which data set parts it covered, and that its ledger balances."""
-    directory = _directory(space) / BUILDS
-    with writing(directory):
-        directory.mkdir(exist_ok=True)
-    number = len(list(directory.glob("*.json")))
-    while not publish(directory / f"{number:06d}.json", to_json({**ledger, "finished": utc_now()})):
-        number += 1
+    """Record a finished build: which data set parts it covered, and its counts."""
+    with _part_writer(space, BUILDS, "build") as part:
+        part.commit(0, ledger)
 
 
-def read_spaces(directory: Path) -> dict[str, Space]:
-    """Spaces by id, in alphabetical order; one into which nothing was ever committed does not count."""
+def space_names(directory: Path) -> list[str]:
+    """Ids of the spaces in alphabetical order; one into which nothing was ever committed does not count."""
     if not directory.is_dir():
-        return {}
-    paths = sorted(path for path in directory.iterdir() if (path / RECORD).is_file())
-    spaces = [Space.open(path) for path in paths if path.is_dir()]
-    return {space.id: space for space in spaces if space.parts or space.builds or space.skipped}
+        return []
+    kept = (PARTS, f"{SKIPPED}/{PARTS}", BUILDS)
+    spaces = [path for path in sorted(directory.iterdir()) if (path / RECORD).is_file()]
+    return [path.name for path in spaces if any(committed_paths(path / folder) for folder in kept)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -14,22 +14,25 @@ import numpy as np
 
 from embedstore.errors import InputError, StoreCorruptError, StoreError, StoreNotFoundError, StoreVersionError
 from embedstore.registry import unknown_name
-from embedstore.sequences import file_sha256, read_records, source_files
-from embedstore.store.datasets import AddReport, Dataset, Provenance, SequenceTable, add_records
+from embedstore.sequences import RecordReader, file_sha256, read_records, source_files
+from embedstore.store.adding import AddReport, Provenance, add_records, restore_sequences
+from embedstore.store.datasets import Dataset, SequenceTable
 from embedstore.store.keys import distinct, prefixes
 from embedstore.store.layout import (
     DATASETS,
     FORMAT_VERSION,
     NAMESPACE,
+    PARTS,
     RECORD,
     SEQUENCES,
     SPACES,
     check_name,
-    ensure_store,
+    is_temporary,
     writing,
 )
-from embedstore.store.spaces import Space, create_space, read_spaces
-from embedstore.types import Digests, ProgressCallback, no_progress
+from embedstore.store.reader import committed_paths
+from embedstore.store.spaces import Space, create_space, space_names
+from embedstore.types import Digests, ProgressCallback, Record, no_progress
 
 DEFAULT_PATH = "embedstore.zarr"
 """The store used where none is named and ``$EMBEDSTORE`` is not set."""
@@ -64,7 +67,7 @@ def open_store(path: str | os.PathLike[str] | None = None, mode: Literal["r", "a
     directory = store_path(path)
     record = directory / RECORD
     if not record.is_file():
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        if directory.exists() and not _is_empty(directory):
             raise StoreError(f"{directory} is there but is no embedstore store. Choose another --store.")
         if mode == "r":
             raise StoreNotFoundError(
@@ -86,6 +89,11 @@ def open_store(path: str | os.PathLike[str] | None = None, mode: Literal["r", "a
     return Store(directory)
 
 
+def _is_empty(path: Path) -> bool:
+    """Whether there is nothing that a store could not be made in; a first writer that died leaves a temporary file."""
+    return path.is_dir() and all(is_temporary(child) for child in path.iterdir())
+
+
 class Store:
     """A store that is open; see `open_store`.
 
@@ -104,33 +112,35 @@ class Store:
         return SequenceTable(self.path / SEQUENCES)
 
     @cached_property
+    def _datasets(self) -> dict[str, Dataset]:
+        return {}
+
+    @cached_property
     def _spaces(self) -> dict[str, Space]:
-        return read_spaces(self.path / SPACES)
+        return {}
 
     def refresh(self) -> None:
         """Forget what was read, so that parts committed since then are seen."""
-        self.__dict__.pop("sequences", None)
-        self.__dict__.pop("_spaces", None)
+        for name in ("sequences", "_datasets", "_spaces"):
+            self.__dict__.pop(name, None)
 
     def datasets(self) -> list[str]:
         """Names of the data sets, in alphabetical order."""
         directory = self.path / DATASETS
-        found = [path.name for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
-        return [name for name in sorted(found) if self._dataset(name).parts]
+        found = sorted(path for path in directory.iterdir() if path.is_dir()) if directory.is_dir() else []
+        return [path.name for path in found if committed_paths(path / PARTS)]
 
     def dataset(self, name: str) -> Dataset:
         """The data set ``name``; UnknownNameError if there is none."""
-        names = self.datasets()
-        if name not in names:
-            raise unknown_name("data set", name, names)
-        return self._dataset(name)
-
-    def _dataset(self, name: str) -> Dataset:
-        return Dataset(self.path / DATASETS / name, name)
+        if name not in self._datasets:
+            if name not in self.datasets():
+                raise unknown_name("data set", name, self.datasets())
+            self._datasets[name] = Dataset(self.path / DATASETS / name, name)
+        return self._datasets[name]
 
     def spaces(self) -> list[str]:
         """Ids of the spaces, in alphabetical order."""
-        return list(self._spaces)
+        return space_names(self.path / SPACES)
 
     def space(self, name: str | None = None) -> Space:
         """A space by its id, by its model where only one space has that, or the only one there is.
@@ -138,27 +148,32 @@ class Store:
         Raises
         ------
         UnknownNameError
-            If no space is called so, or there are several to choose from.
+            If no space is called so.
+        InputError
+            If there are several to choose from.
+        StoreError
+            If there is none at all.
         """
         if name in self._spaces:
             return self._spaces[name]
-        fitting = [space for space in self._spaces.values() if name in (None, space.identity["model"])]
-        if len(fitting) == 1:
-            return fitting[0]
-        if not self._spaces:
+        known = self.spaces()
+        fitting = [name] if name in known else [one for one in known if name in (None, one.rpartition("-")[0])]
+        if len(fitting) > 1:
+            raise InputError(f"Which space: {', '.join(fitting)}? Name one (--space).")
+        if not known:
             raise StoreError(
                 f"The store at {self.path} has no vectors yet. Make them: `embedstore build --model NAME`."
             )
-        if fitting:
-            ids = ", ".join(space.id for space in fitting)
-            raise InputError(f"Which space: {ids}? Name one (--space).")
-        raise unknown_name("space", str(name), self.spaces())
+        if not fitting:
+            raise unknown_name("space", str(name), known)
+        if fitting[0] not in self._spaces:
+            self._spaces[fitting[0]] = Space.open(self.path / SPACES / fitting[0])
+        return self._spaces[fitting[0]]
 
-    def create_space(self, identity: dict[str, Any], dim: int) -> Space:
-        """The space of this identity, made if it is not there."""
-        ensure_store(self.path)
-        space = create_space(self.path / SPACES, identity, dim)
-        self.refresh()
+    def create_space(self, identity: dict[str, Any]) -> Space:
+        """The space of this identity, made if it is not there; read anew."""
+        space = create_space(self.path, identity)
+        self._spaces[space.id] = space
         return space
 
     def add(
@@ -198,56 +213,36 @@ class Store:
         InputError, MissingFileError, StoreWriteError
         """
         check_name("data set", name)
-        given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-        files = [file for path in given for file in source_files(path)]
-        hashes = {file.path: file_sha256(file.path) for file in files}
-        dataset = self._dataset(name)
-        there = {source["sha256"] for source in dataset.sources}
-        if there and set(hashes.values()) <= there:
-            return _unchanged(dataset)
-        if there and existing == "error":
+        self.refresh()
+        dataset = self.dataset(name) if name in self.datasets() else None
+        there = {source["sha256"] for source in dataset.sources} if dataset else set()
+        given = [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
+        options = {
+            "format": format,
+            "id_column": id_column,
+            "sequence_column": sequence_column,
+            "skip_invalid": skip_invalid,
+            "progress": progress,
+        }
+        source = _Source(given, there, options)
+        if dataset and not source.files:
+            return self._restored(dataset, _Source(given, set(), options))
+        if dataset and existing == "error":
             raise InputError(
                 f"Data set {name!r} is there and holds other files ({len(dataset.sources)}). Choose another name, "
                 "or add these to it: --append (existing='append')."
             )
-        new = [path for path in given if not {hashes[file.path] for file in source_files(path)} <= there]
         with writing(self.path):
-            report = self._add_new(
-                name,
-                new,
-                hashes,
-                progress,
-                format=format,
-                id_column=id_column,
-                sequence_column=sequence_column,
-                skip_invalid=skip_invalid,
-            )
+            report = add_records(self.path, name, source.records(), known=self.sequences, provenance=source.provenance)
         self.refresh()
         return report
 
-    def _add_new(
-        self,
-        name: str,
-        paths: list[str | os.PathLike[str]],
-        hashes: dict[Path, str],
-        progress: ProgressCallback,
-        **options: Any,
-    ) -> AddReport:
-        readers = [read_records(path, progress=progress, **options) for path in paths]
-
-        def provenance() -> Provenance:
-            sources = [
-                {"name": file.path.name, "split": file.split, "bytes": file.size, "sha256": hashes[file.path]}
-                for path in paths
-                for file in source_files(path)
-            ]
-            rejected = [(one.id, f"{one.where}: {one.reason}") for reader in readers for one in reader.report.rejected]
-            warnings = [text for reader in readers for text in reader.report.warnings]
-            return Provenance(sources=sources, rejected=rejected, warnings=warnings)
-
-        return add_records(
-            self.path, name, itertools.chain.from_iterable(readers), known=self.sequences, provenance=provenance
-        )
+    def _restored(self, dataset: Dataset, source: _Source) -> AddReport:
+        """A data set whose files are all there already: what it lacks in sequences is stored again."""
+        missing = ~self.sequences.contains(dataset.digests)
+        n_new = restore_sequences(self.path, source.records(), known=self.sequences) if missing.any() else 0
+        self.refresh()
+        return AddReport(dataset=dataset.name, n_records=0, n_distinct=0, n_new=n_new, n_residues=0, already_there=True)
 
     def ids_of(self, digests: Digests) -> dict[bytes, list[str]]:
         """Ids, each as ``data set:id``, of every key that a data set names."""
@@ -267,12 +262,52 @@ class Store:
         return found
 
 
-def _unchanged(dataset: Dataset) -> AddReport:
-    return AddReport(
-        dataset=dataset.name,
-        n_records=0,
-        n_distinct=0,
-        n_new=0,
-        n_residues=0,
-        already_there=True,
-    )
+class _Source:
+    """The files among those given that a data set does not hold yet, each content once, and their records.
+
+    Parameters
+    ----------
+    paths
+        Files and directories.
+    known
+        sha256 of the files that the data set holds.
+    options
+        For `read_records`.
+    """
+
+    def __init__(self, paths: Sequence[Path], known: set[str], options: dict[str, Any]) -> None:
+        seen = set(known)
+        self.files: list[dict[str, Any]] = []
+        self._readers: list[RecordReader] = []
+        self._n_left_out = 0
+        for path in paths:
+            wanted = []
+            for file in source_files(path):
+                sha256 = file_sha256(file.path)
+                if sha256 in seen:
+                    self._n_left_out += 1
+                    continue
+                seen.add(sha256)
+                wanted.append(file.path)
+                about = {"name": file.path.name, "split": file.split, "bytes": file.size, "sha256": sha256}
+                self.files.append(about)
+            if wanted:
+                self._readers.append(read_records(path, files=wanted, **options))
+
+    def records(self) -> Iterator[Record]:
+        """The records of all files."""
+        return itertools.chain.from_iterable(self._readers)
+
+    def provenance(self) -> Provenance:
+        """What is known once the records are exhausted."""
+        reports = [reader.report for reader in self._readers]
+        warnings = [text for report in reports for text in report.warnings]
+        if self._n_left_out:
+            warnings.append(f"{self._n_left_out} files were left out: the data set holds files of the same content.")
+        kinds = ("n_gaps", "n_stops", "n_white_space", "n_lower_case")
+        return Provenance(
+            sources=self.files,
+            normalised={kind: sum(getattr(report, kind) for report in reports) for kind in kinds},
+            rejected=[(one.id, f"{one.where}: {one.reason}") for report in reports for one in report.rejected],
+            warnings=warnings,
+        )

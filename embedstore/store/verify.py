@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -14,13 +14,16 @@ import xxhash
 
 from embedstore.errors import StoreCorruptError, StoreError
 from embedstore.sequences import digest, key_text
+from embedstore.store.datasets import Dataset
 from embedstore.store.keys import as_digests
-from embedstore.store.layout import PARTS, RECORD
-from embedstore.store.reader import Part
+from embedstore.store.layout import BUILDS, DATASETS, PARTS, RECORD, SEQUENCES, SKIPPED, SPACES
+from embedstore.store.reader import Part, committed_paths
+from embedstore.store.spaces import Space
 from embedstore.store.store import Store
 from embedstore.types import Progress, ProgressCallback, no_progress
 
 _ROWS = 8192
+_REPAIR = "Restore it from a backup, or remove its part and run the `add` or `build` that made it again."
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,8 +66,9 @@ def verify(store: Store, progress: ProgressCallback = no_progress) -> VerifyRepo
         Called after each part, in parts.
     """
     report = VerifyReport()
-    directories = sorted(path for path in store.path.rglob(PARTS) if path.is_dir())
-    parts = [path for directory in directories for path in sorted(directory.iterdir()) if path.is_dir()]
+    store.refresh()
+    homes = _homes(store)
+    parts = [path for home in homes for path in sorted(home.iterdir()) if path.is_dir()]
     for number, path in enumerate(parts):
         if (path / RECORD).exists():
             report.n_parts += 1
@@ -73,12 +77,27 @@ def verify(store: Store, progress: ProgressCallback = no_progress) -> VerifyRepo
             where = path.relative_to(store.path)
             report.notes.append(f"{where} has no commit record: a writer is at work, or was killed. It does not count.")
         progress(Progress(stage="verify", done=number + 1, total=len(parts), unit="parts"))
+    for space in (store.path / SPACES).glob("*/"):
+        if not (space / RECORD).is_file() and any(
+            home.is_relative_to(space) and committed_paths(home) for home in homes
+        ):
+            report.problems.append(f"{space} has no description: restore its {RECORD} from a backup.")
     if report.ok:
         # What the parts say of each other means nothing while one of them is hurt.
-        store.refresh()
-        _guard(report, lambda: _check_datasets(store, report))
-        _guard(report, lambda: _check_spaces(store, report))
+        _guard(report, partial(_check_keys, store, report))
     return report
+
+
+def _homes(store: Store) -> list[Path]:
+    """Every directory that holds parts."""
+    patterns = (
+        f"{SEQUENCES}/{PARTS}",
+        f"{DATASETS}/*/{PARTS}",
+        f"{SPACES}/*/{PARTS}",
+        f"{SPACES}/*/{SKIPPED}/{PARTS}",
+        f"{SPACES}/*/{BUILDS}",
+    )
+    return [path for pattern in patterns for path in sorted(store.path.glob(pattern)) if path.is_dir()]
 
 
 def _guard(report: VerifyReport, check: Callable[[], None]) -> None:
@@ -93,12 +112,12 @@ def _check_part(path: Path, report: VerifyReport) -> None:
     for name, promised in part.details["files"].items():
         file = path / name
         if not file.is_file():
-            raise StoreCorruptError(f"{file} is gone. Restore it, or remove {path} and run the build again.")
+            raise StoreCorruptError(f"{file} is gone. {_REPAIR}")
         size, hashed = _hash(file)
         if (size, hashed) != (promised["bytes"], promised["xxh3_128"]):
             raise StoreCorruptError(
                 f"{file} was changed: {size:,} bytes with hash {hashed}, where {promised['bytes']:,} with "
-                f"{promised['xxh3_128']} are promised. Restore it, or remove {path} and run the build again."
+                f"{promised['xxh3_128']} are promised. {_REPAIR}"
             )
         report.n_files += 1
         report.n_bytes += size
@@ -146,36 +165,58 @@ def _check_vectors(part: Part, report: VerifyReport) -> None:
             )
 
 
-def _check_datasets(store: Store, report: VerifyReport) -> None:
-    for name in store.datasets():
-        missing = int((~store.sequences.contains(store.dataset(name).digests)).sum())
+def _check_keys(store: Store, report: VerifyReport) -> None:
+    """What spaces, data sets and sequences say of each other.
+
+    Read in this order: a writer commits sequences before the data set that names them, and vectors before the
+    ledger that counts them, so that whatever is seen here has its counterpart there.
+    """
+    ledgers = {name: store.space(name).builds for name in store.spaces()}
+    store.refresh()
+    spaces = [store.space(name) for name in ledgers]
+    datasets = [store.dataset(name) for name in store.datasets()]
+    for dataset in datasets:
+        missing = int((~store.sequences.contains(dataset.digests)).sum())
         if missing:
             report.problems.append(
-                f"Data set {name!r}: {missing:,} records have a key without a sequence. Add its files again."
+                f"Data set {dataset.name!r}: {missing:,} records have a key without a sequence. Run `embedstore add` "
+                "with its files again."
             )
+    for space in spaces:
+        _check_space(store, space, ledgers[space.id], datasets, report)
 
 
-def _check_spaces(store: Store, report: VerifyReport) -> None:
-    for space_id in store.spaces():
-        space = store.space(space_id)
-        orphans = int((~store.sequences.contains(space.digests)).sum())
-        if orphans:
-            report.problems.append(f"Space {space_id}: {orphans:,} vectors have a key without a sequence.")
-        covered = {part for build in space.builds for parts in build["covers"].values() for part in parts}
-        for name, part in _dataset_parts(store):
+def _check_space(
+    store: Store, space: Space, ledgers: list[dict[str, Any]], datasets: list[Dataset], report: VerifyReport
+) -> None:
+    for part in space.parts:
+        vectors = part.array("vectors")
+        if (vectors.dtype, vectors.shape[1]) != (space.dtype, space.dim):
+            report.problems.append(f"{part.path} holds {vectors.shape[1]} x {vectors.dtype}; {space.id} has others.")
+    orphans = int((~store.sequences.contains(space.digests)).sum())
+    if orphans:
+        report.problems.append(f"Space {space.id}: {orphans:,} vectors have a key without a sequence.")
+    covered = {part for ledger in ledgers for parts in ledger["covers"].values() for part in parts}
+    skipped = set(space.skipped)
+    for dataset in datasets:
+        for part in dataset.parts:
             digests = part.array("digests").read()
-            without = digests[space.find(digests) < 0]
-            lost = len({row.tobytes() for row in without} - set(space.skipped))
-            if lost and part.name in covered:
+            without = {row.tobytes() for row in digests[space.find(digests) < 0]} - skipped
+            if without and part.name in covered:
                 report.problems.append(
-                    f"Space {space_id}: {lost:,} sequences of data set {name!r} that a finished build covered "
-                    "are neither embedded nor skipped. Run the build again."
+                    f"Space {space.id}: {len(without):,} sequences of data set {dataset.name!r} that a finished build "
+                    "covered are neither embedded nor skipped. Run the build again."
                 )
-            elif lost:
-                report.notes.append(f"Space {space_id}: {lost:,} sequences of data set {name!r} are not embedded yet.")
-
-
-def _dataset_parts(store: Store) -> Iterator[tuple[str, Part]]:
-    for name in store.datasets():
-        for part in store.dataset(name).parts:
-            yield name, part
+            elif without:
+                report.notes.append(
+                    f"Space {space.id}: {len(without):,} sequences of data set {dataset.name!r} are not embedded yet."
+                )
+            covered.discard(part.name)
+    if covered:
+        report.problems.append(
+            f"{len(covered)} data set parts that a build of space {space.id} covered are gone, among them "
+            f"{min(covered)}. Add their files again."
+        )
+    n_copies = sum(part.n_rows for part in space.parts) - space.n_rows
+    if n_copies:
+        report.notes.append(f"Space {space.id}: {n_copies:,} vectors stand there twice (two builds ran at once).")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from embedstore.errors import StoreWriteError
-from embedstore.store.layout import RECORD, fsync_directory, new_part_name, publish, writing
+from embedstore.store.layout import RECORD, fsync_directory, make_directory, new_part_name, publish, writing
 from embedstore.store.manifest import commit_record
 from embedstore.store.shards import ArrayWriter, FileTable
 
@@ -22,19 +22,21 @@ class PartWriter:
 
     Parameters
     ----------
-    parts
-        The directory that holds the parts of its kind.
+    store
+        Directory of the store.
+    home
+        Where the part belongs, below it: ``datasets/pfam/parts``.
     kind
         What the part is, for its record.
     """
 
-    def __init__(self, parts: Path, kind: str) -> None:
+    def __init__(self, store: Path, home: str, kind: str) -> None:
         self.kind = kind
-        self.path = parts / new_part_name()
+        self.place = f"{home}/{new_part_name()}"
+        self.path = store / self.place
         self._arrays: dict[str, ArrayWriter] = {}
-        self._committed = False
         with writing(self.path):
-            self.path.mkdir()
+            make_directory(self.path)
 
     def __enter__(self) -> PartWriter:
         return self
@@ -70,17 +72,19 @@ class PartWriter:
                 files.update(array.files)
             fsync_directory(self.path)
             fsync_directory(self.path.parent)
-        record = commit_record(kind=self.kind, n_rows=n_rows, files=files, arrays=metadata, details=details)
+        record = commit_record(
+            kind=self.kind, place=self.place, n_rows=n_rows, files=files, arrays=metadata, details=details
+        )
         if not publish(self.path / RECORD, record):
             raise StoreWriteError(f"{self.path} has a record already: another writer took this name. Run again.")
-        self._committed = True
         return self.name
 
     def close(self) -> None:
         """Remove what was written, unless it was committed."""
-        if not self._committed:
-            for array in self._arrays.values():
-                array.abandon()
+        for array in self._arrays.values():
+            array.abandon()
+        # The record decides, not how far `commit` came: an interrupt can fall between the two.
+        if not (self.path / RECORD).exists():
             shutil.rmtree(self.path, ignore_errors=True)
 
 
