@@ -48,3 +48,16 @@ SplitColumn = Annotated[
 ]
 HeadName = Annotated[str, typer.Option(help="A head; see `heads list`.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.")]
+DatasetName = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        help="In place of a task: a data set of the store with a column of labels; see `embedstore ls`.",
+        show_default=False,
+    ),
+]
+LabelsIdColumn = Annotated[str | None, typer.Option(help="Column of the ids in the labelled file.", show_default=False)]
+LabelsSequenceColumn = Annotated[
+    str | None, typer.Option(help="Column of the sequences in the labelled file.", show_default=False)
+]
+IndexName = Annotated[str, typer.Option("--index", help="Kind of index to search with.")]

@@ -19,8 +19,9 @@ from heads.features import SpaceFeatures, StoreLike, as_store, with_vectors
 from heads.leakage import n_shared_keys
 from heads.metrics import N_RESAMPLES, Metric, classification_metrics
 from heads.persist import FittedHead, FittedLike, as_fitted
-from heads.tasks.base import TaskData, TaskSelection
+from heads.tasks.base import TaskData, TaskSelection, check_seed
 from heads.tasks.readers import read_task
+from heads.tasks.training import training_sha256
 
 NO_PREDICTION = ""
 """What stands for the label of a row that has no vector: wrong, but no class."""
@@ -48,6 +49,8 @@ class Report:
         Rows that the build skipped: counted as wrong.
     n_keys_in_train
         Distinct sequences of the split that stand in the training rows too.
+    training_changed
+        Whether the training rows are other ones today than those that the head was fitted on.
     n_resamples, seed
         Of the bootstrap.
     seconds
@@ -67,6 +70,7 @@ class Report:
     n_unseen: int
     n_without_vector: int
     n_keys_in_train: int
+    training_changed: bool
     n_resamples: int
     seed: int
     seconds: float
@@ -113,11 +117,13 @@ def evaluate(
     StoreError
         If rows have no vector; the message has the command that makes them.
     """
+    check_seed(seed)
     chosen, opened = as_fitted(fitted), as_store(store)
     vectors = _own_space(chosen, opened, space)
     data = read_task(_selection(chosen, labels), opened)
     rows = data.rows(split)
     true = data.labels[rows]
+    trained = data.splits["train"]
     started = time.perf_counter()
     predicted = _predicted(chosen, vectors, data, rows)
     seconds = time.perf_counter() - started
@@ -136,7 +142,8 @@ def evaluate(
         n_classes_in_split=len(np.unique(true)),
         n_unseen=int((~np.isin(true, chosen.head.classes_)).sum()),
         n_without_vector=int((predicted == NO_PREDICTION).sum()),
-        n_keys_in_train=n_shared_keys(data.digests[rows], data.digests[data.splits["train"]]),
+        n_keys_in_train=n_shared_keys(data.digests[rows], data.digests[trained]),
+        training_changed=training_sha256(data.digests[trained], data.labels[trained]) != chosen.train_sha256,
         n_resamples=n_resamples,
         seed=seed,
         seconds=seconds,
@@ -160,7 +167,8 @@ def _selection(fitted: FittedHead, labels: str | PathLike[str] | None) -> TaskSe
     if labels is not None:
         if stored["labels"] is None:
             raise InputError(
-                f"This head was fitted on task {stored['task']!r}; labels= is for heads of a labelled file."
+                f"This head was fitted on {fitted.task_name!r} in the store; labels= (--labels) is for heads of a "
+                "labelled file. Leave it out."
             )
         stored["labels"] = fspath(labels)
     elif stored["labels"] is not None and not Path(stored["labels"]).exists():

@@ -19,6 +19,7 @@ from heads.features import SpaceFeatures, StoreLike, as_store, with_vectors
 from heads.persist import FittedHead
 from heads.tasks.base import TaskData, TaskSelection
 from heads.tasks.readers import read_task
+from heads.tasks.training import n_contradictory, training_sha256
 
 
 def fit(
@@ -26,8 +27,11 @@ def fit(
     *,
     task: str | None = None,
     labels: str | PathLike[str] | None = None,
+    dataset: str | None = None,
     label_column: str | None = None,
     split_column: str | None = None,
+    id_column: str | None = None,
+    sequence_column: str | None = None,
     head: str = "linear",
     space: str | None = None,
     params: Mapping[str, Any] | None = None,
@@ -44,8 +48,12 @@ def fit(
         Name of a task in `heads.TASKS`.
     labels
         In place of a task: a labelled file, whose sequences have vectors in the space.
+    dataset
+        In place of either: a data set of the store that has a column of labels.
     label_column, split_column
-        Columns to use in place of the task's own. Without a split column rows are split 80/10/10 by key.
+        Columns to use in place of the usual ones. Without a split column rows are split 80/10/10 by key.
+    id_column, sequence_column
+        Columns of the labelled file, where they have unusual names.
     head
         Name of a head in `heads.HEADS`.
     space
@@ -67,7 +75,7 @@ def fit(
     UnknownNameError
         For an unknown task, head, parameter or space.
     InputError
-        If there are no labels, or fewer than two classes.
+        If there are no labels, no training row, or fewer than two classes.
     StoreError
         If rows have no vector; the message has the command that makes them.
 
@@ -80,8 +88,11 @@ def fit(
         task=task,
         # Absolute, so that `evaluate` finds the file from any folder.
         labels=None if labels is None else str(Path(labels).absolute()),
+        dataset=dataset,
         label_column=label_column,
         split_column=split_column,
+        id_column=id_column,
+        sequence_column=sequence_column,
         seed=seed,
     )
     model = make_head(head, params, seed=seed)
@@ -89,6 +100,7 @@ def fit(
     data = read_task(selection, opened)
     chosen = opened.space(space)
     train, y, n_train_lost = _rows(chosen, data, "train")
+    trained = data.rows("train")
     valid, y_valid, n_valid_lost = _rows(chosen, data, "valid") if len(data.splits["valid"]) else (None, None, 0)
     fitted = FittedHead(
         head=model.fit(train, y, valid, y_valid),
@@ -100,6 +112,7 @@ def fit(
         split_rule=data.split_rule,
         space_id=chosen.id,
         space_identity=chosen.identity,
+        train_sha256=training_sha256(data.digests[trained], data.labels[trained]),
         n_rows={
             "train": len(y),
             "valid": 0 if y_valid is None else len(y_valid),
@@ -107,6 +120,7 @@ def fit(
             "without_vector": n_train_lost + n_valid_lost,
             "unlabelled": data.n_unlabelled,
             "unassigned": data.n_unassigned,
+            "contradictory": n_contradictory(data.digests[trained], data.labels[trained]),
         },
     )
     if out is not None:

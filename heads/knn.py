@@ -17,12 +17,12 @@ from heads.base import (
     as_features,
     as_tuple,
     checked_blocks,
-    codes_of,
     constructor_params,
     encode_labels,
     take_rows,
     validation_sample,
 )
+from heads.leakage import validation_codes
 from heads.votes import LabelledKeys, labelled_keys, row_keys
 
 KS = (1, 2, 3, 5, 10, 20, 50)
@@ -124,7 +124,10 @@ class NeighboursHead:
         digests = row_keys(features.shape[0]) if features.digests is None else features.digests
         keys = labelled_keys(digests, codes)
         self._adopt(keys, _half_rows_of(features, keys.first_rows))
-        choices = None if X_valid is None or y_valid is None else self._validate(X_valid, y_valid, ks, sharpnesses)
+        choices: list[_Choice] = []
+        if X_valid is not None and y_valid is not None:
+            valid_codes = validation_codes(self.classes_, X_valid, y_valid, trained=features.digests)
+            choices = self._validate(X_valid, valid_codes, ks, sharpnesses)
         self.k_ = ks[0] if self.k is not None else DEFAULT_K
         self.sharpness_ = sharpnesses[0] if self.sharpness is not None else DEFAULT_SHARPNESS
         self.background_, self.valid_log_loss_ = DEFAULT_BACKGROUND, None
@@ -198,10 +201,9 @@ class NeighboursHead:
                 yield votes.astype(np.float32)
 
     def _validate(
-        self, X: FeaturesLike, y: ArrayLike, ks: Sequence[int], sharpnesses: Sequence[float]
+        self, X: FeaturesLike, codes: Codes, ks: Sequence[int], sharpnesses: Sequence[float]
     ) -> list[_Choice]:
         """Log-loss of each pair of parameters on validation rows; empty where no row can be used."""
-        codes = codes_of(self.classes_, y)
         rows = validation_sample(codes, limit=_VALID_ROWS, seed=self.seed)
         if not len(rows):
             return []

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embedstore.errors import InputError
+from embedstore.types import Digests
 from heads.base import (
     Codes,
     FeaturesLike,
@@ -16,7 +17,6 @@ from heads.base import (
     as_features,
     as_tuple,
     checked_blocks,
-    codes_of,
     constructor_params,
     encode_labels,
     softmax,
@@ -24,6 +24,7 @@ from heads.base import (
     validation_sample,
 )
 from heads.calibrate import fit_temperature
+from heads.leakage import validation_codes
 from heads.statistics import ClassStatistics, class_statistics
 
 DEFAULT_SHRINKAGE = 0.1
@@ -103,16 +104,23 @@ class LinearHead:
         InputError
             For a shrinkage outside 0 to 1, fewer than two classes, or vectors that are not finite.
         """
-        classes, codes = encode_labels(y, n_rows=as_features(X).shape[0])
-        return self.fit_statistics(class_statistics(X, codes, classes), X_valid, y_valid)
+        features = as_features(X)
+        classes, codes = encode_labels(y, n_rows=features.shape[0])
+        statistics = class_statistics(features, codes, classes)
+        return self.fit_statistics(statistics, X_valid, y_valid, trained=features.digests)
 
     def fit_statistics(
         self,
         statistics: ClassStatistics,
         X_valid: FeaturesLike | None = None,
         y_valid: ArrayLike | None = None,
+        *,
+        trained: Digests | None = None,
     ) -> Self:
-        """Learn from statistics that were summed before, perhaps elsewhere and merged."""
+        """Learn from statistics that were summed before, perhaps elsewhere and merged.
+
+        Validation rows with one of the `trained` keys, (N, 24) uint8, are not chosen on.
+        """
         candidates = as_tuple(self.shrinkages) if self.shrinkage is None else (self.shrinkage,)
         if not candidates or not all(isinstance(s, int | float) and 0 <= s <= 1 for s in candidates):
             raise InputError(f"shrinkage is {candidates}; expected numbers from 0 to 1.")
@@ -120,7 +128,7 @@ class LinearHead:
         self.n_features_in_ = len(statistics.origin)
         self.mean_ = (statistics.origin + statistics.mean()).astype(np.float32)
         spectrum = _Spectrum(statistics)
-        sample = self._sample(X_valid, y_valid)
+        sample = self._sample(X_valid, y_valid, trained)
         if sample is None:
             self.shrinkage_ = DEFAULT_SHRINKAGE if self.shrinkage is None else self.shrinkage
             self.temperature_, self.valid_log_loss_ = 1.0, None
@@ -175,11 +183,13 @@ class LinearHead:
                 logits /= np.float32(self.temperature_)
                 yield logits
 
-    def _sample(self, X: FeaturesLike | None, y: ArrayLike | None) -> tuple[Float32, Codes] | None:
+    def _sample(
+        self, X: FeaturesLike | None, y: ArrayLike | None, trained: Digests | None
+    ) -> tuple[Float32, Codes] | None:
         """Validation vectors less the mean, and their codes; None where no row can be used."""
         if X is None or y is None:
             return None
-        codes = codes_of(self.classes_, y)
+        codes = validation_codes(self.classes_, X, y, trained=trained)
         limit = max(_MIN_VALID_ROWS, _VALID_LOGITS // len(self.classes_))
         rows = validation_sample(codes, limit=limit, seed=self.seed)
         if not len(rows):

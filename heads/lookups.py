@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from embedstore.batching import batched
 from embedstore.errors import InputError, StoreError
-from embedstore.index import ExactIndex, Neighbours
+from embedstore.index import INDEXES, Index, Neighbours
 from embedstore.models import Model
 from embedstore.store.spaces import Space
 from embedstore.types import DIGEST_BYTES, Digests, Progress, ProgressCallback, Vectors, no_progress
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REFERENCES = ("train", "all")
-_BATCH = 512
+_BATCH = 1024
+"""Queries for which an exact index reads the vectors once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,11 +82,15 @@ def lookup(
     store: StoreLike = None,
     task: str | None = None,
     labels: str | PathLike[str] | None = None,
+    dataset: str | None = None,
     label_column: str | None = None,
     split_column: str | None = None,
+    labels_id_column: str | None = None,
+    labels_sequence_column: str | None = None,
     space: str | None = None,
     k: int = 10,
     reference: str = "train",
+    index: str = "exact",
     seed: int = 0,
     model: Model | None = None,
     progress: ProgressCallback = no_progress,
@@ -101,14 +106,18 @@ def lookup(
         A file (FASTA, CSV, TSV, Parquet), or records.
     store
         The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``.
-    task, labels, label_column, split_column, seed
+    task, labels, dataset, label_column, split_column, seed
         Which labelled proteins; see `heads.fit`.
+    labels_id_column, labels_sequence_column
+        Columns of the labelled file, where they have unusual names.
     space
         Space id or model name; None where the store has one space.
     k
         Neighbours that vote.
     reference
         ``train`` for the training rows alone, ``all`` for every labelled row.
+    index
+        Name of an index in `embedstore.index.INDEXES`.
     model
         The model of the space, where it cannot be loaded by its name.
     progress
@@ -116,6 +125,8 @@ def lookup(
 
     Raises
     ------
+    UnknownNameError
+        For an unknown task, data set, space or index.
     InputError
         For an unknown reference, or k < 1.
     StoreError
@@ -125,16 +136,20 @@ def lookup(
         raise InputError(f"reference is {reference!r}; expected one of {', '.join(REFERENCES)}.")
     if k < 1:
         raise InputError(f"k is {k}; it must be at least 1.")
+    make_index = INDEXES.load(index)
     opened = as_store(store)
     selection = TaskSelection(
         task=task,
         labels=None if labels is None else fspath(labels),
+        dataset=dataset,
         label_column=label_column,
         split_column=split_column,
+        id_column=labels_id_column,
+        sequence_column=labels_sequence_column,
         seed=seed,
     )
     data = read_task(selection, opened)
-    families = _Families(opened.space(space), data, reference)
+    families = _Families(opened.space(space), data, reference, make_index)
     found = []
     n_done = 0
     for batch in batched(open_records(records), _BATCH):
@@ -148,7 +163,7 @@ def lookup(
 class _Families:
     """The labelled proteins of a task, ready to be searched."""
 
-    def __init__(self, space: Space, data: TaskData, reference: str) -> None:
+    def __init__(self, space: Space, data: TaskData, reference: str, make_index: Callable[..., Index]) -> None:
         rows = data.rows(reference)
         rows = rows[with_vectors(space, data.digests[rows], source=data.source)]
         if not len(rows):
@@ -157,7 +172,9 @@ class _Families:
         self._ids = [data.ids[row] for row in rows.tolist()]
         self._names, codes = np.unique(data.labels[rows], return_inverse=True)
         self._keys: LabelledKeys = labelled_keys(data.digests[rows], codes)
-        self._index = ExactIndex(self._blocks, n_rows=len(self._keys.digests), dim=space.dim)
+        # In the order of the store, so that a sweep reads each of its pages once.
+        self._stored = self._keys.digests[np.argsort(space.find(self._keys.digests))]
+        self._index = make_index(self._blocks, n_rows=len(self._stored), dim=space.dim)
 
     def hits(self, ids: list[str], digests: Digests | None, vectors: Vectors, k: int) -> Hits:
         """The nearest family of each query."""
@@ -181,8 +198,8 @@ class _Families:
         )
 
     def _blocks(self) -> Iterator[tuple[Digests, Vectors]]:
-        for start in range(0, len(self._keys.digests), BLOCK_ROWS):
-            digests = self._keys.digests[start : start + BLOCK_ROWS]
+        for start in range(0, len(self._stored), BLOCK_ROWS):
+            digests = self._stored[start : start + BLOCK_ROWS]
             yield digests, self.space.take(digests)
 
 
@@ -201,7 +218,7 @@ def _joined(parts: list[Hits]) -> Hits:
         votes=joined([part.votes for part in parts], np.empty(0, np.float32)),
         neighbour_ids=[name for part in parts for name in part.neighbour_ids],
         neighbours=Neighbours(
-            digests=joined([part.neighbours.digests for part in parts], no_keys[:, None]),
+            digests=joined([part.neighbours.digests for part in parts], np.empty((0, 0, DIGEST_BYTES), np.uint8)),
             scores=joined([part.neighbours.scores for part in parts], np.empty((0, 0), np.float32)),
         ),
     )

@@ -103,13 +103,15 @@ def classification_metrics(
         accuracies.append(accuracy)
         f1s.append(f1)
     accuracy = np.concatenate(accuracies)
-    if n_resamples and point_accuracy[0] in (0, 1):
-        accuracy = np.array(wilson_interval(round(point_accuracy[0] * confusion.n_rows), confusion.n_rows))
     macro_f1 = np.concatenate(f1s)
     unbiased = np.clip(macro_f1 + (point_f1[0] - macro_f1.mean()), 0, 1) if n_resamples else macro_f1
+    share = _metric(point_accuracy[0], accuracy)
+    if n_resamples and share.value in (0, 1):
+        low, high = wilson_interval(round(share.value * confusion.n_rows), confusion.n_rows)
+        share = Metric(value=share.value, low=low, high=high)
     return {
-        "accuracy": _metric(point_accuracy[0], accuracy),
-        "error_rate": _metric(1 - point_accuracy[0], 1 - accuracy),
+        "accuracy": share,
+        "error_rate": Metric(value=1 - share.value, low=1 - share.high, high=1 - share.low),
         "macro_f1": _metric(point_f1[0], unbiased),
     }
 

@@ -44,7 +44,7 @@ class FittedHead:
     head_name
         Its name in the catalog.
     task_name
-        Name of the task, or the stem of the labelled file.
+        Name of the task or of the data set, or the stem of the labelled file.
     task
         The fields of the `heads.tasks.TaskSelection`, to find the same rows again.
     data_set
@@ -53,8 +53,11 @@ class FittedHead:
         Where the labels came from, and how rows were split.
     space_id, space_identity
         The space whose vectors it eats.
+    train_sha256
+        Of the labelled training rows, those without a vector included; see `heads.tasks.training.training_sha256`.
     n_rows
-        Rows used of ``train`` and ``valid``, rows seen of ``test``, and rows left out with the reason.
+        Rows used of ``train`` and ``valid``, rows seen of ``test``, rows left out by reason, and under
+        ``contradictory`` the distinct sequences with several labels in the training rows.
     """
 
     head: Head
@@ -66,11 +69,12 @@ class FittedHead:
     split_rule: str
     space_id: str
     space_identity: Mapping[str, Any]
+    train_sha256: str
     n_rows: Mapping[str, int]
 
     @property
     def default_name(self) -> str:
-        """Name of the directory that it is saved in where none is given: ``<task>-<head>``."""
+        """Name of the directory that it is saved in where none is given: ``<task or data set or file>-<head>``."""
         return f"{self.task_name}-{self.head_name}"
 
     def require_space(self, space_id: str) -> None:
@@ -98,7 +102,7 @@ class FittedHead:
             If it cannot be written; nothing is left behind then.
         """
         target = Path(path)
-        if target.exists() and not (target / HEAD_FILE).is_file():
+        if target.exists() and not is_fitted_head(target):
             raise InputError(f"{target} is there and is no fitted head. Choose another name, or remove it.")
         work = target.with_name(f".{target.name}.{uuid4().hex}")
         try:
@@ -127,6 +131,7 @@ class FittedHead:
             "data_set": self.data_set,
             "label_column": self.label_column,
             "split_rule": self.split_rule,
+            "train_sha256": self.train_sha256,
             "n_rows": dict(self.n_rows),
             "space": {"id": self.space_id, "identity": dict(self.space_identity)},
         }
@@ -145,6 +150,11 @@ class FittedHead:
         (directory / HEAD_FILE).write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
 
 
+def is_fitted_head(path: str | PathLike[str]) -> bool:
+    """Whether a directory is that of a fitted head."""
+    return (Path(path) / HEAD_FILE).is_file()
+
+
 def load(path: str | PathLike[str]) -> FittedHead:
     """Read a fitted head that `FittedHead.save` wrote.
 
@@ -160,7 +170,7 @@ def load(path: str | PathLike[str]) -> FittedHead:
         If it is a head of a plug-in that is not installed.
     """
     directory = Path(path)
-    if not (directory / HEAD_FILE).is_file():
+    if not is_fitted_head(directory):
         raise MissingFileError(
             f"No fitted head at {directory}: there is no {HEAD_FILE}. Fit one: `heads fit --task TASK --head HEAD`."
         )
@@ -178,6 +188,7 @@ def load(path: str | PathLike[str]) -> FittedHead:
             split_rule=record["split_rule"],
             space_id=record["space"]["id"],
             space_identity=record["space"]["identity"],
+            train_sha256=record["train_sha256"],
             n_rows=record["n_rows"],
         )
     except (KeyError, TypeError) as error:

@@ -140,4 +140,4 @@ def space_of(fitted: FittedHead, store: StoreLike) -> Space:
         opened = None
     if opened is not None and fitted.space_id in opened.spaces():
         return opened.space(fitted.space_id)
-    return Space(fitted.space_identity, fitted.head.n_features_in_)
+    return Space(fitted.space_identity)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array  # type: ignore[import-untyped]
 
 from embedstore.errors import InputError
 from heads.base import Codes, FeaturesLike, Float32, as_features, checked_blocks
@@ -84,6 +83,9 @@ def class_statistics(X: FeaturesLike, codes: Codes, classes: NDArray[Any]) -> Cl
     InputError
         If there is no row, or a vector is not finite.
     """
+    # Only a fit sums: loading a fitted head does without scipy, which takes longer to import than to use.
+    from scipy.sparse import csr_array  # type: ignore[import-untyped]
+
     n_rows, dim = as_features(X).shape
     if not n_rows:
         raise InputError("There is no vector to learn from: X has no rows.")

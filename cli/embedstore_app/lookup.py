@@ -8,12 +8,16 @@ from typing import Annotated
 import typer
 
 from cli.options import (
+    DatasetName,
     Device,
     Format,
     IdColumn,
+    IndexName,
     Json,
     LabelColumn,
     Labels,
+    LabelsIdColumn,
+    LabelsSequenceColumn,
     Limit,
     QuerySplit,
     SequenceColumn,
@@ -30,9 +34,13 @@ def lookup(
     queries: Annotated[Path, typer.Argument(help="Proteins: FASTA, CSV, TSV or Parquet.")],
     task: TaskName = None,
     labels: Labels = None,
+    dataset: DatasetName = None,
     label_column: LabelColumn = None,
+    labels_id_column: LabelsIdColumn = None,
+    labels_sequence_column: LabelsSequenceColumn = None,
     k: Annotated[int, typer.Option("-k", help="Neighbours that vote.")] = 10,
     reference: Annotated[str, typer.Option(help="Whose labels count: train, or all rows of the task.")] = "train",
+    index: IndexName = "exact",
     space: SpaceName = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -49,6 +57,8 @@ def lookup(
     """Find the nearest family of each protein, with the score and the neighbour that says so.
 
     embedstore lookup unknown.fasta --task pfam
+
+    embedstore lookup unknown.fasta --dataset families
 
     embedstore lookup unknown.fasta --labels mine.csv --tsv > families.tsv
 
@@ -76,10 +86,14 @@ def lookup(
             store=opened,
             task=task,
             labels=labels,
+            dataset=dataset,
             label_column=label_column,
+            labels_id_column=labels_id_column,
+            labels_sequence_column=labels_sequence_column,
             space=space,
             k=k,
             reference=reference,
+            index=index,
             model=given_model(opened.space(space), weights=weights, device=device),
             progress=progress,
         )

@@ -7,15 +7,18 @@ from typing import Annotated
 
 import typer
 
-from cli.options import HeadName, Json, Labels, Seed, SpaceName, StorePath, TaskName, Tsv
+from cli.options import DatasetName, Json, Labels, Seed, SpaceName, StorePath, TaskName, Tsv
 
 
 def evaluate(
     fitted: Annotated[
-        Path | None, typer.Argument(help="A fitted head. [default: <task>-<head>]", show_default=False)
+        Path | None, typer.Argument(help="A fitted head. [default: <task or data set>-<head>]", show_default=False)
     ] = None,
     task: TaskName = None,
-    head: HeadName = "linear",
+    dataset: DatasetName = None,
+    head: Annotated[
+        str | None, typer.Option(help="A head, for --task or --dataset. [default: linear]", show_default=False)
+    ] = None,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
     labels: Labels = None,
     space: SpaceName = None,
@@ -33,5 +36,6 @@ def evaluate(
     from cli.heads_app.fitted import fitted_path, tell_report
     from heads import evaluate as evaluate_head
 
-    report = evaluate_head(fitted_path(fitted, task, head), store, split=split, space=space, labels=labels, seed=seed)
+    path = fitted_path(fitted, task=task, dataset=dataset, head=head)
+    report = evaluate_head(path, store, split=split, space=space, labels=labels, seed=seed)
     tell_report(report, json_=json, tsv=tsv)

@@ -1,22 +1,41 @@
-"""Which fitted head is meant, and what is told of its evaluation."""
+"""Which fitted head is meant, and what is told of its fit and of its evaluation."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.output import print_json, print_rows, say, warn
+from cli.output import print_facts, print_json, print_rows, say, warn
 from embedstore.errors import InputError
 
 if TYPE_CHECKING:
-    from heads import Report
+    from heads import FittedHead, Report
 
 
-def fitted_path(fitted: Path | None, task: str | None, head: str) -> Path:
-    """The directory given, or the default name of a task's head."""
-    if (fitted is None) == (task is None):
-        raise InputError("Name a fitted head (its directory), or --task and --head; one of the two.")
-    return fitted if fitted is not None else Path(f"{task}-{head}")
+def fitted_path(fitted: Path | None, *, task: str | None, dataset: str | None, head: str | None) -> Path:
+    """The directory given, or the default name of the head of a task or of a data set."""
+    named = [name for name in (task, dataset) if name is not None]
+    if len(named) != (fitted is None) or (fitted is not None and head is not None):
+        raise InputError("Name a fitted head by its directory, or by --head with --task or --dataset; one of the two.")
+    return fitted if fitted is not None else Path(f"{named[0]}-{head or 'linear'}")
+
+
+def tell_fitted(fitted: FittedHead, saved: Path, *, replaced: bool, json_: bool) -> None:
+    """Say what was fitted on how many rows, and where it is."""
+    n_rows = fitted.n_rows
+    if json_:
+        print_facts({"saved": str(saved), "replaced": replaced, **fitted.describe()}, json_=True)
+    else:
+        say(
+            f"{saved}{' (replaced)' if replaced else ''}: {fitted.head_name} on {fitted.space_id}, "
+            f"{len(fitted.head.classes_):,} classes; {n_rows['train']:,} training, {n_rows['valid']:,} validation and "
+            f"{n_rows['test']:,} test rows ({fitted.split_rule})."
+        )
+    if n_rows["contradictory"]:
+        warn(
+            f"sequences with several labels in the training rows: {n_rows['contradictory']:,}; "
+            "each of their labels was learnt."
+        )
 
 
 def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
@@ -35,6 +54,8 @@ def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
     print_rows(rows, tsv=tsv)
     if report.n_keys_in_train:
         warn(f"{report.n_keys_in_train:,} sequences of this split stand in the training rows too: the figures flatter.")
+    if report.training_changed:
+        warn("the training rows are other ones now than those that this head was fitted on: fit it again.")
     if report.n_unseen or report.n_without_vector:
         say(
             f"counted as wrong: {report.n_unseen:,} rows of classes that training never saw, "

@@ -17,6 +17,9 @@ BLOCK_ROWS = 16384
 """Rows compared at a time: the block as float32 and its scores stay within 128 MB for D = 1024."""
 
 _QUERIES = 1024
+_PASS_QUERIES = 32 * _QUERIES
+"""Queries answered in one pass over the vectors, which are converted to float32 once a pass."""
+
 _MERGED = 1 << 14
 _SCORED = 256
 _MARGIN = 1e-4
@@ -32,7 +35,7 @@ class ExactIndex:
     Parameters
     ----------
     blocks
-        Opens a stream of keys and vectors; read once for every 1,024 queries.
+        Opens a stream of keys and vectors; read once for every 32,768 queries.
     n_rows
         Rows in the stream.
     dim
@@ -68,13 +71,16 @@ class ExactIndex:
         found = Neighbours(
             digests=np.empty((len(queries), k, 24), np.uint8), scores=np.empty((len(queries), k), np.float32)
         )
-        for start in range(0, len(queries) if k else 0, _QUERIES):
-            best = _Best(unit_rows(queries[start : start + _QUERIES]), k)
+        for start in range(0, len(queries) if k else 0, _PASS_QUERIES):
+            asked = unit_rows(queries[start : start + _PASS_QUERIES])
+            bests = [_Best(asked[row : row + _QUERIES], k) for row in range(0, len(asked), _QUERIES)]
             for number, (digests, vectors) in enumerate(self._blocks()):
                 rows = np.asarray(vectors, np.float32)
-                best.offer(digests, rows, self._lengths(number, rows))
-            found.digests[start : start + _QUERIES] = best.digests
-            found.scores[start : start + _QUERIES] = best.scores
+                lengths = self._lengths(number, rows)
+                for best in bests:
+                    best.offer(digests, rows, lengths)
+            found.digests[start : start + len(asked)] = np.concatenate([best.digests for best in bests])
+            found.scores[start : start + len(asked)] = np.concatenate([best.scores for best in bests])
         return found
 
     def _lengths(self, number: int, rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -99,7 +105,8 @@ class _Best:
         rough = self.queries @ rows.T
         rough /= lengths
         bar = self.scores[:, -1] - _MARGIN
-        if np.isneginf(bar).any() and len(rows) > self.k:
+        if len(rows) > self.k:
+            # A store often holds relatives side by side: without the block's own k-th place they would all come in.
             bar = np.maximum(bar, np.partition(rough, -self.k, axis=1)[:, -self.k] - _MARGIN)
         query, row = np.nonzero(rough >= bar[:, None])
         for start in range(0, len(query), _MERGED):

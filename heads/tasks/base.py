@@ -57,34 +57,57 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSelection:
-    """Which task, in the words of the caller: enough to find the same rows again.
+    """Where labels come from, in the words of the caller: enough to find the same rows again.
 
     Attributes
     ----------
     task
         Name of a row of the catalog, or None.
     labels
-        Path of a labelled file, or None; one of the two is given.
+        Path of a labelled file, or None.
+    dataset
+        Name of a data set of the store, or None; one of the three is given.
     label_column, split_column
-        Columns to use in place of the task's own.
+        Columns to use in place of the usual ones.
+    id_column, sequence_column
+        Columns of the labelled file, where they have unusual names.
     seed
         Of the random split, where there is no split column.
     """
 
     task: str | None = None
     labels: str | None = None
+    dataset: str | None = None
     label_column: str | None = None
     split_column: str | None = None
+    id_column: str | None = None
+    sequence_column: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if (self.task is None) == (self.labels is None):
-            given = "both" if self.task is not None else "neither"
-            raise InputError(f"Give a task or a labelled file (task= or labels=); {given} was given.")
+        ways = {"task": self.task, "labels": self.labels, "dataset": self.dataset}
+        given = [name for name, value in ways.items() if value is not None]
+        if len(given) != 1:
+            raise InputError(
+                "Labels come from a task (task=, --task), from a labelled file (labels=, --labels) or from a data set "
+                f"of the store (dataset=, --dataset); given: {' and '.join(given) or 'none'}. Give one of the three."
+            )
+        if self.labels is None and (self.id_column or self.sequence_column):
+            raise InputError(
+                "Columns of ids and sequences were named, but they are those of a labelled file (labels=, --labels), "
+                f"and {given[0]} was given. Leave them out."
+            )
+        check_seed(self.seed)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields by name, for JSON."""
         return asdict(self)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a negative seed."""
+    if seed < 0:
+        raise InputError(f"seed is {seed}; expected 0 or more.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,7 +117,7 @@ class TaskData:
     Attributes
     ----------
     name
-        Name of the task, or the stem of the labelled file.
+        Name of the task or of the data set, or the stem of the labelled file.
     source
         Name of the data set, or the path of the file.
     label_column
@@ -137,5 +160,8 @@ class TaskData:
         rows = self.splits.get(split)
         if rows is None or not len(rows):
             there = ", ".join(f"{name} ({len(found):,} rows)" for name, found in self.splits.items())
-            raise InputError(f"Task {self.name} has no labelled row in split {split!r}. It has {there}.")
+            raise InputError(
+                f"{self.source} has no labelled row in split {split!r} (split by: {self.split_rule}). It has {there}. "
+                "Ask for one that has rows, or fit with a split column (--split-column), more rows or another --seed."
+            )
         return rows

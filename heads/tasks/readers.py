@@ -10,20 +10,33 @@ import numpy as np
 
 from embedstore.errors import InputError, UnknownNameError
 from embedstore.sequences import digest, read_records
+from embedstore.store.datasets import Dataset
 from embedstore.store.store import Store
 from embedstore.types import DIGEST_BYTES, Digests
 from heads.splits import split_by_column, split_by_key
 from heads.tasks.base import Task, TaskData, TaskSelection
 from heads.tasks.catalog import TASKS
 
-FILE_LABEL_COLUMNS = ("label", "family_accession", "family")
-"""Columns of a labelled file that can hold the label; the first that is there is used."""
+LABEL_COLUMNS = ("label", "family_accession", "family")
+"""Columns of a labelled file or of any data set that can hold the label; the first that is there is used."""
+
+SPLIT_COLUMN = "split"
+"""Column of either that says which rows are for training."""
 
 
 def read_task(selection: TaskSelection, store: Store) -> TaskData:
     """The rows that a selection means."""
     if selection.labels is not None:
         return read_file(selection)
+    if selection.dataset is not None:
+        return _dataset_rows(
+            store.dataset(selection.dataset),
+            selection,
+            name=selection.dataset,
+            label_columns=LABEL_COLUMNS,
+            split_column=SPLIT_COLUMN,
+            split_names={},
+        )
     name = cast(str, selection.task)
     return cast(TaskData, TASKS.load(name)(TASKS[name], selection, store))
 
@@ -43,23 +56,13 @@ def read_dataset(task: Task, selection: TaskSelection, store: Store) -> TaskData
             f"Task {task.name!r} needs the data set {task.dataset!r}, which the store at {store.path} does not have "
             f"(it has {', '.join(store.datasets()) or 'none'}). Add it: `embedstore add {task.dataset} PATH`."
         )
-    dataset = store.dataset(task.dataset)
-    wanted = (selection.label_column,) if selection.label_column else task.label_columns
-    label = _first_column(wanted, dataset.columns, where=f"Data set {dataset.name!r}")
-    split = _split_column(
-        selection.split_column, task.split_column, dataset.columns, where=f"Data set {dataset.name!r}"
-    )
-    return _labelled(
+    return _dataset_rows(
+        store.dataset(task.dataset),
+        selection,
         name=task.name,
-        source=dataset.name,
-        label_column=label,
-        split_column=split,
+        label_columns=task.label_columns,
+        split_column=task.split_column,
         split_names=task.splits,
-        seed=selection.seed,
-        ids=dataset.ids(),
-        digests=dataset.digests,
-        labels=dataset.column(label),
-        splits=dataset.column(split) if split else None,
     )
 
 
@@ -75,14 +78,14 @@ def read_file(selection: TaskSelection) -> TaskData:
     """
     path = Path(cast(str, selection.labels))
     ids, digests, rows = [], [], []
-    for record in read_records(path):
+    for record in read_records(path, id_column=selection.id_column, sequence_column=selection.sequence_column):
         ids.append(record.id)
         digests.append(digest(record.residues))
         rows.append(record.columns)
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    wanted = (selection.label_column,) if selection.label_column else FILE_LABEL_COLUMNS
+    wanted = (selection.label_column,) if selection.label_column else LABEL_COLUMNS
     label = _first_column(wanted, columns, where=str(path))
-    split = _split_column(selection.split_column, "split", columns, where=str(path))
+    split = _split_column(selection.split_column, SPLIT_COLUMN, columns, where=str(path))
     return _labelled(
         name=path.name.split(".")[0],
         source=str(path),
@@ -94,6 +97,33 @@ def read_file(selection: TaskSelection) -> TaskData:
         digests=np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES),
         labels=[row.get(label, "") for row in rows],
         splits=[row.get(split, "") for row in rows] if split else None,
+    )
+
+
+def _dataset_rows(
+    dataset: Dataset,
+    selection: TaskSelection,
+    *,
+    name: str,
+    label_columns: Sequence[str],
+    split_column: str,
+    split_names: Mapping[str, str],
+) -> TaskData:
+    where = f"Data set {dataset.name!r}"
+    wanted = (selection.label_column,) if selection.label_column else label_columns
+    label = _first_column(wanted, dataset.columns, where=where)
+    split = _split_column(selection.split_column, split_column, dataset.columns, where=where)
+    return _labelled(
+        name=name,
+        source=dataset.name,
+        label_column=label,
+        split_column=split,
+        split_names=split_names,
+        seed=selection.seed,
+        ids=dataset.ids(),
+        digests=dataset.digests,
+        labels=dataset.column(label),
+        splits=dataset.column(split) if split else None,
     )
 
 
@@ -142,6 +172,9 @@ def _labelled(
     else:
         parts = split_by_column(splits, names=split_names, column=split_column)
         rule = f"column {split_column}"
+    labelled = {part: rows[has_label[rows]] for part, rows in parts.items()}
+    if not len(labelled["valid"]):
+        rule += ", without validation rows"
     return TaskData(
         name=name,
         source=source,
@@ -150,7 +183,7 @@ def _labelled(
         ids=ids,
         digests=digests,
         labels=texts,
-        splits={part: rows[has_label[rows]] for part, rows in parts.items()},
+        splits=labelled,
         n_unlabelled=int((~has_label).sum()),
         n_unassigned=len(ids) - sum(len(rows) for rows in parts.values()),
     )

@@ -215,5 +215,6 @@ def _fitted_head(head: Head) -> FittedHead:
         split_rule="none",
         space_id="simulated-0000000000",
         space_identity=nothing,
+        train_sha256="0" * 64,
         n_rows=nothing,
     )

@@ -14,8 +14,10 @@ import pytest
 import embedstore
 import heads
 from embedstore.errors import InputError, SpaceMismatchError, StoreError, UnknownNameError
+from embedstore.index import INDEXES
 from embedstore.sequences import read_records
 from embedstore.store import Space, Store
+from embedstore.types import Record
 from heads.features import SpaceFeatures, record_features
 from heads.fitting import make_head
 from heads.tasks.base import TaskSelection
@@ -27,11 +29,13 @@ def test_every_head_goes_from_a_store_to_a_report(head: str, store: Store, tmp_p
     fitted = heads.fit(store, task="pfam", head=head, out=tmp_path / "pfam-head")
     assert dict(fitted.n_rows) == {
         "train": 150, "valid": 42, "test": 48, "without_vector": 0, "unlabelled": 0, "unassigned": 0,
+        "contradictory": 0,
     }  # fmt: skip
     assert fitted.default_name == f"pfam-{head}"
     report = heads.evaluate(tmp_path / "pfam-head", store)
     assert report.metrics["accuracy"].value > 0.95
     assert (report.n_rows, report.n_keys_in_train, report.n_unseen) == (48, 1, 0)
+    assert report.training_changed is False
     plain = json.loads(json.dumps(report.to_dict()))
     assert set(plain["macro_f1"]) == {"value", "low", "high"}
     assert plain["space"] == store.space().id
@@ -101,7 +105,21 @@ def test_lookup_does_not_depend_on_the_batch(store: Store, splits_table: Path) -
     whole = heads.lookup(records, store=store, task="pfam", k=3).to_frame()
     alone = [heads.lookup([record], store=store, task="pfam", k=3).to_frame().iloc[0].tolist() for record in records]
     assert whole.to_numpy().tolist() == alone
-    assert heads.lookup([], store=store, task="pfam").to_frame().empty
+
+
+def test_no_records_have_no_neighbours(store: Store) -> None:
+    hits = heads.lookup([], store=store, task="pfam")
+    assert hits.to_frame().empty
+    assert list(hits.to_frame().columns) == ["id", "label", "score", "vote", "neighbour"]
+    assert (len(hits.labels), hits.neighbours.digests.shape, hits.neighbours.k) == (0, (0, 0, 24), 0)
+
+
+def test_lookup_goes_through_the_index_that_was_named(store: Store, splits_table: Path, simulated: Any) -> None:
+    records = list(read_records(splits_table))[::20]
+    expected = heads.lookup(records, store=store, task="pfam").to_frame()
+    for index in INDEXES:
+        found = heads.lookup(records, store=store, task="pfam", index=index)
+        assert (found.labels == expected["label"]).mean() > 0.9
 
 
 def test_any_labelled_file_is_a_task(store: Store, tmp_path: Path, simulated: Any) -> None:
@@ -114,6 +132,98 @@ def test_any_labelled_file_is_a_task(store: Store, tmp_path: Path, simulated: An
     assert report.metrics["accuracy"].value > 0.9
     moved = path.rename(tmp_path / "moved.csv")
     assert heads.evaluate(fitted, store, split="valid", labels=moved).metrics == report.metrics
+
+
+def test_a_data_set_of_the_store_is_a_task(store: Store, tmp_path: Path, splits_table: Path) -> None:
+    fitted = heads.fit(store, dataset="pfam", label_column="family_accession", out=tmp_path / "head")
+    assert fitted.default_name == "pfam-linear"
+    assert fitted.split_rule == "column split"
+    by_task = heads.fit(store, task="pfam")
+    assert fitted.train_sha256 == by_task.train_sha256
+    report = heads.evaluate(tmp_path / "head", store)
+    assert report.metrics == heads.evaluate(by_task, store).metrics
+    assert report.training_changed is False
+    records = list(read_records(splits_table))[-3:]
+    by_name = heads.lookup(records, store=store, dataset="pfam").to_frame()
+    assert by_name.equals(heads.lookup(records, store=store, task="pfam").to_frame())
+    with pytest.raises(InputError, match="fitted on 'pfam' in the store; labels= .* is for heads of a labelled file"):
+        heads.evaluate(fitted, store, labels=splits_table)
+
+
+def test_a_table_with_unusual_columns_is_found_again(store: Store, tmp_path: Path, simulated: Any) -> None:
+    rows = simulated.proteins(150, seed=1)
+    table = tmp_path / "excel.tsv"
+    table.write_text("".join("\t".join(row) + "\n" for row in [("Protein ID", "Seq", "label"), *rows]))
+    with pytest.raises(InputError, match="--id-column"):
+        heads.fit(store, labels=table)
+    fitted = heads.fit(store, labels=table, id_column="Protein ID", sequence_column="Seq", out=tmp_path / "head")
+    assert heads.evaluate(tmp_path / "head", store, split="valid").n_rows == fitted.n_rows["valid"]
+    hits = heads.lookup(
+        [Record(id="q", residues=rows[0][1].encode())],
+        store=store,
+        labels=table,
+        labels_id_column="Protein ID",
+        labels_sequence_column="Seq",
+        reference="all",
+    )
+    assert hits.neighbour_ids == [rows[0][0]]
+    with pytest.raises(InputError, match="those of a labelled file .*, and task was given"):
+        heads.fit(store, task="pfam", id_column="Protein ID")
+
+
+def test_evaluate_tells_that_the_training_rows_changed(store: Store, tmp_path: Path, simulated: Any) -> None:
+    rows = [(*row, "train" if number < 100 else "test") for number, row in enumerate(simulated.proteins(150, seed=1))]
+    header = ("id", "sequence", "label", "split")
+    path = simulated.table(tmp_path / "mine.csv", rows, header)
+    fitted = heads.fit(store, labels=path)
+
+    def changed(*now: tuple[str, ...]) -> bool:
+        return heads.evaluate(fitted, store, labels=simulated.table(tmp_path / "now.csv", now, header)).training_changed
+
+    assert not changed(*rows[::-1], rows[0])
+    assert not changed(*rows[:-1])
+    assert changed(*rows[1:])
+    assert changed((*rows[0][:2], "another", "train"), *rows[1:])
+
+
+def test_sequences_with_several_labels_are_counted(store: Store, tmp_path: Path, simulated: Any) -> None:
+    rows = [(*row, "train" if number < 100 else "test") for number, row in enumerate(simulated.proteins(150, seed=1))]
+    contrary = [(f"again{number}", rows[number][1], "another", "train") for number in (0, 0, 1)]
+    path = simulated.table(tmp_path / "c.csv", [*rows, *contrary, rows[2]], ("id", "sequence", "label", "split"))
+    assert heads.fit(store, labels=path).n_rows["contradictory"] == 2
+
+
+def test_a_random_split_of_few_rows_says_what_it_left_empty(store: Store, tmp_path: Path, simulated: Any) -> None:
+    path = simulated.table(tmp_path / "tiny.csv", simulated.proteins(6, seed=1), ("id", "sequence", "label"))
+    fits: dict[tuple[bool, bool], int] = {}
+    for seed in range(40):
+        parts = read_task(TaskSelection(labels=str(path), seed=seed), store).splits
+        fits.setdefault((len(parts["valid"]) > 0, len(parts["test"]) > 0), seed)
+    fitted = heads.fit(store, labels=path, seed=fits[False, False])
+    assert fitted.split_rule == f"random 80/10/10 by key, seed {fits[False, False]}, without validation rows"
+    assert (fitted.n_rows["valid"], fitted.n_rows["test"]) == (0, 0)
+    with pytest.raises(InputError, match=r"no labelled row in split 'test' .*test \(0 rows\)\. Ask for one that has"):
+        heads.evaluate(fitted, store)
+    assert heads.evaluate(fitted, store, split="train").n_rows == 6
+    assert "without" not in heads.fit(store, labels=path, seed=fits[True, False]).split_rule
+    only_test = simulated.table(
+        tmp_path / "t.csv",
+        [(*row, "test") for row in simulated.proteins(6, seed=1)],
+        ("id", "sequence", "label", "split"),
+    )
+    with pytest.raises(InputError, match=r"no labelled row in split 'train'.*train \(0 rows\)"):
+        heads.fit(store, labels=only_test)
+
+
+def test_a_negative_seed_is_refused(store: Store) -> None:
+    fitted = heads.fit(store, task="pfam")
+    for call in (
+        lambda: heads.fit(store, task="pfam", seed=-1),
+        lambda: heads.lookup([], store=store, task="pfam", seed=-1),
+        lambda: heads.evaluate(fitted, store, seed=-1),
+    ):
+        with pytest.raises(InputError, match="seed is -1; expected 0 or more"):
+            call()
 
 
 def test_a_file_that_was_never_embedded_names_the_build_command(store: Store, tmp_path: Path, simulated: Any) -> None:
@@ -156,8 +266,14 @@ def test_unknown_names_are_refused_with_the_known_ones(store: Store, tmp_path: P
         heads.fit(store, task="pfam", head="linar")
     with pytest.raises(UnknownNameError, match="Unknown parameter of head 'knn', 'n'"):
         make_head("knn", {"n": 3})
-    with pytest.raises(InputError, match="Give a task or a labelled file .* neither was given"):
+    with pytest.raises(InputError, match="task=, --task.*labels=, --labels.*dataset=, --dataset.*; given: none"):
         heads.fit(store)
+    with pytest.raises(InputError, match="given: task and dataset"):
+        heads.fit(store, task="pfam", dataset="pfam")
+    with pytest.raises(UnknownNameError, match="Unknown data set 'pfan'. Did you mean 'pfam'"):
+        heads.fit(store, dataset="pfan")
+    with pytest.raises(UnknownNameError, match="Unknown index 'exacd'. Did you mean 'exact'"):
+        heads.lookup([], store=store, task="pfam", index="exacd")
     bare = embedstore.open(tmp_path / "bare.zarr", mode="a")
     with pytest.raises(UnknownNameError, match="needs the data set 'pfam'.*`embedstore add pfam PATH`"):
         heads.fit(bare, task="pfam")
@@ -179,10 +295,10 @@ def test_a_head_of_another_space_is_refused(store: Store, splits_table: Path, tm
 
 
 def test_a_model_that_makes_other_vectors_is_refused(store: Store, splits_table: Path) -> None:
-    identity = {**store.space().identity, "revision": "another"}
+    identity = {**store.space().identity, "weights_sha256": "0" * 64}
     records = list(read_records(splits_table))[:1]
-    with pytest.raises(SpaceMismatchError, match="revision"):
-        record_features(Space(identity, 1024), records)
+    with pytest.raises(SpaceMismatchError, match="weights_sha256"):
+        record_features(Space(identity), records)
 
 
 def test_features_stream_what_the_space_holds_in_the_order_of_the_keys(store: Store) -> None:

@@ -71,10 +71,33 @@ def test_k_is_chosen_on_validation_rows() -> None:
     assert NeighboursHead(k=3).fit(X, noisy, *sample(300, seed=1)).k_ == 3
 
 
-@pytest.mark.parametrize("params", [{"k": 0}, {"sharpness": -1.0}, {"ks": ()}])
-def test_parameters_that_make_no_sense_are_refused(params: dict) -> None:
-    with pytest.raises(InputError, match="expected k of at least 1 and sharpness of at least 0"):
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"k": 0}, r"k is \(0,\); expected whole numbers of at least 1"),
+        ({"ks": ()}, r"k is \(\); expected whole numbers of at least 1"),
+        ({"sharpness": -1.0}, r"sharpness is \(-1\.0,\); expected numbers of at least 0"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(params: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         NeighboursHead(**params).fit(*sample(20))
+
+
+def test_validation_rows_that_were_trained_on_choose_nothing() -> None:
+    rng = np.random.default_rng(0)
+    X, y = sample(400)
+    noisy = np.where(rng.random(400) < 0.4, rng.integers(0, 4, 400), y)
+    train = ArrayFeatures(X, row_keys(800)[:400])
+    X_valid, y_valid = sample(200, seed=1)
+    fresh = ArrayFeatures(X_valid, row_keys(800)[400:600])
+    both = ArrayFeatures(np.concatenate([X, X_valid]), row_keys(800)[:600])
+    alone = NeighboursHead().fit(train, noisy, fresh, y_valid)
+    mixed = NeighboursHead().fit(train, noisy, both, np.concatenate([noisy, y_valid]))
+    assert mixed.settings() == alone.settings()
+    assert NeighboursHead().fit(train, noisy, train, noisy).valid_log_loss_ is None
+    # Without keys nobody can tell, and every row counts: a row that finds itself asks for k = 1.
+    assert NeighboursHead().fit(X, noisy, X, noisy).k_ == 1
 
 
 def test_votes_without_weight_count_the_same() -> None:

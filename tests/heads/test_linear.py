@@ -9,6 +9,7 @@ from embedstore.errors import InputError
 from heads.base import ArrayFeatures, encode_labels
 from heads.linear import DEFAULT_SHRINKAGE, LinearHead
 from heads.statistics import ClassStatistics, class_statistics, merge
+from heads.votes import row_keys
 
 
 def sample(n=600, dim=20, n_classes=6, seed=0, offset=5.0):
@@ -39,6 +40,25 @@ def test_agrees_with_scikit_learn_where_there_are_fewer_rows_than_dimensions() -
     X, y = sample(n=40, dim=100, n_classes=3)
     theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.2).fit(X.astype(np.float64), y)
     np.testing.assert_allclose(LinearHead(shrinkage=0.2).fit(X, y).predict_proba(X), theirs.predict_proba(X), atol=1e-4)
+
+
+def test_validation_rows_that_were_trained_on_choose_nothing() -> None:
+    X, y = sample(300)
+    X_valid, y_valid = sample(n=200, seed=1)
+    keys = row_keys(500)
+    train, fresh = ArrayFeatures(X, keys[:300]), ArrayFeatures(X_valid, keys[300:])
+    both = ArrayFeatures(np.concatenate([X, X_valid]), keys)
+    alone = LinearHead().fit(train, y, fresh, y_valid)
+    mixed = LinearHead().fit(train, y, both, np.concatenate([y, y_valid]))
+    assert mixed.settings() == alone.settings()
+    assert LinearHead().fit(train, y, train, y).valid_log_loss_ is None
+    assert LinearHead().fit(X, y, X, y).valid_log_loss_ is not None
+
+
+def test_a_label_for_each_validation_row_is_required() -> None:
+    X, y = sample(50)
+    with pytest.raises(InputError, match="y_valid has shape .49,. for 50 rows of X_valid"):
+        LinearHead().fit(X, y, X, y[:49])
 
 
 def test_merged_statistics_are_those_of_one_pass() -> None:

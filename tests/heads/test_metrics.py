@@ -82,3 +82,20 @@ def test_a_thousand_resamples_of_a_test_set_take_less_than_a_second() -> None:
 def test_nothing_to_compare_is_refused(true: list[str], predicted: list[str]) -> None:
     with pytest.raises(InputError, match="expected one of each a row"):
         classification_metrics(true, predicted)
+
+
+@pytest.mark.parametrize(("predicted", "value"), [(["a", "b"] * 10, 1.0), (["b", "a"] * 10, 0.0)])
+def test_an_interval_has_a_width_where_every_row_is_right_or_wrong(predicted: list[str], value: float) -> None:
+    metrics = classification_metrics(["a", "b"] * 10, predicted)
+    low, high = wilson_interval(round(20 * value), 20)
+    assert (metrics["accuracy"].value, metrics["accuracy"].low, metrics["accuracy"].high) == (value, low, high)
+    assert metrics["error_rate"].low == 1 - high
+    assert high - low > 0.1
+
+
+def test_the_interval_of_macro_f1_holds_its_value_with_many_rare_classes() -> None:
+    rng = np.random.default_rng(0)
+    true = np.minimum(rng.zipf(1.3, 4000), 1500).astype(str)
+    predicted = np.where(rng.random(4000) < 0.95, true, "1")
+    macro_f1 = classification_metrics(true, predicted)["macro_f1"]
+    assert macro_f1.low < macro_f1.value < macro_f1.high

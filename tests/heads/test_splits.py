@@ -1,11 +1,14 @@
-"""Splits by column and by key, and the count of what leaks."""
+"""Splits by column and by key, the count of what leaks, and the fingerprint of the training rows."""
+
+import hashlib
 
 import numpy as np
 import pytest
 
 from embedstore.errors import InputError
-from heads.leakage import n_shared_keys
+from heads.leakage import is_among, n_shared_keys
 from heads.splits import split_by_column, split_by_key
+from heads.tasks.training import n_contradictory, training_sha256
 
 
 def keys(n: int, seed: int = 0) -> np.ndarray:
@@ -55,3 +58,26 @@ def test_fractions_must_sum_to_one() -> None:
 def test_shared_keys_are_counted_once_each() -> None:
     train = keys(10)
     assert n_shared_keys(np.concatenate([train[:3], train[:3], keys(5, seed=1)]), train) == 3
+
+
+def test_keys_are_found_among_others_byte_by_byte() -> None:
+    train = keys(10)
+    zeros = np.zeros((1, 24), np.uint8)
+    assert is_among(np.concatenate([train[3:5], keys(2, seed=1), zeros]), train).tolist() == [True, True] + [False] * 3
+
+
+def test_the_fingerprint_of_training_rows_is_the_documented_one() -> None:
+    digests, labels = keys(3), np.array(["b", "PFé", "b"])
+    digests[2] = digests[0]
+    pairs = sorted({(key.tobytes(), str(label)) for key, label in zip(digests, labels, strict=True)})
+    expected = hashlib.sha256()
+    for key, label in pairs:
+        expected.update(key + len(label.encode()).to_bytes(4, "little") + label.encode())
+    assert training_sha256(digests, labels) == expected.hexdigest()
+    assert training_sha256(digests[:0], labels[:0]) == hashlib.sha256().hexdigest()
+
+
+def test_contradictory_keys_are_those_with_several_labels() -> None:
+    digests = keys(4)[[0, 0, 1, 1, 2, 3, 3, 3]]
+    assert n_contradictory(digests, np.array(["a", "b", "a", "a", "a", "a", "b", "c"])) == 2
+    assert n_contradictory(digests[:0], np.array([], dtype=np.str_)) == 0

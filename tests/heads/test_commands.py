@@ -1,0 +1,91 @@
+"""What the ``heads`` commands and ``embedstore lookup`` tell, beyond what the library returns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli.embedstore_app import app as embedstore_app
+from cli.heads_app import app as heads_app
+from embedstore.errors import InputError
+from embedstore.store import Store
+
+
+@pytest.fixture
+def heads(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run ``heads`` in an empty folder on the store of simulated families."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(heads_app, list(arguments), env={"EMBEDSTORE": str(store.path)})
+
+    return run
+
+
+def test_a_data_set_is_fitted_and_evaluated_by_its_name(heads: Any, tmp_path: Path, store: Store) -> None:
+    done = heads("fit", "--dataset", "pfam", "--label-column", "family_accession", "--head", "linear")
+    assert done.exit_code == 0
+    assert (tmp_path / "pfam-linear" / "head.json").is_file()
+    report = json.loads(heads("evaluate", "--dataset", "pfam", "--json").stdout)
+    assert (report["n_rows"], report["training_changed"]) == (48, False)
+    (tmp_path / "one.fasta").write_text(">a\nMKVLATMKVLAT\n")
+    looked_up = CliRunner().invoke(
+        embedstore_app,
+        ["lookup", "one.fasta", "--dataset", "pfam", "--index", "exact", "--json"],
+        env={"EMBEDSTORE": str(store.path)},
+    )
+    assert [row["id"] for row in json.loads(looked_up.stdout)] == ["a"]
+
+
+def test_fit_counts_the_rows_of_each_split_and_tells_of_a_head_that_it_replaced(heads: Any) -> None:
+    first = heads("fit", "--task", "pfam").stderr
+    assert "150 training, 42 validation and 48 test rows (column split)" in first
+    assert "replaced" not in first
+    assert "pfam-linear (replaced): linear on" in heads("fit", "--task", "pfam").stderr
+    assert json.loads(heads("fit", "--task", "pfam", "--json").stdout)["replaced"] is True
+
+
+def test_contradictory_labels_and_changed_training_rows_are_one_warning_each(
+    heads: Any, tmp_path: Path, simulated: Any
+) -> None:
+    rows = [(*row, "train" if number < 100 else "test") for number, row in enumerate(simulated.proteins(150, seed=1))]
+    header = ("id", "sequence", "label", "split")
+    simulated.table(tmp_path / "mine.csv", [*rows, ("again", rows[0][1], "another", "train")], header)
+    told = heads("fit", "--labels", "mine.csv", "--out", "head").stderr.splitlines()
+    assert [
+        line for line in told if line.startswith("warning: sequences with several labels in the training rows: 1;")
+    ] == told[1:]
+    assert "warning" not in heads("evaluate", "head").stderr
+    simulated.table(tmp_path / "mine.csv", rows, header)
+    told = heads("evaluate", "head").stderr.splitlines()
+    assert [line.startswith("warning: the training rows are other ones now") for line in told].count(True) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "pfam-linear", "--task", "pfam"], "one of the two"),
+        (["evaluate", "pfam-linear", "--head", "knn"], "one of the two"),
+        (["evaluate", "--task", "pfam", "--dataset", "pfam"], "one of the two"),
+        (["evaluate"], "one of the two"),
+        (["fit", "--task", "pfam", "--seed", "-1"], "seed is -1; expected 0 or more"),
+        (["fit"], "--task.*--labels.*--dataset"),
+    ],
+)
+def test_contradictory_options_are_refused(heads: Any, arguments: list[str], message: str) -> None:
+    done = heads(*arguments)
+    assert isinstance(done.exception, InputError)
+    with pytest.raises(InputError, match=message):
+        raise done.exception
+
+
+def test_a_table_with_unusual_columns_is_fitted(heads: Any, tmp_path: Path, simulated: Any) -> None:
+    rows = [("Protein ID", "Seq", "label"), *simulated.proteins(150, seed=1)]
+    (tmp_path / "excel.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    done = heads("fit", "--labels", "excel.tsv", "--id-column", "Protein ID", "--sequence-column", "Seq")
+    assert done.exit_code == 0
+    assert heads("evaluate", "excel-linear", "--split", "valid").exit_code == 0
