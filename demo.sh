@@ -25,13 +25,18 @@ run embedstore build --model kmer proteins
 run embedstore verify
 run embedstore ls
 
-if embedstore info --dataset proteins --json | grep -qE '"(label|family_accession|family)"'; then
+columns=,$(embedstore ls --tsv | awk -F '\t' '$2 == "proteins" { print $NF }'),
+case $columns in
+*,label,* | *,family_accession,* | *,family,*)
     for head in linear knn; do
-        run heads fit --labels "$data" --head "$head" --out "$work/$head"
+        run heads fit --dataset proteins --head "$head" --out "$work/$head"
         run heads evaluate "$work/$head"
     done
-    run embedstore lookup "$data" --labels "$data" --split test --limit 10
-else
+    case $columns in *,split,*) held_out=(--split test) ;; *) held_out=() ;; esac
+    run embedstore lookup "$data" --dataset proteins "${held_out[@]}" --limit 10
+    ;;
+*)
     echo "The data has no column of labels (label, family_accession or family): neighbours instead of families."
     run embedstore search "$data" --limit 10 -k 3
-fi
+    ;;
+esac
