@@ -2,33 +2,77 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
 from embedstore.errors import EmbedstoreError
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 
 def embedstore() -> None:
     """Run the ``embedstore`` command."""
-    from cli.embedstore_app import app
-
-    _run(app)
+    _run(_embedstore_app)
 
 
 def heads() -> None:
     """Run the ``heads`` command."""
+    _run(_heads_app)
+
+
+def _embedstore_app() -> None:
+    from cli.embedstore_app import app
+
+    app()
+
+
+def _heads_app() -> None:
     from cli.heads_app import app
 
-    _run(app)
+    app()
 
 
-def _run(app: Callable[[], Any]) -> None:
-    """Run an app; our own errors are one line and exit code 2, all others keep their traceback."""
+def _run(command: Callable[[], Any]) -> None:
+    """Run a command; what we raise, a full disk and Ctrl-C are one line, all others keep their traceback."""
     try:
-        app()
+        command()
     except EmbedstoreError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        _stop(f"error: {error}", 2)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _give_up_stdout()
+        _stop(
+            f"error: Cannot write {error.filename or 'the output'}: {error.strerror}. Make room, or write elsewhere.", 2
+        )
+    except KeyboardInterrupt:
+        _interrupted()
+    except SystemExit as end:
+        # typer turns Ctrl-C into this code itself, and says nothing.
+        if end.code == INTERRUPTED:
+            _interrupted()
+        raise
+
+
+def _interrupted() -> NoReturn:
+    _stop("Interrupted. What was committed stays; run the same command again to go on.", INTERRUPTED)
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    sys.exit(code)
+
+
+def _give_up_stdout() -> None:
+    """Send what is still buffered nowhere: Python would complain on its way out that it cannot be written."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

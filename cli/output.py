@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Mapping, Sequence
+import shutil
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import typer
@@ -12,10 +14,21 @@ import typer
 from embedstore.errors import InputError
 
 Rows = Sequence[Mapping[Any, Any]]
+Cells = dict[str, list[str]]
+
+_PIPED_WIDTH = 160
+_GAP = 2
+_NARROWEST = 8
+_LISTED = 3
 
 
-def print_rows(rows: Rows, *, json_: bool = False, tsv: bool = False, title: str | None = None) -> None:
-    """Print rows that share their keys, in the format asked for."""
+def print_rows(
+    rows: Rows, *, json_: bool = False, tsv: bool = False, title: str | None = None, spare: Sequence[str] = ()
+) -> None:
+    """Print rows that share their keys, in the format asked for.
+
+    ``spare`` names columns that a table does without, the last first, where it would be too wide.
+    """
     if json_ and tsv:
         raise InputError("Both --json and --tsv were given; choose one.")
     if json_:
@@ -23,7 +36,7 @@ def print_rows(rows: Rows, *, json_: bool = False, tsv: bool = False, title: str
     elif tsv:
         _print_tsv(rows)
     else:
-        _print_table(rows, title)
+        _print_table(rows, title, spare)
 
 
 def print_json(document: Any) -> None:
@@ -65,24 +78,76 @@ def _print_tsv(rows: Rows) -> None:
         typer.echo("\t".join(_plain(value).translate({9: " ", 10: " ", 13: " "}) for value in row.values()))
 
 
-def _print_table(rows: Rows, title: str | None) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
+def _print_table(rows: Rows, title: str | None, spare: Sequence[str]) -> None:
     if title:
         typer.echo(title)
     if not rows:
         typer.echo("(none)")
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, value in rows[0].items():
-        table.add_column(name, justify="right" if isinstance(value, int | float) else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(_cell(value)) for value in row.values()))
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width, highlight=False).print(table)
+    cells = {str(name): [_printable(_cell(row[name])) for row in rows] for name in rows[0]}
+    numbers = {name for name in cells if _is_numeric([row[name] for row in rows])}
+    room = shutil.get_terminal_size((_PIPED_WIDTH, 0)).columns
+    for n_dropped in range(len(spare) + 1):
+        dropped = spare[len(spare) - n_dropped :]
+        kept = {name: column for name, column in cells.items() if name not in dropped}
+        if widths := _widths(kept, numbers, room):
+            _print_columns(kept, numbers, widths)
+            return
+    _print_blocks(cells)
+
+
+def _is_numeric(values: Sequence[Any]) -> bool:
+    given = [value for value in values if value is not None]
+    return bool(given) and all(isinstance(value, int | float) for value in given)
+
+
+def _widths(cells: Cells, numbers: set[str], room: int) -> dict[str, int]:
+    """The width of each column, such that only the widest prose is wrapped, at blanks; nothing where it will not fit.
+
+    A number or a key that is broken over lines is read wrongly and cannot be copied.
+    """
+    widths = {name: max(map(len, [name, *column])) for name, column in cells.items()}
+    excess = sum(widths.values()) + _GAP * (len(widths) - 1) - room
+    if excess <= 0:
+        return widths
+    prose = [name for name in widths if name not in numbers and any(" " in cell for cell in cells[name])]
+    if not prose:
+        return {}
+    widest = max(prose, key=lambda name: widths[name])
+    words = [word for cell in [widest, *cells[widest]] for word in cell.split()]
+    smallest = max(min(_NARROWEST, widths[widest]), *map(len, words))
+    widths[widest] -= excess
+    return widths if widths[widest] >= smallest else {}
+
+
+def _print_columns(cells: Cells, numbers: set[str], widths: Mapping[str, int]) -> None:
+    def line(values: Iterable[str]) -> str:
+        padded = (
+            value.rjust(width) if name in numbers else value.ljust(width)
+            for value, (name, width) in zip(values, widths.items(), strict=True)
+        )
+        return (" " * _GAP).join(padded).rstrip()
+
+    lines = [line(cells), "─" * (sum(widths.values()) + _GAP * (len(widths) - 1))]
+    for row in zip(*cells.values(), strict=True):
+        wrapped = [textwrap.wrap(cell, width) for cell, width in zip(row, widths.values(), strict=True)]
+        lines += [line(part) for part in zip_longest(*wrapped, fillvalue="")] or [""]
+    typer.echo("\n".join(lines))
+
+
+def _print_blocks(cells: Cells) -> None:
+    """Each row as lines of its own, with nothing broken: for a terminal that is too narrow for the table."""
+    heading, *names = cells
+    width = max(map(len, names), default=0)
+    for first, *values in zip(*cells.values(), strict=True):
+        typer.echo(f"{heading} {first}")
+        for name, value in zip(names, values, strict=True):
+            typer.echo(f"  {name:<{width}}  {value}")
+
+
+def _printable(text: str) -> str:
+    """Without what would steer a terminal: ids and labels come from files."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _cell(value: Any) -> str:
@@ -95,7 +160,8 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, list | tuple):
-        return ", ".join(map(_cell, value))
+        more = f" and {len(value) - _LISTED:,} more" if len(value) > _LISTED else ""
+        return ", ".join(map(_cell, value[:_LISTED])) + more
     if isinstance(value, dict):
         return "  ".join(f"{name} {_cell(one)}" for name, one in value.items())
     return str(value)

@@ -22,9 +22,9 @@ def models(json: Json = False, tsv: Tsv = False) -> None:
             "parameters": spec.n_parameters,
             "longest": spec.max_residues,
             "licence": spec.licence,
-            "checkpoint": spec.checkpoint,
             "summary": spec.summary,
+            "checkpoint": spec.checkpoint,
         }
         for spec in MODELS.values()
     ]
-    print_rows(rows, json_=json, tsv=tsv)
+    print_rows(rows, json_=json, tsv=tsv, spare=["checkpoint"])

@@ -65,4 +65,6 @@ def search(
         )
         model = given_model(chosen, weights=weights, device=device)
         hits = search_store(opened, chosen, records, k=k, model=model, progress=progress)
-    print_rows([hit.to_dict() for hit in hits], json_=json, tsv=tsv)
+    # A data set may hold one id more than once.
+    rows = [{**hit.to_dict(), "ids": list(dict.fromkeys(hit.ids))} for hit in hits]
+    print_rows(rows, json_=json, tsv=tsv, spare=["key"])

@@ -9,17 +9,24 @@ import typer
 
 
 def simulate(
-    path: Annotated[Path, typer.Argument(help="File or directory to write.")],
+    path: Annotated[
+        Path, typer.Argument(help="File to write, .csv or .fasta (also .gz), or a folder: a name without a suffix.")
+    ],
     sequences: Annotated[int, typer.Option("--sequences", "-n", help="Number of proteins.")] = 10_000,
     families: Annotated[int, typer.Option(help="Number of families.")] = 100,
     seed: Annotated[int, typer.Option(help="Same seed, same proteins.")] = 0,
-    layout: Annotated[str, typer.Option(help="csv, fasta, or pfam (directories of CSV shards).")] = "csv",
+    layout: Annotated[
+        str | None,
+        typer.Option(help="csv, fasta, or pfam (folders of CSV shards). [default: by the name]", show_default=False),
+    ] = None,
 ) -> None:
     """Write simulated protein families, labelled and split: made up, for trying things out.
 
     embedstore simulate simulated.csv --sequences 20000 --families 200
 
-    embedstore simulate simulated/ --layout pfam
+    embedstore simulate simulated.fasta.gz
+
+    embedstore simulate random_split      (a folder, in the layout of Pfam's random split)
     """
     from cli.output import say
     from embedstore.testing.family_files import write_families

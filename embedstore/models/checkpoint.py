@@ -82,7 +82,8 @@ def find_checkpoint(spec: ModelSpec, directory: Path | None) -> Checkpoint:
         return open_checkpoint(directory)
     if spec.checkpoint is None:
         raise WeightsUnavailableError(
-            f"Model {spec.name!r} names no checkpoint and no directory was given. Pass weights=DIR (--weights DIR)."
+            f"Model {spec.name!r} names no checkpoint and no directory was given. "
+            "Pass its directory as weights= (--weights)."
         )
     # The cache first: a run on a cluster must not need the network for what it already has.
     cached = _snapshot(spec.checkpoint, spec.revision, _SMALL_FILES, local_only=True)
@@ -96,7 +97,7 @@ def find_checkpoint(spec: ModelSpec, directory: Path | None) -> Checkpoint:
     raise WeightsUnavailableError(
         f"No weights for model {spec.name!r}: {spec.checkpoint} (revision {spec.revision}) is not in the cache at "
         f"{constants.HF_HUB_CACHE}, and {reason}. Where there is a network, run `hf download {spec.checkpoint}`, "
-        "bring the folder that it prints to this machine, and pass weights=DIR (--weights DIR)."
+        "bring the folder that it prints to this machine, and pass it as weights= (--weights)."
     )
 
 

@@ -27,11 +27,15 @@ def resolve_device(device: str) -> torch.device:
         resolved = torch.device(device)
     except RuntimeError as error:
         raise InputError(
-            f"Unknown device {device!r}. Pass 'auto', 'cpu', 'cuda' or a numbered one such as 'cuda:1'."
+            f"Unknown device {device!r}. Pass 'auto', 'cpu', 'cuda' or a numbered one such as 'cuda:1' as device= "
+            "(--device)."
         ) from error
     n_gpus = torch.cuda.device_count()
     if resolved.type == "cuda" and (resolved.index or 0) >= n_gpus:
-        raise InputError(f"Device {device!r} is not there: torch sees {n_gpus} CUDA devices. Pass 'auto' or 'cpu'.")
+        raise InputError(
+            f"Device {device!r} is not there: torch sees {n_gpus} CUDA devices. Pass 'auto' or 'cpu' as "
+            "device= (--device)."
+        )
     return resolved
 
 
@@ -54,7 +58,8 @@ def resolve_precision(precision: str, device: torch.device) -> str:
         raise unknown_name("precision", precision, ["auto", *DTYPES])
     if precision == "float16" and device.type == "cpu":
         raise InputError(
-            "precision='float16' on a CPU; CPUs compute it by slow emulation. Pass 'float32', 'bfloat16' or 'auto'."
+            "precision='float16' on a CPU; CPUs compute it by slow emulation. Pass 'float32', 'bfloat16' or 'auto' as "
+            "precision= (--precision)."
         )
     return precision
 

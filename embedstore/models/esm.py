@@ -22,6 +22,7 @@ class EsmModel(TransformerModel):
     model_type = "esm"
     spaced = False
     unknown_to_x = b""
+    ff_copies = 6  # its GELU is written out in four steps
 
     @classmethod
     def _longest(cls, config: dict[str, Any]) -> int | None:

@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import cast
 
-from embedstore.errors import InputError, MissingFileError
+from embedstore.errors import InputError, MissingFileError, WeightsUnavailableError
 from embedstore.models.base import Model, ModelSpec
 from embedstore.models.catalog import FAMILIES, MODELS
 from embedstore.registry import load_target, unknown_name
@@ -59,13 +59,19 @@ def load_model(
     if family is None:
         spec = _catalog_row(name_or_path)
         directory = None if weights is None else _existing_directory(weights)
+        if directory is not None and spec.checkpoint is not None:
+            _require_config(directory)
         target = load_target(spec.target)
         return cast(Model, target(spec, directory=directory, device=device, precision=precision))
     if weights is not None:
-        raise InputError("Both family= and weights= are given. Pass a directory with family=, or a name with weights=.")
+        raise InputError(
+            "Both family= (--family) and weights= (--weights) are given. Pass a directory with the one, or a name with "
+            "the other."
+        )
     if family not in FAMILIES:
         raise unknown_name("model family", family, list(FAMILIES))
     directory = _existing_directory(name_or_path)
+    _require_config(directory)
     target = load_target(FAMILIES[family])
     return cast(Model, target(target.spec_of(directory), directory=directory, device=device, precision=precision))
 
@@ -73,7 +79,8 @@ def load_model(
 def _catalog_row(name: str | PathLike[str]) -> ModelSpec:
     if str(name) not in MODELS and Path(name).is_dir():
         raise InputError(
-            f"{str(name)!r} is a directory and no catalog name. Say which family it is: family='t5', 'bert' or 'esm'."
+            f"{str(name)!r} is a directory and no catalog name. Say which family it is with family= (--family): "
+            f"{', '.join(FAMILIES)}."
         )
     return MODELS[str(name)]
 
@@ -83,3 +90,12 @@ def _existing_directory(path: str | PathLike[str]) -> Path:
     if not directory.is_dir():
         raise MissingFileError(f"No directory at {directory}; expected one with a model checkpoint.")
     return directory
+
+
+def _require_config(directory: Path) -> None:
+    """Look before torch is imported, which takes seconds."""
+    if not (directory / "config.json").is_file():
+        raise WeightsUnavailableError(
+            f"No config.json in {directory}; expected a checkpoint directory as transformers writes it. "
+            "Pass the folder that `hf download` printed, or download the checkpoint again."
+        )

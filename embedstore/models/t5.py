@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import T5EncoderModel, T5Tokenizer
 
+from embedstore.models.memory import EncoderSize
 from embedstore.models.transformer import TransformerModel
 
 
@@ -29,3 +30,14 @@ class T5Model(TransformerModel):
 
     def _encoder_class(self) -> tuple[Any, dict[str, Any]]:
         return T5EncoderModel, {}
+
+    def _encoder_size(self, config: Any) -> EncoderSize:
+        return EncoderSize(
+            dim=config.d_model,
+            inner=config.num_heads * config.d_kv,
+            ff=config.d_ff,
+            n_heads=config.num_heads,
+            ff_copies=self.ff_copies,
+            position_bias=True,
+            fused=self._attention() == "sdpa",
+        )

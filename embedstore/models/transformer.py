@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -19,11 +19,13 @@ from embedstore.errors import EmbedstoreError, InputError, NonFiniteError, OutOf
 from embedstore.models.base import ModelSpec, check_sequences
 from embedstore.models.checkpoint import Checkpoint, find_checkpoint, read_config
 from embedstore.models.devices import DTYPES, resolve_device, resolve_precision
+from embedstore.models.memory import USABLE_SHARE, EncoderSize, available_bytes
 from embedstore.models.tokens import TokenTable, read_token_table
 from embedstore.pooling import Pooling, find_pooling
 
 # Padded residues a batch: enough to keep the device busy, little enough for common amounts of memory.
 _BATCH_RESIDUES = {"cpu": 4_096, "cuda": 16_384}
+_TAKE_SMALLER = "Take smaller batches: batch_residues= (--batch-residues); or a device with more memory."
 _CPU_ALLOCATION_FAILED = ("can't allocate memory", "not enough memory")
 
 
@@ -61,6 +63,7 @@ class TransformerModel(ABC):
     unknown_to_x: ClassVar[bytes]
     dim_key: ClassVar[str] = "hidden_size"
     layers_key: ClassVar[str] = "num_hidden_layers"
+    ff_copies: ClassVar[int] = 3
 
     def __init__(
         self, spec: ModelSpec, *, directory: Path | None = None, device: str = "auto", precision: str = "auto"
@@ -182,6 +185,7 @@ class TransformerModel(ABC):
 
     def _forward(self, sequences: Sequence[bytes], precision: str) -> list[torch.Tensor]:
         encoder = self._encoder(precision)
+        self._check_memory(sequences, encoder.config, precision)
         tokens, mask = self.tokens.batch(sequences)
         with torch.inference_mode():
             output = encoder(
@@ -197,6 +201,39 @@ class TransformerModel(ABC):
         start = len(self.tokens.prefix)
         return [hidden[row, start : start + len(sequence)].float() for row, sequence in enumerate(sequences)]
 
+    def _check_memory(self, sequences: Sequence[bytes], config: Any, precision: str) -> None:
+        """Refuse a batch that would not fit: on Linux the allocation succeeds, and its use gets the process killed."""
+        lengths = [len(sequence) for sequence in sequences]
+        needed = self._encoder_size(config).forward_bytes(
+            len(lengths),
+            len(self.tokens.prefix) + max(lengths) + len(self.tokens.suffix),
+            padded=min(lengths) < max(lengths),
+            itemsize=DTYPES[precision].itemsize,
+            on_gpu=self.device.type == "cuda",
+        )
+        available = available_bytes(self.device)
+        if needed > USABLE_SHARE * available:
+            raise OutOfMemoryError(
+                f"{_described(sequences)} needs about {needed / 2**30:,.1f} GiB of memory; "
+                f"{available / 2**30:,.1f} GiB are available, of which {USABLE_SHARE:.0%} may be taken. {_TAKE_SMALLER}"
+            )
+
+    def _encoder_size(self, config: Any) -> EncoderSize:
+        """What the loaded encoder's configuration says of its memory."""
+        return EncoderSize(
+            dim=config.hidden_size,
+            inner=config.hidden_size,
+            ff=config.intermediate_size,
+            n_heads=config.num_attention_heads,
+            ff_copies=self.ff_copies,
+            position_bias=False,
+            fused=self._attention() == "sdpa",
+        )
+
+    def _attention(self) -> str:
+        """The attention that transformers is asked for; its T5 has the fused one only in newer releases."""
+        return "sdpa" if getattr(self._encoder_class()[0], "_supports_sdpa", False) else "eager"
+
     def _encoder(self, precision: str) -> Any:
         """The encoder in one precision, loaded on first use."""
         if precision not in self._encoders:
@@ -211,7 +248,7 @@ class TransformerModel(ABC):
                 encoder, report = encoder_class.from_pretrained(
                     directory,
                     dtype=dtype,
-                    attn_implementation="sdpa" if getattr(encoder_class, "_supports_sdpa", False) else "eager",
+                    attn_implementation=self._attention(),
                     use_safetensors=self.checkpoint.is_safetensors,
                     weights_only=True,
                     local_files_only=True,
@@ -263,7 +300,8 @@ class TransformerModel(ABC):
             if config.get(key) != expected:
                 raise InputError(
                     f"{source} has {config.get(key)} {what} (config.json, {key}); model {self.spec.name!r} has "
-                    f"{expected}. It is another checkpoint: load it as a directory with family={self.family!r}."
+                    f"{expected}. It is another checkpoint: load it as a directory with "
+                    f"family={self.family!r} (--family)."
                 )
 
 
@@ -291,15 +329,12 @@ def _named_out_of_memory(sequences: Sequence[bytes]) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, EmbedstoreError) or not _is_out_of_memory(error):
             raise
-        _raise_out_of_memory(sequences, error)
+        raise OutOfMemoryError(f"{_described(sequences)} did not fit into memory. {_TAKE_SMALLER}") from error
 
 
-def _raise_out_of_memory(sequences: Sequence[bytes], error: BaseException) -> NoReturn:
-    longest = max(map(len, sequences))
-    raise OutOfMemoryError(
-        f"A batch of {len(sequences)} sequences, {longest} residues the longest, did not fit into memory. "
-        "Take smaller batches (batch_residues), or a device with more memory."
-    ) from error
+def _described(sequences: Sequence[bytes]) -> str:
+    plural = "" if len(sequences) == 1 else "s"
+    return f"A batch of {len(sequences)} sequence{plural}, {max(map(len, sequences)):,} residues the longest,"
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

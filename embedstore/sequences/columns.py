@@ -9,6 +9,9 @@ from embedstore.errors import FileFormatError
 ID_COLUMNS = ("id", "sequence_name", "name", "accession", "protein_id", "entry")
 SEQUENCE_COLUMNS = ("sequence", "seq", "protein", "primary")
 
+_MOST_NAMES = 30
+_LONGEST_NAME = 40
+
 
 def find_column(names: Sequence[str], wanted: str | None, known: Sequence[str], *, role: str, file: str) -> str:
     """Find the column that plays a role.
@@ -37,7 +40,7 @@ def find_column(names: Sequence[str], wanted: str | None, known: Sequence[str], 
     'Entry'
     """
     option = f"{role}_column= (--{role}-column)"
-    listed = ", ".join(names)
+    listed = listed_names(names)
     if wanted is not None:
         if wanted not in names:
             raise FileFormatError(f"{file} has no column {wanted!r}; it has {listed}. Name one of them with {option}.")
@@ -49,3 +52,21 @@ def find_column(names: Sequence[str], wanted: str | None, known: Sequence[str], 
             f"{file} has {what}; its columns are {listed}; expected one of {', '.join(known)}. Name it with {option}."
         )
     return found[0]
+
+
+def listed_names(names: Sequence[str]) -> str:
+    r"""List the names of columns for a message: not without end, and without what would steer a terminal.
+
+    Examples
+    --------
+    >>> print(listed_names(["id", "sequence", "\x1b[2J"]))
+    id, sequence, '\x1b[2J'
+    """
+    shown = [name[:_LONGEST_NAME] for name in names[:_MOST_NAMES]]
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(name if name.isprintable() else repr(name) for name in shown) + more
+
+
+def semicolons(file: str) -> FileFormatError:
+    """Make the error for a table as spreadsheets write it where the comma stands in decimal numbers."""
+    return FileFormatError(f"{file}: columns are separated by ';'; export with commas or tabs.")

@@ -54,7 +54,8 @@ def fasta_records(
     for block in _whole_records(stream):
         if line == 1 and not block.lstrip().startswith(b">"):
             raise FileFormatError(
-                f"{intake.file} is not FASTA: it starts with {block.lstrip()[:20]!r}; expected '>'. Name its format."
+                f"{intake.file} is not FASTA: it starts with {block.lstrip()[:20]!r}; expected '>'. Say what it is "
+                "with format= (--format)."
             )
         records = _fast_block(block, intake) or _careful_block(block, intake, line)
         if split is not None:
@@ -114,11 +115,13 @@ def _fast_block(block: bytes, intake: Intake) -> list[Record] | None:
         return None
     if _outside(joined, b" ", b"~").any():
         return None
-    words = [header.split(None, 1) for header in b"\n".join(headers).decode("ascii").split("\n")]
-    if not all(words):
+    # Blanks are the only white space left: one of them ends the id, and more of them are rare.
+    ids, _, rests = zip(
+        *[header.partition(" ") for header in b"\n".join(headers).decode("ascii").split("\n")], strict=True
+    )
+    if not all(ids):
         return None
-    ids = [word[0] for word in words]
-    columns = [{"description": word[1]} if len(word) > 1 else {} for word in words]
+    columns = [{"description": text} if (text := rest.lstrip(" ")) else {} for rest in rests]
     intake.count_clean(residues)
     return _make_records(ids, residues, columns)
 
@@ -140,7 +143,7 @@ def _cut(
     return pieces[::2], pieces[1::2]
 
 
-def _make_records(ids: list[str], residues: Sequence[bytes], columns: list[dict[str, str]]) -> list[Record]:
+def _make_records(ids: Sequence[str], residues: Sequence[bytes], columns: list[dict[str, str]]) -> list[Record]:
     """Make many records, filling the slots directly: a frozen dataclass's own constructor costs more than reading."""
     records = list(map(object.__new__, repeat(Record, len(ids))))
     deque(map(_SET_ID, records, ids), maxlen=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedstore.errors import FileFormatError, InputError
+from embedstore.sequences.columns import semicolons
 from embedstore.sequences.layouts import claimed_format
 from embedstore.sequences.streams import read_head
 
@@ -21,7 +22,9 @@ def check_format(name: str) -> None:
         If it is neither ``"auto"`` nor one of :data:`FORMATS`.
     """
     if name not in ("auto", *FORMATS):
-        raise InputError(f"Unknown format {name!r}; expected auto, {', '.join(FORMATS)}. Pass one of these as format=.")
+        raise InputError(
+            f"Unknown format {name!r}; expected auto, {', '.join(FORMATS)}. Pass one of these as format= (--format)."
+        )
 
 
 def detect_format(path: Path) -> str:
@@ -40,13 +43,25 @@ def detect_format(path: Path) -> str:
     if claimed in _TABLES and found in (None, *_TABLES) and b"\0" not in head:
         return claimed
     if found is None or (claimed is not None and claimed != found):
-        start = head[:40].splitlines()[0].decode("utf-8", "replace")
+        if found is None and b";" in head.splitlines()[0] and b"\0" not in head:
+            raise semicolons(str(path))
         looks = f"reads like {found}" if found else "is neither FASTA nor a CSV, TSV or Parquet table"
         called = f" is named like {claimed} but" if claimed else ""
         raise FileFormatError(
-            f"{path}{called} {looks}; it starts with {start!r}. Rename it, or say what it is with format= (--format)."
+            f"{path}{called} {looks}; it starts with {_shown(head)}. "
+            "Rename it, or say what it is with format= (--format)."
         )
     return found
+
+
+def _shown(head: bytes) -> str:
+    """The first line, short, in quotes, and without what would steer a terminal."""
+    start = head[:40].splitlines()[0]
+    try:
+        text = start.decode("utf-8")
+    except UnicodeDecodeError:
+        return repr(start[:16])
+    return repr(text) if text.isprintable() else repr(start[:16])
 
 
 def _by_content(head: bytes) -> str | None:

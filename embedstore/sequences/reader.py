@@ -175,4 +175,7 @@ def read_records(
 def _refuse_columns(path: Path, **given: str | None) -> None:
     for name, value in given.items():
         if value is not None:
-            raise InputError(f"{path} is FASTA, which has no columns, but {name}={value!r} was given. Leave it out.")
+            raise InputError(
+                f"{path} is FASTA, which has no columns, but {name}={value!r} (--{name.replace('_', '-')}) was "
+                "given. Leave it out."
+            )

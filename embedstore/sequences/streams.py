@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
 COMPRESSED_SUFFIXES = (".gz", ".zst")
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-_UNSUPPORTED = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip"}
+_COMPRESSED = "is compressed with {}; expected gzip, zstd or no compression. Decompress it first."
+_UTF_16 = "is UTF-16: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)."
+_UNSUPPORTED = {
+    b"BZh": _COMPRESSED.format("bzip2"),
+    b"\xfd7zXZ": _COMPRESSED.format("xz"),
+    b"PK\x03\x04": "is a zip archive (an Excel or Word file?): export it as CSV or FASTA, or unpack it.",
+    b"\xd0\xcf\x11\xe0": "is an old Excel or Word file: export it as CSV or FASTA.",
+    b"\xff\xfe": _UTF_16,
+    b"\xfe\xff": _UTF_16,
+}
+"""Starts of files that people have in place of text, and what to tell them."""
+
 # Compressed bytes handed to the decompressor at once. zlib expands at most 1,032 times, which bounds the memory.
 _COMPRESSED_CHUNK = 1 << 16
 _HEAD_BYTES = 1 << 16
@@ -105,14 +116,15 @@ def open_file(path: Path) -> Iterator[OpenFile]:
     with _plain_errors(path), path.open("rb", buffering=0) as raw:
         magic = raw.read(8)
         raw.seek(0)
-        for start, kind in _UNSUPPORTED.items():
-            if magic.startswith(start):
-                raise FileFormatError(
-                    f"{path} is compressed with {kind}; expected gzip, zstd or no compression. Decompress it first."
-                )
         kinds = [kind for start, kind in _MAGIC.items() if magic.startswith(start)]
         source = _Decompressed(raw, _decompressor_of(kinds[0])) if kinds else raw
-        yield OpenFile(stream=io.BufferedReader(source, _BUFFER_BYTES), raw=raw)
+        stream: io.BufferedReader = io.BufferedReader(source, _BUFFER_BYTES)
+        # Of the decompressed bytes: a spreadsheet under gzip is one too.
+        opening = stream.peek(8)
+        for start, told in _UNSUPPORTED.items():
+            if opening.startswith(start):
+                raise FileFormatError(f"{path} {told}")
+        yield OpenFile(stream=stream, raw=raw)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from embedstore.errors import FileFormatError
-from embedstore.sequences.columns import ID_COLUMNS, SEQUENCE_COLUMNS, find_column
+from embedstore.sequences.columns import ID_COLUMNS, SEQUENCE_COLUMNS, find_column, listed_names, semicolons
 from embedstore.sequences.intake import Intake
 from embedstore.types import Record
 
@@ -61,7 +61,10 @@ def csv_records(
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
     rows = csv.reader(text, delimiter=delimiter, strict=True)
     try:
-        table = _Table(_named(next(rows, []), intake), intake, options)
+        header = next(rows, [])
+        if sum(name.count(";") for name in header) >= len(header):
+            raise semicolons(intake.file)
+        table = _Table(_named(header, intake), intake, options)
         lines = ((row, f"line {rows.line_num}") for row in rows if row)
         while block := list(islice(lines, _BLOCK_ROWS)):
             yield table.records(block)
@@ -123,7 +126,8 @@ class _Table:
         )
         if self._only_split is not None and "split" not in names:
             raise FileFormatError(
-                f"{intake.file} has no column 'split'; its columns are {', '.join(names)}. Read it without split=."
+                f"{intake.file} has no column 'split'; its columns are {listed_names(names)}. Read it without "
+                "split= (--split)."
             )
 
     def records(self, rows: Iterable[tuple[Sequence[str], str]]) -> list[Record]:
@@ -155,7 +159,7 @@ def _named(names: Sequence[str], intake: Intake) -> list[str]:
     """Check that no name stands twice; a column without a name (an index that pandas wrote) gets one."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise FileFormatError(f"{intake.file} has the column {twice[0]!r} more than once. Rename one of them.")
+        raise FileFormatError(f"{intake.file} has the column {twice[0][:40]!r} more than once. Rename one of them.")
     if "" not in names:
         return list(names)
     place = names.index("")

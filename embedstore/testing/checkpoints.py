@@ -29,6 +29,7 @@ class _Size:
     dim: int
     n_layers: int
     n_heads: int
+    n_positions: int
 
 
 def make_checkpoint(
@@ -39,6 +40,7 @@ def make_checkpoint(
     dim: int = 32,
     n_layers: int = 2,
     n_heads: int = 4,
+    n_positions: int = 4_096,
     safetensors: bool = True,
 ) -> Path:
     """Write a small, randomly initialised checkpoint that loads like the real one of its family.
@@ -57,6 +59,9 @@ def make_checkpoint(
         Same seed, same weights, byte for byte with one version of torch. torch's global generator is left as it was.
     dim, n_layers, n_heads
         Size of the encoder; ``dim`` is a multiple of ``2 * n_heads``.
+    n_positions
+        Positions of a ``"bert"`` checkpoint, which takes two residues less; ProtBert has 40,000. The other families
+        take any length.
     safetensors
         If False, write ``pytorch_model.bin`` instead, as ProtT5's repository has it.
 
@@ -85,7 +90,7 @@ def make_checkpoint(
     path.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]), quiet_transformers():
         torch.manual_seed(seed)
-        encoder = _MAKERS[family](path, _Size(dim=dim, n_layers=n_layers, n_heads=n_heads))
+        encoder = _MAKERS[family](path, _Size(dim=dim, n_layers=n_layers, n_heads=n_heads, n_positions=n_positions))
         _spread(encoder)
         if safetensors:
             encoder.save_pretrained(path)
@@ -123,7 +128,7 @@ def _make_t5(path: Path, size: _Size) -> Any:
 
 
 def _make_bert(path: Path, size: _Size) -> Any:
-    """ProtBert: vocabulary of 30, cased, no pooler; positions cut to 4,096 to stay small."""
+    """ProtBert: vocabulary of 30, cased, no pooler."""
     (path / "vocab.txt").write_text("\n".join(_BERT_VOCABULARY) + "\n", encoding="utf-8")
     _write_json(path / "tokenizer_config.json", {"do_lower_case": False})
     config = BertConfig(
@@ -132,7 +137,7 @@ def _make_bert(path: Path, size: _Size) -> Any:
         num_hidden_layers=size.n_layers,
         num_attention_heads=size.n_heads,
         intermediate_size=4 * size.dim,
-        max_position_embeddings=4_096,
+        max_position_embeddings=size.n_positions,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )

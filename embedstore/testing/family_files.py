@@ -15,6 +15,7 @@ from typing import BinaryIO, TextIO, cast
 
 from embedstore.errors import InputError, MissingFileError
 from embedstore.registry import unknown_name
+from embedstore.sequences.layouts import claimed_format
 from embedstore.testing.evolution import Evolution
 from embedstore.testing.families import SPLITS, simulate_families
 from embedstore.types import Progress, ProgressCallback, Record, no_progress
@@ -57,7 +58,7 @@ def write_families(
     n_sequences: int,
     n_families: int,
     *,
-    layout: str,
+    layout: str | None = None,
     seed: int = 0,
     exponent: float = 0.8,
     evolution: Evolution | None = None,
@@ -69,10 +70,12 @@ def write_families(
     ----------
     path
         A name that is not taken yet, in a folder that exists. If it ends in ``.gz``, ``csv`` and ``fasta`` are
-        compressed.
+        compressed. Without ``layout``, ``.csv`` and ``.fasta`` (or ``.fa``, ``.faa``) say which it is, and a name
+        without a suffix means ``pfam``.
     n_sequences, n_families, seed, exponent, evolution
         As for :func:`~embedstore.testing.families.simulate_families`.
     layout
+        None to go by the name, or one of these.
         ``csv``: columns id, sequence, label, split and, if there are clans, clan.
         ``fasta``: header ``>id family=SIM00042 clan=SIMCL0004 split=train``.
         ``pfam``: folders train, dev and test of CSV shards with the columns of Bileschi et al. (2022, Nat. Biotechnol.
@@ -84,13 +87,12 @@ def write_families(
     Raises
     ------
     InputError
-        If the layout is unknown, the path is taken, or a size is out of range.
+        If the layout is unknown or is not the one that the name says, the path is taken, or a size is out of range.
     MissingFileError
         If the folder to write into does not exist.
     """
     path = Path(path)
-    if layout not in _LAYOUTS:
-        raise unknown_name("layout", layout, list(_LAYOUTS))
+    write = _LAYOUTS[_layout_of(path, layout)]
     records = simulate_families(n_sequences, n_families, seed=seed, exponent=exponent, evolution=evolution)
     if path.exists():
         raise InputError(f"{path} exists already and is left as it is. Remove it or give another path.")
@@ -108,10 +110,35 @@ def write_families(
             yield record
 
     with _appearing(path) as unfinished:
-        _LAYOUTS[layout](unfinished, counted(), n_sequences)
+        write(unfinished, counted(), n_sequences)
     return WrittenFamilies(
         path=path, n_sequences=n_sequences, n_families=n_families, n_residues=residues[0], n_by_split=counts
     )
+
+
+def _layout_of(path: Path, layout: str | None) -> str:
+    """The layout to write: the one that is asked for, if the name does not say another; else the name's."""
+    if layout is not None and layout not in _LAYOUTS:
+        raise unknown_name("layout", layout, list(_LAYOUTS))
+    claimed = claimed_format(path)
+    if claimed is None and layout is None and not path.suffix:
+        return "pfam"
+    if path.suffix.lower() == ".zst" or claimed not in (layout, None, *_LAYOUTS):
+        raise InputError(
+            f"{path} cannot be written: simulated families go into .csv or .fasta (or with .gz after that), or into a "
+            "folder. Give it such a name."
+        )
+    if layout is None and claimed is None:
+        raise InputError(
+            f"The name {path.name!r} does not say which layout to write; expected .csv or .fasta, or no suffix for a "
+            "folder in the layout of Pfam. Name it so, or pass layout= (--layout)."
+        )
+    if layout is not None and claimed not in (layout, None):
+        raise InputError(
+            f"{path} is named like {claimed}, but layout={layout!r} (--layout) was given. Rename it, or leave the "
+            "layout out."
+        )
+    return layout or claimed or "pfam"
 
 
 @contextmanager

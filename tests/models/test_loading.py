@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -115,13 +117,24 @@ def test_unknown_names_are_named(checkpoints: dict[str, Path]) -> None:
 
 
 def test_arguments_that_exclude_each_other_are_refused(checkpoints: dict[str, Path]) -> None:
-    with pytest.raises(InputError, match="Both family= and weights="):
+    with pytest.raises(InputError, match=r"Both family= .--family. and weights="):
         load_model(checkpoints["esm"], family="esm", weights=checkpoints["esm"])
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="No directory at .*nowhere"):
         load_model(tmp_path / "nowhere", family="esm")
+
+
+def test_a_directory_without_a_checkpoint_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom embedstore.errors import WeightsUnavailableError\nfrom embedstore.models import load_model\n"
+        "try:\n    load_model(sys.argv[1], family='t5')\n"
+        "except WeightsUnavailableError as error:\n    print(error, 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"No config.json in {tmp_path}")
+    assert done.stdout.endswith("False\n")
 
 
 def test_identity_reads_no_weights(checkpoints: dict[str, Path]) -> None:

@@ -4,6 +4,7 @@ import csv
 import gc
 import gzip
 import io
+import re
 from pathlib import Path
 
 import pyarrow
@@ -13,7 +14,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedstore.errors import FileFormatError, SequenceError
+from embedstore.errors import FileFormatError, InputError, SequenceError
 from embedstore.sequences import read_records
 from embedstore.types import Record
 
@@ -207,3 +208,58 @@ def test_a_reader_that_is_left_in_the_middle_closes_its_file(tmp_path: Path) -> 
     # A complaint of the abandoned generator would be an error here: warnings are.
     del records
     gc.collect()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.tsv"])
+def test_semicolons_between_columns_are_named(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, "id;sequence;label\na;MKV;x\n", name)
+    with pytest.raises(FileFormatError, match="columns are separated by ';'; export with commas or tabs"):
+        list(read_records(path))
+    with pytest.raises(FileFormatError, match="columns are separated by ';'"):
+        list(read_records(path, format="csv"))
+
+
+def test_a_semicolon_inside_a_name_is_no_separator(tmp_path: Path) -> None:
+    (record,) = read_records(write(tmp_path, "id,sequence,go;terms\na,MKV,x;y\n"))
+    assert record.columns == {"go;terms": "x;y"}
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("choice", ["auto", "csv", "fasta"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04\x14\0", r"zip archive \(an Excel or Word file\?\): export it as CSV or FASTA"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old Excel or Word file"),
+        ("id,sequence\na,MK\n".encode("utf-16"), r"is UTF-16: .*iconv -f UTF-16 -t UTF-8"),
+        (b"\xfe\xff\0>\0a\0\n\0M", "is UTF-16"),
+    ],
+)
+def test_what_a_spreadsheet_writes_is_told_apart(
+    tmp_path: Path, content: bytes, message: str, choice: str, pack: type[bytes]
+) -> None:
+    with pytest.raises(FileFormatError, match=message):
+        list(read_records(write(tmp_path, pack(content), "a.xlsx"), format=choice))
+
+
+@pytest.mark.parametrize("choice", ["auto", "csv", "fasta"])
+@pytest.mark.parametrize(
+    "content", [b"\x1b[2J\x07junk,\x1b]0;x\x07\n\x1b", b"\x7fELF\x02\x1b[2J\0\0", b"\x1b[2J\x9b\n"]
+)
+def test_junk_is_not_echoed_to_the_terminal(tmp_path: Path, content: bytes, choice: str) -> None:
+    with pytest.raises(FileFormatError, match="junk") as caught:
+        list(read_records(write(tmp_path, content, "junk.csv"), format=choice))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["format= (--format)", "id_column='x' (--id-column)", "split= (--split)"])
+def test_messages_name_the_option_beside_the_argument(tmp_path: Path, name: str) -> None:
+    fasta, table = write(tmp_path, ">a\nMK\n", "a.fasta"), write(tmp_path, "id,sequence\na,MK\n")
+    failing = {
+        "format= (--format)": lambda: read_records(fasta, format="fastq"),
+        "id_column='x' (--id-column)": lambda: read_records(fasta, id_column="x"),
+        "split= (--split)": lambda: list(read_records(table, split="x")),
+    }
+    with pytest.raises(InputError, match=re.escape(name)):
+        failing[name]()

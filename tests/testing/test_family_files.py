@@ -120,3 +120,39 @@ def test_an_unknown_layout_a_missing_folder_and_bad_numbers_are_refused(tmp_path
     with pytest.raises(InputError, match="n_sequences=1 is less than n_families=2"):
         write_families(tmp_path / "f", 1, 2, layout="csv")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "starts"), [("f.csv", "id,sequence"), ("f.fasta", ">SIM00001"), ("f.fa", ">SIM00001"), ("f.faa", ">SIM")]
+)
+def test_the_name_says_the_layout(tmp_path: Path, name: str, starts: str) -> None:
+    write_families(tmp_path / name, 20, 2)
+    assert (tmp_path / name).read_text().startswith(starts)
+    write_families(tmp_path / f"{name}.gz", 20, 2)
+    assert gzip.decompress((tmp_path / f"{name}.gz").read_bytes()).decode().startswith(starts)
+
+
+def test_a_name_without_suffix_is_a_folder_unless_a_layout_is_given(tmp_path: Path) -> None:
+    write_families(tmp_path / "split", 20, 2)
+    assert (tmp_path / "split" / "train").is_dir()
+    write_families(tmp_path / "file", 20, 2, layout="csv")
+    assert (tmp_path / "file").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "message"),
+    [
+        ("a.fasta", "csv", r"named like fasta, but layout='csv' \(--layout\)"),
+        ("a.csv", "pfam", "named like csv, but layout='pfam'"),
+        ("a.txt", None, r"does not say which layout.*layout= \(--layout\)"),
+        ("a.tsv", None, "cannot be written"),
+        ("a.parquet", "csv", "cannot be written"),
+        ("a.csv.zst", None, "cannot be written"),
+    ],
+)
+def test_a_name_that_contradicts_the_layout_or_says_none_is_refused(
+    tmp_path: Path, name: str, layout: str | None, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        write_families(tmp_path / name, 20, 2, layout=layout)
+    assert list(tmp_path.iterdir()) == []
