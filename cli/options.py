@@ -33,7 +33,7 @@ Format = Annotated[str, typer.Option("--format", help="auto, fasta, csv, tsv, pa
 QuerySplit = Annotated[
     str | None, typer.Option("--split", help="Only this split of the file or directory.", show_default=False)
 ]
-Limit = Annotated[int | None, typer.Option(help="Only the first so many proteins.", show_default=False)]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many proteins.", show_default=False)]
 SkipInvalid = Annotated[
     bool, typer.Option("--skip-invalid", help="Leave out, and name, records with illegal characters.")
 ]

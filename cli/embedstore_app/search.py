@@ -11,6 +11,7 @@ from cli.options import (
     Device,
     Format,
     IdColumn,
+    IndexName,
     Json,
     Limit,
     QuerySplit,
@@ -26,6 +27,7 @@ from cli.options import (
 def search(
     queries: Annotated[Path, typer.Argument(help="Proteins: FASTA, CSV, TSV or Parquet.")],
     k: Annotated[int, typer.Option("-k", help="Neighbours a query.")] = 10,
+    index: IndexName = "exact",
     space: SpaceName = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -64,7 +66,7 @@ def search(
             skip_invalid=skip_invalid,
         )
         model = given_model(chosen, weights=weights, device=device)
-        hits = search_store(opened, chosen, records, k=k, model=model, progress=progress)
+        hits = search_store(opened, chosen, records, k=k, index=index, model=model, progress=progress)
     # A data set may hold one id more than once.
     rows = [{**hit.to_dict(), "ids": list(dict.fromkeys(hit.ids))} for hit in hits]
     print_rows(rows, json_=json, tsv=tsv, spare=["key"])

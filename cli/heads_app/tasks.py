@@ -25,4 +25,4 @@ def tasks(json: Json = False, tsv: Tsv = False) -> None:
         }
         for task in TASKS.values()
     ]
-    print_rows(rows, json_=json, tsv=tsv)
+    print_rows(rows, json_=json, tsv=tsv, spare=["source"])

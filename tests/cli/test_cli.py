@@ -188,6 +188,7 @@ BAD = {
     "no such pooling": (["build", "--model", "kmer", "--pooling", "max"], "Unknown pooling 'max'"),
     "no such dtype": (["build", "--model", "kmer", "--dtype", "int8"], "Unknown dtype 'int8'"),
     "no such space": (["search", "good.fasta", "--space", "prot_t5"], "Unknown space"),
+    "no such index": (["search", "good.fasta", "--index", "hnws"], "Unknown index 'hnws'"),
     "k below one": (["search", "good.fasta", "-k", "0"], "at least 1"),
     "no task": (["lookup", "good.fasta"], "task"),
     "task without its data set": (["lookup", "good.fasta", "--task", "pfam"], "embedstore add pfam"),
