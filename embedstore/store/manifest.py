@@ -103,7 +103,7 @@ def space_id(identity: Mapping[str, Any]) -> str:
     """``<model>-<short hash>``: another identity, another space.
 
     >>> space_id({"model": "kmer", "dim": 4})
-    'kmer-456b316777'
+    'kmer-25ec2c7389'
     """
     short = hashlib.sha256(canonical_json(dict(identity))).hexdigest()[:10]
     return check_name("space", f"{identity['model']}-{short}")
