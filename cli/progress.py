@@ -35,7 +35,7 @@ def _bar() -> Iterator[ProgressCallback]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}  {task.fields[rate]}"),
+        TextColumn("{task.fields[unit]}  {task.fields[rate]}  {task.fields[note]}"),
         TimeRemainingColumn(),
     )
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
@@ -44,11 +44,11 @@ def _bar() -> Iterator[ProgressCallback]:
 
         def callback(step: Progress) -> None:
             if step.stage not in tasks:
-                tasks[step.stage] = bars.add_task(step.stage, total=step.total, unit=step.unit, rate="")
+                tasks[step.stage] = bars.add_task(step.stage, total=step.total, unit=step.unit, rate="", note="")
                 started[step.stage] = time.monotonic()
             seconds = time.monotonic() - started[step.stage]
             rate = f"{step.done / seconds:,.0f}/s" if seconds > 1 else ""
-            bars.update(tasks[step.stage], completed=step.done, total=step.total, rate=rate)
+            bars.update(tasks[step.stage], completed=step.done, total=step.total, rate=rate, note=step.note)
 
         yield callback
 
@@ -68,4 +68,5 @@ class _Lines:
         share = f" of {step.total:,} ({step.done / step.total:.0%})" if step.total else ""
         rate = step.done / seconds
         left = f", {(step.total - step.done) / rate / 60:,.0f} min left" if step.total and rate else ""
-        typer.echo(f"{step.stage}: {step.done:,}{share} {step.unit}, {rate:,.0f}/s{left}", err=True)
+        note = f", {step.note}" if step.note else ""
+        typer.echo(f"{step.stage}: {step.done:,}{share} {step.unit}, {rate:,.0f}/s{left}{note}", err=True)
