@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 def input_datasets(
     store: Store, inputs: Sequence[str], options: dict[str, Any], progress: ProgressCallback
-) -> tuple[Store, list[str] | None]:
-    """Data set names for the arguments; files are added first, as data sets named by their stem."""
+) -> list[str] | None:
+    """Data set names for the arguments, None for no argument; files are added first, named by their stem."""
     known = store.datasets()
     names = []
     for text in inputs:
@@ -33,8 +33,7 @@ def input_datasets(
         else:
             # Neither: the store's own error lists the data sets that there are.
             store.dataset(text)
-    store.refresh()
-    return store, names or None
+    return names or None
 
 
 def dataset_name(path: Path) -> str:

@@ -15,9 +15,6 @@ Digests: TypeAlias = NDArray[np.uint8]
 Vectors: TypeAlias = NDArray[np.floating[Any]]
 """(N, D) floating: one protein a row."""
 
-ResidueMatrix: TypeAlias = NDArray[np.floating[Any]]
-"""(L, D) floating: one residue a row."""
-
 DIGEST_BYTES = 24
 """Length of a key: the first 24 bytes of SHA-512 (GA4GH ``sha512t24u``)."""
 

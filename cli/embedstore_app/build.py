@@ -58,17 +58,14 @@ def build(
 
     loaded = load_model(model, family=family, weights=weights, device=device, precision=precision)
     with progress_bar() as progress:
-        target, datasets = input_datasets(
-            open_store(store, mode="a" if inputs else "r"),
-            inputs or [],
-            {
-                "format": format_,
-                "id_column": id_column,
-                "sequence_column": sequence_column,
-                "skip_invalid": skip_invalid,
-            },
-            progress,
-        )
+        target = open_store(store, mode="a" if inputs else "r")
+        reading = {
+            "format": format_,
+            "id_column": id_column,
+            "sequence_column": sequence_column,
+            "skip_invalid": skip_invalid,
+        }
+        datasets = input_datasets(target, inputs or [], reading, progress)
         options: dict[str, Any] = {"pooling": pooling, "dtype": dtype, "batch_residues": batch_residues}
         if dry_run:
             tell_plan(plan(target, loaded, datasets, **options), json_=json)
