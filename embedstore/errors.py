@@ -17,6 +17,8 @@
     │   ├── StoreVersionError           written by a newer release
     │   ├── StoreCorruptError           a file is not what its commit record says
     │   └── StoreWriteError (OSError)   disk full, no permission
+    ├── MissingPackageError (ImportError)   an optional package is not installed: install it
+    ├── WorkerDiedError (RuntimeError)  a worker process ended without a word
     └── LedgerError (RuntimeError)      expected != embedded + skipped: the run must not count as a success
 
 Each class is also the builtin that fits best, so that ``except ValueError`` works for people who do not know ours.
@@ -117,6 +119,18 @@ class StoreWriteError(StoreError, OSError):
     """The store could not be written: disk full, no permission, a failing device."""
 
     kind = "store-write"
+
+
+class MissingPackageError(EmbedstoreError, ImportError):
+    """An optional package is not installed; the message says how to get it."""
+
+    kind = "missing-package"
+
+
+class WorkerDiedError(EmbedstoreError, RuntimeError):
+    """A worker process ended without a word: killed, out of memory, a crash in a driver."""
+
+    kind = "worker-died"
 
 
 class LedgerError(EmbedstoreError, RuntimeError):

@@ -25,5 +25,5 @@ def info(
     from embedstore.store import open_store
 
     opened = open_store(store)
-    described = opened.dataset(dataset).describe() if dataset else opened.space(space).describe()
+    described = opened.dataset(dataset).describe() if dataset else opened.any_space(space).describe()
     print_facts(described, json_=json)

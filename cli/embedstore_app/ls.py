@@ -34,7 +34,7 @@ def ls(store: StorePath = None, json: Json = False, tsv: Tsv = False) -> None:
             }
         )
     for name in opened.spaces():
-        space = opened.space(name)
+        space = opened.any_space(name)
         rows.append(
             {
                 "kind": "space",

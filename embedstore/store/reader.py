@@ -137,11 +137,21 @@ class KeyedParts:
             raise StoreError(f"{len(missing):,} of {len(rows):,} keys have no {what}, among them {named}.")
         return rows
 
+    def owners(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Index of the part that each row stands in, (n,) int64."""
+        return np.searchsorted(self.starts, rows, side="right") - 1
+
+    def first_of_key(self, index: int) -> NDArray[np.bool_]:
+        """Whether each row of a part is the first of its key, (n,) bool."""
+        if self._first is None:
+            return np.ones(self.parts[index].n_rows, np.bool_)
+        return self._first[self.starts[index] : self.starts[index + 1]]
+
     def gather(self, array: str, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Rows of an array by number, in the order asked for."""
         if not len(rows):
             return self.parts[0].array(array).read(0, 0) if self.parts else np.empty((0, DIGEST_BYTES), np.uint8)
-        owner = np.searchsorted(self.starts, rows, side="right") - 1
+        owner = self.owners(rows)
         out: NDArray[Any] | None = None
         for index in np.unique(owner):
             source = self.parts[index].array(array)
@@ -159,7 +169,6 @@ class KeyedParts:
                 digests = part.array("digests").read(start, start + block_rows)
                 rows = part.array(array).read(start, start + block_rows)
                 if self._first is not None:
-                    number = int(self.starts[index]) + start
-                    first = self._first[number : number + len(rows)]
+                    first = self.first_of_key(index)[start : start + len(rows)]
                     digests, rows = digests[first], rows[first]
                 yield digests, rows

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.errors import StoreCorruptError, StoreError
+from embedstore.errors import InputError, LedgerError, StoreCorruptError, StoreError
+from embedstore.store.keys import as_digests
 from embedstore.store.layout import (
     BUILDS,
     NAMESPACE,
@@ -41,21 +42,27 @@ PART_SECONDS = 60.0
 FLAG_UNKNOWN_RESIDUE = 1
 """Bit of ``flags``: the model has no token for a residue of this sequence."""
 
+RESIDUES = "residues"
+"""The pooling of a space that keeps every residue's vector."""
 
-class Space:
-    """Vectors of one model, layer, pooling, precision and residue policy, read by key.
+
+class SpaceBase:
+    """What every space is: an identity, and keys that have something in it.
 
     Attributes
     ----------
     id
         ``<model>-<short hash of the identity>``.
     identity
-        All that decides the bits of a vector: model, weights' sha256, pooling, dtype, policies.
+        All that decides the bits of a vector: model, weights' sha256, layer, pooling, dtype, policies.
     dim
         D, the length of a vector.
     path
         Its directory in a store, or None: a space of which nothing is stored here, whose vectors can only be made.
     """
+
+    values: ClassVar[str]
+    """Name of the array that holds what the space is for."""
 
     def __init__(self, identity: Mapping[str, Any], *, path: Path | None = None) -> None:
         self.identity: dict[str, Any] = dict(identity)
@@ -64,20 +71,6 @@ class Space:
         self.path = path
         self._rows = KeyedParts([] if path is None else committed_parts(path / PARTS))
 
-    @classmethod
-    def open(cls, directory: Path) -> Space:
-        """The space in a directory of a store.
-
-        Raises
-        ------
-        StoreCorruptError
-            If its description was changed, or is not that of this directory.
-        """
-        space = cls(read_record(directory)["attributes"][NAMESPACE]["identity"], path=directory)
-        if space.id != directory.name:
-            raise StoreCorruptError(f"Space {space.id} stands in a directory called {directory.name}. Rename it back.")
-        return space
-
     @property
     def parts(self) -> list[Part]:
         """The committed parts, oldest first."""
@@ -85,8 +78,18 @@ class Space:
 
     @property
     def n_rows(self) -> int:
-        """Number of vectors, one a distinct sequence."""
+        """Number of proteins, one a distinct sequence."""
         return self._rows.n_distinct
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return str(self.identity["model"])
+
+    @property
+    def pooling(self) -> str:
+        """How residue vectors became one, or ``residues`` where they did not."""
+        return str(self.identity["pooling"])
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -106,7 +109,7 @@ class Space:
             texts = part.texts("reasons")
             for digest, reason in zip(part.array("digests").read(), texts, strict=True):
                 reasons[digest.tobytes()] = reason.decode()
-        rows = self.find(np.frombuffer(b"".join(reasons), np.uint8).reshape(-1, 24))
+        rows = self.find(as_digests(list(reasons)))
         return {key: why for (key, why), row in zip(reasons.items(), rows, strict=True) if row < 0}
 
     @property
@@ -131,8 +134,14 @@ class Space:
         }
 
     def find(self, digests: Digests) -> NDArray[np.int64]:
-        """Row of each key, (n,) int64; -1 where the space has no vector."""
+        """Row of each key, (n,) int64; -1 where the space has nothing for it."""
         return self._rows.find(digests)
+
+
+class Space(SpaceBase):
+    """One vector a protein, of one model, layer, pooling, precision and residue policy, read by key."""
+
+    values = "vectors"
 
     def take(self, digests: Digests) -> Vectors:
         """Vectors of these keys, (n, D) in the stored dtype; StoreError names keys that have none."""
@@ -144,7 +153,87 @@ class Space:
         return self._rows.blocks("vectors", block_rows)
 
 
-def create_space(store: Path, identity: dict[str, Any]) -> Space:
+class ResidueSpace(SpaceBase):
+    """One matrix (L, D) a protein, a row a residue; ragged: a part holds them end to end, with N + 1 offsets."""
+
+    values = "residues"
+
+    def matrix(self, digest: bytes, start: int = 0, stop: int | None = None) -> Vectors:
+        """Residues ``start`` to ``stop`` of one protein, (stop - start, D) in the stored dtype; reads no others.
+
+        Raises
+        ------
+        StoreError
+            If the space has no matrix for this key; it is named.
+        InputError
+            If the protein has no such residues.
+        """
+        (found,) = self._locate(as_digests([digest]))
+        part, first, length = found
+        last = length if stop is None else stop
+        if not 0 <= start <= last <= length:
+            raise InputError(f"Residues {start} to {stop} were asked of a protein that has {length}.")
+        rows: Vectors = part.array("residues").read(first + start, first + last)
+        return rows
+
+    def take(self, digests: Digests) -> list[Vectors]:
+        """Matrices of these keys, each (L, D) in the stored dtype; StoreError names keys that have none."""
+        return [part.array("residues").read(first, first + length) for part, first, length in self._locate(digests)]
+
+    def blocks(self, block_residues: int = 65536) -> Iterator[tuple[Digests, list[Vectors]]]:
+        """Stream all matrices as ``(keys (n, 24), [(L, D), …])``, each key once.
+
+        A block holds whole proteins, together about ``block_residues`` residues and at least one protein.
+        """
+        for index, part in enumerate(self.parts):
+            digests, offsets = part.array("digests").read(), part.array("residues_offsets").read()
+            wanted = self._rows.first_of_key(index)
+            start = 0
+            while start < part.n_rows:
+                stop = int(np.searchsorted(offsets, offsets[start] + block_residues, side="right")) - 1
+                stop = min(max(stop, start + 1), part.n_rows)
+                rows = part.array("residues").read(int(offsets[start]), int(offsets[stop]))
+                cuts = (offsets[start + 1 : stop] - offsets[start]).tolist()
+                kept = wanted[start:stop]
+                matrices = [matrix for matrix, keep in zip(np.split(rows, cuts), kept, strict=True) if keep]
+                if matrices:
+                    yield digests[start:stop][kept], matrices
+                start = stop
+
+    def _locate(self, digests: Digests) -> list[tuple[Part, int, int]]:
+        """Part, first row and number of rows of each matrix."""
+        numbers = self._rows.require(digests, what=f"residue vectors in space {self.id}")
+        found = []
+        for number, owner in zip(numbers.tolist(), self._rows.owners(numbers).tolist(), strict=True):
+            part = self.parts[owner]
+            local = number - int(self._rows.starts[owner])
+            first, last = part.array("residues_offsets").read(local, local + 2).tolist()
+            found.append((part, first, last - first))
+        return found
+
+
+def open_space(directory: Path) -> Space | ResidueSpace:
+    """The space in a directory of a store.
+
+    Raises
+    ------
+    StoreCorruptError
+        If its description was changed, or is not that of this directory.
+    """
+    identity = read_record(directory)["attributes"][NAMESPACE]["identity"]
+    space = make_space(identity, path=directory)
+    if space.id != directory.name:
+        raise StoreCorruptError(f"Space {space.id} stands in a directory called {directory.name}. Rename it back.")
+    return space
+
+
+def make_space(identity: Mapping[str, Any], *, path: Path | None = None) -> Space | ResidueSpace:
+    """The space of an identity: of matrices where its pooling is ``residues``, else of vectors."""
+    kind = ResidueSpace if identity["pooling"] == RESIDUES else Space
+    return kind(identity, path=path)
+
+
+def create_space(store: Path, identity: dict[str, Any]) -> Space | ResidueSpace:
     """The space of this identity, described if it is not there; it counts once something is committed into it."""
     ensure_store(store)
     path = store / SPACES / space_id(identity)
@@ -154,17 +243,17 @@ def create_space(store: Path, identity: dict[str, Any]) -> Space:
     publish(path / RECORD, to_json(sealed_group({"identity": identity, "created": utc_now()})))
     for folder in (PARTS, SKIPPED, f"{SKIPPED}/{PARTS}", BUILDS):
         ensure_group(path / folder)
-    return Space.open(path)
+    return open_space(path)
 
 
-def _part_writer(space: Space, folder: str, kind: str) -> PartWriter:
+def _part_writer(space: SpaceBase, folder: str, kind: str) -> PartWriter:
     if space.path is None:
         raise StoreError(f"Nothing of space {space.id} is stored here, so nothing can be written to it.")
     return PartWriter(space.path.parent.parent, f"{SPACES}/{space.id}/{folder}", kind)
 
 
 class SpaceWriter:
-    """Appends vectors to a space in parts; what is committed stays, whatever happens next.
+    """Appends what a space is for in parts; what is committed stays, whatever happens next.
 
     Parameters
     ----------
@@ -172,11 +261,12 @@ class SpaceWriter:
         Where to write; a part is committed every `PART_ROWS` rows or `PART_SECONDS`, whichever comes first.
     """
 
-    def __init__(self, space: Space) -> None:
-        self._space = space
+    def __init__(self, space: Space | ResidueSpace) -> None:
+        self.space = space
         self._part: PartWriter | None = None
         self._started = 0.0
         self._rows = 0
+        self._offset = 0
 
     def __enter__(self) -> SpaceWriter:
         return self
@@ -189,18 +279,40 @@ class SpaceWriter:
         elif self._part is not None:
             self._part.close()
 
-    def append(self, digests: Digests, vectors: Vectors, lengths: NDArray[np.int64], flags: NDArray[np.uint8]) -> None:
-        """Add rows: keys (n, 24), vectors (n, D), lengths in residues (n,), flags (n,)."""
+    def append(
+        self,
+        digests: Digests,
+        values: Vectors | Sequence[Vectors],
+        lengths: NDArray[np.int64],
+        flags: NDArray[np.uint8],
+    ) -> None:
+        """Add proteins: keys (n, 24), vectors (n, D) or n matrices (L, D), lengths in residues (n,), flags (n,)."""
         if self._part is None:
-            self._part = _part_writer(self._space, PARTS, "vectors")
-            self._started, self._rows = time.monotonic(), 0
-        self._part.append("vectors", vectors, self._space.dtype)
+            self._part = _part_writer(self.space, PARTS, "vectors")
+            self._started, self._rows, self._offset = time.monotonic(), 0, 0
+        if isinstance(self.space, ResidueSpace):
+            self._append_matrices(self._part, values, lengths)
+        else:
+            self._part.append("vectors", np.asarray(values), self.space.dtype)
         self._part.append("digests", digests, np.uint8)
         self._part.append("lengths", lengths, np.int32)
         self._part.append("flags", flags, np.uint8)
         self._rows += len(digests)
         if self._rows >= PART_ROWS or time.monotonic() - self._started >= PART_SECONDS:
             self.commit()
+
+    def _append_matrices(
+        self, part: PartWriter, matrices: Vectors | Sequence[Vectors], lengths: NDArray[np.int64]
+    ) -> None:
+        if [len(matrix) for matrix in matrices] != lengths.tolist():
+            raise LedgerError("A matrix has not one row for each residue of its protein. Please report this.")
+        if not self._rows:
+            part.append("residues_offsets", np.zeros(1, np.int64), np.int64)
+        for matrix in matrices:
+            part.append("residues", matrix, self.space.dtype)
+        ends = self._offset + np.cumsum(lengths)
+        part.append("residues_offsets", ends, np.int64)
+        self._offset = int(ends[-1])
 
     def commit(self) -> None:
         """Commit the rows that are waiting, if any."""
@@ -210,7 +322,7 @@ class SpaceWriter:
                 part.commit(self._rows, {})
 
 
-def write_skipped(space: Space, skipped: dict[bytes, str]) -> None:
+def write_skipped(space: SpaceBase, skipped: dict[bytes, str]) -> None:
     """Record keys that got no vector, with the reason; what is recorded with the same reason is left alone."""
     known = space.skipped
     new = {key: why for key, why in skipped.items() if known.get(key) != why}
@@ -222,7 +334,7 @@ def write_skipped(space: Space, skipped: dict[bytes, str]) -> None:
         part.commit(len(new), {})
 
 
-def write_build(space: Space, ledger: dict[str, Any]) -> None:
+def write_build(space: SpaceBase, ledger: dict[str, Any]) -> None:
     """Record a finished build: which data set parts it covered, and its counts."""
     with _part_writer(space, BUILDS, "build") as part:
         part.commit(0, ledger)

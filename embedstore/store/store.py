@@ -31,7 +31,7 @@ from embedstore.store.layout import (
     writing,
 )
 from embedstore.store.reader import committed_paths
-from embedstore.store.spaces import Space, create_space, space_names
+from embedstore.store.spaces import ResidueSpace, Space, create_space, open_space, space_names
 from embedstore.types import Digests, ProgressCallback, Record, no_progress
 
 DEFAULT_PATH = "embedstore.zarr"
@@ -116,7 +116,7 @@ class Store:
         return {}
 
     @cached_property
-    def _spaces(self) -> dict[str, Space]:
+    def _spaces(self) -> dict[str, Space | ResidueSpace]:
         return {}
 
     def refresh(self) -> None:
@@ -143,7 +143,13 @@ class Store:
         return space_names(self.path / SPACES)
 
     def space(self, name: str | None = None) -> Space:
-        """A space by its id, by its model where only one space has that, or the only one there is.
+        """A space of vectors, one a protein.
+
+        Parameters
+        ----------
+        name
+            The space's id; or its model, or ``model:pooling``, where only one space is meant by that; or None
+            where there is only one.
 
         Raises
         ------
@@ -154,23 +160,45 @@ class Store:
         StoreError
             If there is none at all.
         """
-        if name in self._spaces:
-            return self._spaces[name]
-        known = self.spaces()
-        fitting = [name] if name in known else [one for one in known if name in (None, one.rpartition("-")[0])]
+        found = self._choose(name, [one for one in self._opened_spaces() if isinstance(one, Space)])
+        assert isinstance(found, Space)  # noqa: S101 - for mypy
+        return found
+
+    def residue_space(self, name: str | None = None) -> ResidueSpace:
+        """A space of matrices, one a protein; chosen, and missed, as in `space`."""
+        found = self._choose(name, [one for one in self._opened_spaces() if isinstance(one, ResidueSpace)])
+        assert isinstance(found, ResidueSpace)  # noqa: S101 - for mypy
+        return found
+
+    def any_space(self, name: str | None = None) -> Space | ResidueSpace:
+        """A space of either kind; chosen, and missed, as in `space`."""
+        return self._choose(name, self._opened_spaces())
+
+    def _opened_spaces(self) -> list[Space | ResidueSpace]:
+        for one in self.spaces():
+            if one not in self._spaces:
+                self._spaces[one] = open_space(self.path / SPACES / one)
+        return [self._spaces[one] for one in self.spaces()]
+
+    def _choose(self, name: str | None, spaces: Sequence[Space | ResidueSpace]) -> Space | ResidueSpace:
+        model, _, pooling = (name or "").partition(":")
+        fitting = [one for one in spaces if one.id == name] or [
+            one
+            for one in spaces
+            if name is None or (one.id.rpartition("-")[0] == model and pooling in ("", one.pooling))
+        ]
         if len(fitting) > 1:
-            raise InputError(f"Which space: {', '.join(fitting)}? Name one (--space).")
-        if not known:
+            told = ", ".join(f"{one.id} ({one.model}:{one.pooling})" for one in fitting)
+            raise InputError(f"Which space: {told}? Name one (--space).")
+        if not spaces:
             raise StoreError(
-                f"The store at {self.path} has no vectors yet. Make them: `embedstore build --model NAME`."
+                f"The store at {self.path} has no such vectors yet. Make them: `embedstore build --model NAME`."
             )
         if not fitting:
-            raise unknown_name("space", str(name), known)
-        if fitting[0] not in self._spaces:
-            self._spaces[fitting[0]] = Space.open(self.path / SPACES / fitting[0])
-        return self._spaces[fitting[0]]
+            raise unknown_name("space", str(name), [one.id for one in spaces])
+        return fitting[0]
 
-    def create_space(self, identity: dict[str, Any]) -> Space:
+    def create_space(self, identity: dict[str, Any]) -> Space | ResidueSpace:
         """The space of this identity, made if it is not there; read anew."""
         space = create_space(self.path, identity)
         self._spaces[space.id] = space

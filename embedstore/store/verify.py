@@ -18,7 +18,7 @@ from embedstore.store.datasets import Dataset
 from embedstore.store.keys import as_digests
 from embedstore.store.layout import BUILDS, DATASETS, PARTS, RECORD, SEQUENCES, SKIPPED, SPACES
 from embedstore.store.reader import Part, committed_paths
-from embedstore.store.spaces import Space
+from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.store.store import Store
 from embedstore.types import Progress, ProgressCallback, no_progress
 
@@ -153,11 +153,15 @@ def _check_sequences(part: Part, report: VerifyReport) -> None:
 
 def _check_vectors(part: Part, report: VerifyReport) -> None:
     report.n_vectors += part.n_rows
+    values = "residues" if "residues" in part.array_names else "vectors"
     shapes = {name: part.array(name).shape[0] for name in part.array_names}
-    if set(shapes.values()) != {part.n_rows}:
+    due = dict.fromkeys(shapes, part.n_rows)
+    if values == "residues":
+        due |= {"residues_offsets": part.n_rows + 1, "residues": int(part.array("lengths").read().sum())}
+    if shapes != due:
         raise StoreCorruptError(f"{part.path} states {part.n_rows:,} rows and holds {shapes}.")
-    for start in range(0, part.n_rows, _ROWS):
-        vectors = part.array("vectors").read(start, start + _ROWS)
+    for start in range(0, shapes[values], _ROWS):
+        vectors = part.array(values).read(start, start + _ROWS)
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1) | ~vectors.any(axis=1))
         if len(bad):
             raise StoreCorruptError(
@@ -171,9 +175,9 @@ def _check_keys(store: Store, report: VerifyReport) -> None:
     Read in this order: a writer commits sequences before the data set that names them, and vectors before the
     ledger that counts them, so that whatever is seen here has its counterpart there.
     """
-    ledgers = {name: store.space(name).builds for name in store.spaces()}
+    ledgers = {name: store.any_space(name).builds for name in store.spaces()}
     store.refresh()
-    spaces = [store.space(name) for name in ledgers]
+    spaces = [store.any_space(name) for name in ledgers]
     datasets = [store.dataset(name) for name in store.datasets()]
     for dataset in datasets:
         missing = int((~store.sequences.contains(dataset.digests)).sum())
@@ -187,10 +191,14 @@ def _check_keys(store: Store, report: VerifyReport) -> None:
 
 
 def _check_space(
-    store: Store, space: Space, ledgers: list[dict[str, Any]], datasets: list[Dataset], report: VerifyReport
+    store: Store,
+    space: Space | ResidueSpace,
+    ledgers: list[dict[str, Any]],
+    datasets: list[Dataset],
+    report: VerifyReport,
 ) -> None:
     for part in space.parts:
-        vectors = part.array("vectors")
+        vectors = part.array(space.values)
         if (vectors.dtype, vectors.shape[1]) != (space.dtype, space.dim):
             report.problems.append(f"{part.path} holds {vectors.shape[1]} x {vectors.dtype}; {space.id} has others.")
     orphans = int((~store.sequences.contains(space.digests)).sum())
