@@ -69,6 +69,16 @@ class SequenceTable:
                     out[row] = residues.read(start, stop).tobytes()
         return out
 
+    def read(self, parts: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
+        """The sequences that begin at these residues of these parts, by number in `parts`; no key is looked up."""
+        out: list[bytes] = [b""] * len(parts)
+        for index in np.unique(parts):
+            where = np.flatnonzero(parts == index)
+            found = self.parts[index].array("residues").ranges(starts[where], starts[where] + lengths[where])
+            for row, residues in zip(where.tolist(), found, strict=True):
+                out[row] = residues.tobytes()
+        return out
+
     def _find(self, digests: Digests) -> NDArray[np.int64]:
         rows = self._rows.find(digests)
         if (rows < 0).any():

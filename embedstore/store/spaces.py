@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError, LedgerError, StoreCorruptError, StoreError
+from embedstore.pooling import RESIDUES
 from embedstore.store.keys import as_digests
 from embedstore.store.layout import (
     BUILDS,
@@ -42,8 +43,11 @@ PART_SECONDS = 60.0
 FLAG_UNKNOWN_RESIDUE = 1
 """Bit of ``flags``: the model has no token for a residue of this sequence."""
 
-RESIDUES = "residues"
-"""The pooling of a space that keeps every residue's vector."""
+FLAG_WINDOWED = 2
+"""Bit of ``flags``: the protein was longer than one pass, and was embedded in overlapping windows."""
+
+FLAG_TRUNCATED = 4
+"""Bit of ``flags``: the vector is over the first residues alone."""
 
 
 class SpaceBase:

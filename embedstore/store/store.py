@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -123,6 +124,11 @@ class Store:
         """Forget what was read, so that parts committed since then are seen."""
         for name in ("sequences", "_datasets", "_spaces"):
             self.__dict__.pop(name, None)
+
+    def free_bytes(self) -> int | None:
+        """What the disk of the store has free, None where that is not known, as of an object store."""
+        there = next((folder for folder in (self.path, *self.path.absolute().parents) if folder.is_dir()), None)
+        return shutil.disk_usage(there).free if isinstance(there, Path) else None
 
     def datasets(self) -> list[str]:
         """Names of the data sets, in alphabetical order."""
