@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from embedstore.errors import StoreCorruptError, StoreError
 from embedstore.sequences import key_text
+from embedstore.store.arrays import ShardedArray
 from embedstore.store.keys import KeyTable
 from embedstore.store.layout import NAMESPACE, RECORD
 from embedstore.store.manifest import read_record
-from embedstore.store.shards import ShardedArray
 from embedstore.types import DIGEST_BYTES, Digests
 
 
