@@ -73,8 +73,13 @@ class Unit:
     @property
     def needed(self) -> NDArray[np.bool_]:
         """(n,) bool: which keys some space lacks."""
-        needed: NDArray[np.bool_] = self.keys.missing.any(axis=0)
-        return needed
+        return lacking(self.keys)
+
+
+def lacking(keys: Batch) -> NDArray[np.bool_]:
+    """Which keys some space lacks, (n,) bool."""
+    needed: NDArray[np.bool_] = np.logical_or.reduce(keys.missing, axis=0)
+    return needed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -198,7 +203,7 @@ class Work:
             keys = self._joined(bucket)
             if not len(keys):
                 continue
-            needed: NDArray[np.bool_] = keys.missing.any(axis=0)
+            needed = lacking(keys)
             batches = []
             if needed.any():
                 lengths = keys.lengths if self._cut is None else np.minimum(keys.lengths, self._cut)

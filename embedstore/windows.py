@@ -98,11 +98,9 @@ def long_policy(
             f"A limit of {max_residues:,} residues was given; {model} takes from 1 to {longest or 'any number of'}. "
             "Change it (max_residues=, --max-residues)."
         )
-    limit = max_residues or (window if kind == "window" else longest)
+    limit = max_residues or ((window or longest) if kind == "window" else longest)
     if overlap is not None and (kind != "window" or limit is None):
-        raise InputError(
-            "An overlap was given, but nothing is cut into windows. Leave it out (overlap=, --overlap)."
-        )
+        raise InputError("An overlap was given, but nothing is cut into windows. Leave it out (overlap=, --overlap).")
     if kind != "window" or limit is None:
         return LongPolicy(kind=kind, limit=limit)
     chosen = min(OVERLAP, limit // 4) if overlap is None else overlap
