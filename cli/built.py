@@ -60,12 +60,14 @@ def worker_devices(text: str) -> list[str]:
 
 def tell_plan(plan: BuildPlan, *, json_: bool) -> None:
     """Print what a build would do."""
-    if json_:
-        print_json(plan.to_dict())
-        return
+    from rich.filesize import decimal
+
     facts = plan.to_dict()
+    if json_:
+        print_json(facts)
+        return
     for name in ("n_bytes", "free_bytes", "memory_bytes"):
-        facts[name] = None if facts[name] is None else f"{facts[name] / 2**30:,.2f} GiB"
+        facts[name] = None if facts[name] is None else decimal(facts[name])
     low, high = plan.seconds_range or (None, None)
     facts["seconds"] = duration(plan.seconds)
     facts["seconds_range"] = None if low is None or high is None else f"{duration(low)} to {duration(high)}"
@@ -86,10 +88,15 @@ def duration(seconds: float | None) -> str | None:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60:02d} min"
 
 
-def tell_built(report: BuildReport, *, json_: bool) -> None:
+def tell_built(store: Store, report: BuildReport, *, json_: bool) -> None:
     """Print the ledger, and name what was skipped."""
-    for key, reason in list(report.skipped.items())[:SHOWN]:
-        warn(f"skipped {key}: {reason}")
+    from embedstore.sequences import parse_key
+    from embedstore.store.keys import as_digests
+
+    shown = list(report.skipped.items())[:SHOWN]
+    names = store.ids_of(as_digests([parse_key(key) for key, _ in shown])) if shown else {}
+    for key, reason in shown:
+        warn(f"skipped {', '.join(names.get(parse_key(key), []))} ({key}): {reason}")
     if len(report.skipped) > SHOWN:
         warn(f"skipped {len(report.skipped) - SHOWN:,} more; `embedstore info --space {report.space}` counts them.")
     if report.n_recomputed:

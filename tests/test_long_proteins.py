@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_windows_cover_every_residue_and_share_what_was_asked_for() -> None:
         starts = window_starts(length, size=100, overlap=25)
         assert starts[0] == 0
         assert starts[-1] == length - 100
-        assert all(25 <= 100 - (b - a) <= 100 for a, b in zip(starts, starts[1:], strict=False))
+        assert all(25 <= 100 - (b - a) <= 100 for a, b in pairwise(starts))
 
 
 def test_blending_windows_of_one_matrix_gives_it_back() -> None:

@@ -114,4 +114,4 @@ def build(
             return
         several = devices if len(devices) > 1 else None
         report = build_vectors(target, loaded, datasets, **options, devices=several, progress=progress)
-    tell_built(report, json_=json)
+    tell_built(target, report, json_=json)

@@ -39,6 +39,20 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
+def gpu_names() -> list[str]:
+    """Every CUDA device that torch sees: ``["cuda:0", "cuda:1"]``.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    names = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if not names:
+        raise InputError("torch sees no CUDA device. Pass 'auto' or 'cpu' as device= (--device).")
+    return names
+
+
 def resolve_precision(precision: str, device: torch.device, *, half: str | None = "float16") -> str:
     """The precision to compute in: a key of :data:`DTYPES`.
 

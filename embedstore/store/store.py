@@ -194,8 +194,7 @@ class Store:
             if name is None or (one.id.rpartition("-")[0] == model and pooling in ("", one.pooling))
         ]
         if len(fitting) > 1:
-            told = ", ".join(f"{one.id} ({one.model}:{one.pooling})" for one in fitting)
-            raise InputError(f"Which space: {told}? Name one (--space).")
+            raise InputError(f"Which space: {_told_apart(fitting)}? Name one (--space).")
         if not spaces:
             raise StoreError(
                 f"The store at {self.path} has no such vectors yet. Make them: `embedstore build --model NAME`."
@@ -294,6 +293,14 @@ class Store:
                 if key in keys:
                     found.setdefault(key, []).append(f"{name}:{ids[row]}")
         return found
+
+
+def _told_apart(spaces: Sequence[Space | ResidueSpace]) -> str:
+    """The ids of spaces, each with whatever of its identity is not the same in all."""
+    shown = ("model", "revision", "layer", "pooling", "precision", "dtype", "long", "residue_policy", "weights_sha256")
+    differing = [name for name in shown if len({str(one.identity.get(name)) for one in spaces}) > 1]
+    facts = [", ".join(f"{name} {one.identity.get(name)}" for name in differing) for one in spaces]
+    return "; ".join(f"{one.id} ({fact})" if fact else one.id for one, fact in zip(spaces, facts, strict=True))
 
 
 class _Source:
