@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import StoreCorruptError, StoreError
+from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.layout import (
     BUILDS,
     NAMESPACE,
@@ -57,7 +57,7 @@ class Space:
         Its directory in a store, or None: a space of which nothing is stored here, whose vectors can only be made.
     """
 
-    def __init__(self, identity: Mapping[str, Any], *, path: Path | None = None) -> None:
+    def __init__(self, identity: Mapping[str, Any], *, path: StorePath | None = None) -> None:
         self.identity: dict[str, Any] = dict(identity)
         self.id = space_id(self.identity)
         self.dim = int(self.identity["dim"])
@@ -65,7 +65,7 @@ class Space:
         self._rows = KeyedParts([] if path is None else committed_parts(path / PARTS))
 
     @classmethod
-    def open(cls, directory: Path) -> Space:
+    def open(cls, directory: StorePath) -> Space:
         """The space in a directory of a store.
 
         Raises
@@ -144,7 +144,7 @@ class Space:
         return self._rows.blocks("vectors", block_rows)
 
 
-def create_space(store: Path, identity: dict[str, Any]) -> Space:
+def create_space(store: StorePath, identity: dict[str, Any]) -> Space:
     """The space of this identity, described if it is not there; it counts once something is committed into it."""
     ensure_store(store)
     path = store / SPACES / space_id(identity)
@@ -228,10 +228,8 @@ def write_build(space: Space, ledger: dict[str, Any]) -> None:
         part.commit(0, ledger)
 
 
-def space_names(directory: Path) -> list[str]:
+def space_names(directory: StorePath) -> list[str]:
     """Ids of the spaces in alphabetical order; one into which nothing was ever committed does not count."""
-    if not directory.is_dir():
-        return []
     kept = (PARTS, f"{SKIPPED}/{PARTS}", BUILDS)
-    spaces = [path for path in sorted(directory.iterdir()) if (path / RECORD).is_file()]
+    spaces = [path for path in directories(directory) if is_file(path / RECORD)]
     return [path.name for path in spaces if any(committed_paths(path / folder) for folder in kept)]
