@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.registry import unknown_name
-from embedstore.store.files import StorePath
+from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.keys import distinct
-from embedstore.store.layout import PARTS
-from embedstore.store.reader import KeyedParts, Part, committed_parts, committed_paths
+from embedstore.store.layout import PARTS, RECORD
+from embedstore.store.reader import KeyedParts, Part, committed_parts
 from embedstore.types import DIGEST_BYTES, Digests
 
 _SPREAD = 8
@@ -73,7 +73,8 @@ class SequenceTable:
         rows = self._rows.find(digests)
         if (rows < 0).any():
             there = {part.name for part in self.parts}
-            if any(path.name not in there for path in committed_paths(self._directory)):
+            new = [path for path in directories(self._directory) if path.name not in there]
+            if any(is_file(path / RECORD) for path in new):
                 self._rows = KeyedParts(committed_parts(self._directory))
                 rows = self._rows.find(digests)
         return rows

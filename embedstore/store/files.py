@@ -33,7 +33,7 @@ def locate(path: str | PathLike[str]) -> StorePath:
     StoreError
         If the package for its protocol is not installed.
     """
-    if re.match(r"[A-Za-z][A-Za-z0-9+]*:/[^/]", str(path)):
+    if re.match(r"(s3a?|gc?s|memory|abfs|az|https?):/[^/]", str(path)):
         raise InputError(f"{str(path)!r} was a URL before it became a path. Give the store as text: s3://bucket/name.")
     if "://" not in str(path):
         return Path(path)

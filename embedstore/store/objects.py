@@ -67,6 +67,9 @@ def locate(path: str | PathLike[str]) -> UPath:
         raise InputError(
             f"Cannot make out {str(path)!r}: {error}. A store is a directory, s3://bucket/name or gs://bucket/name."
         ) from error
+    except failures() as error:
+        # Some file systems connect at once.
+        raise StoreError(f"Cannot read {path}: {explain(error)}") from error
     return found
 
 
@@ -140,7 +143,7 @@ def reading(path: UPath) -> Iterator[None]:
     except failures() as error:
         if isinstance(error, EmbedstoreError) or (isinstance(error, FileNotFoundError) and not _no_bucket(error)):
             raise
-        raise StoreError(f"Cannot read the store at {path}: {explain(error)}") from error
+        raise StoreError(f"Cannot read {path}: {explain(error)}") from error
 
 
 def _no_bucket(error: BaseException) -> bool:
@@ -273,19 +276,24 @@ def blocks(path: UPath) -> Iterator[bytes]:
     """A whole object of any size, block by block; FileNotFoundError if there is none."""
     with reading(path):
         size = int(path.fs.info(path.path)["size"])
-    spans = ((path, start, min(start + _READ_BYTES, size)) for start in range(0, size, _READ_BYTES))
+    yield from blocks_up_to(path, size)
+
+
+def blocks_up_to(path: UPath, stop: int) -> Iterator[bytes]:
+    """The first ``stop`` bytes of an object, or what it has, block by block; FileNotFoundError if there is none."""
+    spans = ((path, start, min(start + _READ_BYTES, stop)) for start in range(0, stop, _READ_BYTES))
     while window := list(islice(spans, _AT_ONCE)):
         yield from read_spans(window)
 
 
 def sizes(path: UPath) -> dict[str, int]:
-    """Path and size in bytes of every object below ``path``, by one listing."""
+    """Path, without slashes around it, and size in bytes of every object below ``path``, by one listing."""
     try:
         with reading(path):
             found: dict[str, dict[str, Any]] = path.fs.find(path.path, detail=True)
     except FileNotFoundError:
         return {}
-    return {name: int(about["size"]) for name, about in found.items()}
+    return {name.strip("/"): int(about["size"]) for name, about in found.items()}
 
 
 def remove(path: UPath) -> None:

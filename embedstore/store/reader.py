@@ -15,7 +15,7 @@ from embedstore.errors import StoreCorruptError, StoreError
 from embedstore.sequences import key_text
 from embedstore.store import objects
 from embedstore.store.arrays import ShardedArray
-from embedstore.store.files import StorePath, directories
+from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.keys import KeyTable
 from embedstore.store.layout import NAMESPACE, RECORD
 from embedstore.store.manifest import read_record
@@ -69,6 +69,11 @@ class Part:
 def committed_paths(directory: StorePath) -> list[StorePath]:
     """Directories of the parts with a record, in order of their names, whatever order the file system lists them in."""
     return [path for path, _ in _committed(directory)]
+
+
+def has_parts(directory: StorePath) -> bool:
+    """Whether any part in a directory has a record, found without reading all of them."""
+    return any(is_file(path / RECORD) for path in directories(directory))
 
 
 def _committed(directory: StorePath) -> list[tuple[StorePath, bytes | None]]:

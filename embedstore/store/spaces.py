@@ -28,7 +28,7 @@ from embedstore.store.layout import (
     writing,
 )
 from embedstore.store.manifest import read_record, sealed_group, space_id
-from embedstore.store.reader import KeyedParts, Part, committed_parts, committed_paths
+from embedstore.store.reader import KeyedParts, Part, committed_parts, has_parts
 from embedstore.store.writer import PartWriter
 from embedstore.types import Digests, Vectors
 
@@ -232,4 +232,4 @@ def space_names(directory: StorePath) -> list[str]:
     """Ids of the spaces in alphabetical order; one into which nothing was ever committed does not count."""
     kept = (PARTS, f"{SKIPPED}/{PARTS}", BUILDS)
     spaces = [path for path in directories(directory) if is_file(path / RECORD)]
-    return [path.name for path in spaces if any(committed_paths(path / folder) for folder in kept)]
+    return [path.name for path in spaces if any(has_parts(path / folder) for folder in kept)]

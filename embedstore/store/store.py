@@ -32,7 +32,7 @@ from embedstore.store.layout import (
     is_vacant,
     writing,
 )
-from embedstore.store.reader import committed_paths
+from embedstore.store.reader import has_parts
 from embedstore.store.spaces import Space, create_space, space_names
 from embedstore.types import Digests, ProgressCallback, Record, no_progress
 
@@ -126,7 +126,7 @@ class Store:
 
     def datasets(self) -> list[str]:
         """Names of the data sets, in alphabetical order."""
-        return [path.name for path in directories(self.path / DATASETS) if committed_paths(path / PARTS)]
+        return [path.name for path in directories(self.path / DATASETS) if has_parts(path / PARTS)]
 
     def dataset(self, name: str) -> Dataset:
         """The data set ``name``; UnknownNameError if there is none."""

@@ -17,7 +17,7 @@ from embedstore.store.datasets import Dataset
 from embedstore.store.files import StorePath, blocks, directories, is_file
 from embedstore.store.keys import as_digests
 from embedstore.store.layout import BUILDS, DATASETS, PARTS, RECORD, SEQUENCES, SKIPPED, SPACES
-from embedstore.store.reader import Part, committed_paths
+from embedstore.store.reader import Part, has_parts
 from embedstore.store.spaces import Space
 from embedstore.store.store import Store
 from embedstore.types import Progress, ProgressCallback, no_progress
@@ -78,7 +78,7 @@ def verify(store: Store, progress: ProgressCallback = no_progress) -> VerifyRepo
             report.notes.append(f"{where} has no commit record: a writer is at work, or was killed. It does not count.")
         progress(Progress(stage="verify", done=number + 1, total=len(parts), unit="parts"))
     for space in directories(store.path / SPACES):
-        if not is_file(space / RECORD) and any(committed_paths(home) for home in _homes_in(space)):
+        if not is_file(space / RECORD) and any(has_parts(home) for home in _homes_in(space)):
             report.problems.append(f"{space} has no description: restore its {RECORD} from a backup.")
     if report.ok:
         # What the parts say of each other means nothing while one of them is hurt.
