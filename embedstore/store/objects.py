@@ -118,7 +118,10 @@ def explain(error: BaseException) -> str:
     if code == "NoSuchBucket" or "bucket does not exist" in said:
         return "There is no such bucket. Create it, or name another with --store."
     if "Credential" in kind or "Token" in kind or "GoogleAuth" in kind or "DefaultCredentials" in said:
-        return f"{said}. Give credentials as for its own tools ($AWS_PROFILE, $GOOGLE_APPLICATION_CREDENTIALS)."
+        return (
+            f"{said}. Give credentials as for its own tools ($AWS_PROFILE, $GOOGLE_APPLICATION_CREDENTIALS); "
+            "to read a public bucket set FSSPEC_S3_ANON=true or FSSPEC_GS_TOKEN=anon."
+        )
     if isinstance(error, PermissionError) or said.startswith("Forbidden") or code in ("403", "401"):
         return f"Access was refused ({said}). Check the credentials and what they may do in this bucket."
     if isinstance(error, ConnectionError | TimeoutError) or any(part in kind for part in ("Connect", "Timeout")):

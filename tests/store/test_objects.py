@@ -257,8 +257,7 @@ def test_what_a_killed_writer_left_does_not_count(place: str, tmp_path: Path) ->
     assert len(embedstore.open(place).sequences.parts) == 1
 
 
-def test_two_builds_at_once_lose_nothing(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spaces, "PART_ROWS", 20)
+def test_two_builds_at_once_lose_nothing(place: str, tmp_path: Path) -> None:
     file = fasta(tmp_path / "p.fasta", PROTEINS)
 
     def work(number: int) -> None:
