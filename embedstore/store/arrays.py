@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import StoreCorruptError
+from embedstore.store.files import StorePath
 from embedstore.store.shards import CHUNKS_PER_SHARD, CRC_BYTES, INDEX_BYTES, crc32c
-from embedstore.store.sources import Pieces, ShardFiles, ShardSource
+from embedstore.store.sources import ObjectShards, Pieces, ShardFiles, ShardSource
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+_KEPT_BYTES = 32 * 2**20
+"""Of an array in object storage with no more than this, read whole at its first use ..."""
+
+_KEPT_ROW_BYTES = 64
+"""... if its rows are small: keys, offsets and lengths, of which some are looked up all the time."""
 
 
 class ShardedArray:
@@ -37,7 +47,7 @@ class ShardedArray:
         Rows of a chunk.
     """
 
-    def __init__(self, directory: Path, metadata: dict[str, Any]) -> None:
+    def __init__(self, directory: StorePath, metadata: dict[str, Any]) -> None:
         self.shape: tuple[int, ...] = tuple(metadata["shape"])
         self.dtype = np.dtype(metadata["data_type"]).newbyteorder("<")
         self.chunk_rows = int(metadata["codecs"][0]["configuration"]["chunk_shape"][0])
@@ -46,7 +56,7 @@ class ShardedArray:
         self._row_bytes = self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
         self._stride = self.chunk_rows * self._row_bytes + CRC_BYTES
         self._n_chunks = -(-len(self) // self.chunk_rows)
-        self._source: ShardSource = ShardFiles(self._shard_path, self._shard_bytes, INDEX_BYTES)
+        self._source = self._source_in(directory)
         self._maps: dict[int, NDArray[Any]] = {}
 
     def __len__(self) -> int:
@@ -82,6 +92,8 @@ class ShardedArray:
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """The rows with these numbers, in this order, as a new array."""
+        if not self._source.mapped:
+            return self._gather(rows, rows + 1)
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
         shard_rows = self.chunk_rows * CHUNKS_PER_SHARD
         shards = rows // shard_rows
@@ -126,8 +138,22 @@ class ShardedArray:
         offsets = inside * self._stride + (low - chunk * self.chunk_rows) * self._row_bytes
         return Pieces(shards, offsets, (high - low) * self._row_bytes)
 
-    def _shard_path(self, shard: int) -> Path:
-        return self._directory.joinpath("c", str(shard), *("0" for _ in self.shape[1:]))
+    def _source_in(self, directory: StorePath) -> ShardSource:
+        inside = ["0" for _ in self.shape[1:]]
+        if isinstance(directory, Path):
+            local: Path = directory
+
+            def file_of(shard: int) -> Path:
+                return local.joinpath("c", str(shard), *inside)
+
+            return ShardFiles(file_of, self._shard_bytes, INDEX_BYTES)
+        remote: UPath = directory
+
+        def object_of(shard: int) -> UPath:
+            return remote.joinpath("c", str(shard), *inside)
+
+        kept = 1 < self._row_bytes <= _KEPT_ROW_BYTES and len(self) * self._row_bytes <= _KEPT_BYTES
+        return ObjectShards(remote, object_of, self._shard_bytes, INDEX_BYTES, mapped=kept)
 
     def _shard_bytes(self, shard: int) -> int:
         n_chunks = min(CHUNKS_PER_SHARD, self._n_chunks - shard * CHUNKS_PER_SHARD)

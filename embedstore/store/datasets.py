@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.registry import unknown_name
+from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.keys import distinct
-from embedstore.store.layout import PARTS
-from embedstore.store.reader import KeyedParts, Part, committed_parts, committed_paths
+from embedstore.store.layout import PARTS, RECORD
+from embedstore.store.reader import KeyedParts, Part, committed_parts
 from embedstore.types import DIGEST_BYTES, Digests
 
 _SPREAD = 8
@@ -24,7 +24,7 @@ class SequenceTable:
     Keys that are not found are looked for once more among the parts that others have committed since.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: StorePath) -> None:
         self._directory = directory / PARTS
         self._rows = KeyedParts(committed_parts(self._directory))
 
@@ -65,8 +65,8 @@ class SequenceTable:
                 for row, start, stop in zip(where.tolist(), starts[where] - first, stops - first, strict=True):
                     out[row] = data[start:stop]
             else:
-                for row, start, stop in zip(where.tolist(), starts[where].tolist(), stops.tolist(), strict=True):
-                    out[row] = residues.read(start, stop).tobytes()
+                for row, text in zip(where.tolist(), residues.ranges(starts[where], stops), strict=True):
+                    out[row] = text.tobytes()
         return out
 
     def read(self, parts: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
@@ -83,7 +83,8 @@ class SequenceTable:
         rows = self._rows.find(digests)
         if (rows < 0).any():
             there = {part.name for part in self.parts}
-            if any(path.name not in there for path in committed_paths(self._directory)):
+            new = [path for path in directories(self._directory) if path.name not in there]
+            if any(is_file(path / RECORD) for path in new):
                 self._rows = KeyedParts(committed_parts(self._directory))
                 rows = self._rows.find(digests)
         return rows
@@ -106,7 +107,7 @@ class SequenceTable:
 class Dataset:
     """One data set: rows in the order of its sources; ids need not be unique, several may share a key."""
 
-    def __init__(self, directory: Path, name: str) -> None:
+    def __init__(self, directory: StorePath, name: str) -> None:
         self.name = name
         self.parts = committed_parts(directory / PARTS)
 

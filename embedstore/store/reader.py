@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from embedstore.errors import StoreCorruptError, StoreError
 from embedstore.sequences import key_text
+from embedstore.store import objects
 from embedstore.store.arrays import ShardedArray
+from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.keys import KeyTable
 from embedstore.store.layout import NAMESPACE, RECORD
 from embedstore.store.manifest import read_record
@@ -21,11 +23,19 @@ from embedstore.types import DIGEST_BYTES, Digests
 
 
 class Part:
-    """One committed part; its arrays by name."""
+    """One committed part; its arrays by name.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    path
+        Its directory.
+    payload
+        Its commit record, if it was read already.
+    """
+
+    def __init__(self, path: StorePath, payload: bytes | None = None) -> None:
         self.path = path
-        record = read_record(path)
+        record = read_record(path, payload)
         self.details: dict[str, Any] = record["attributes"][NAMESPACE]
         if not path.absolute().as_posix().endswith(f"/{self.details['place']}"):
             raise StoreCorruptError(f"{path} was moved there from {self.details['place']}. Move it back.")
@@ -56,16 +66,28 @@ class Part:
         return [data[start:stop] for start, stop in pairwise(offsets)]
 
 
-def committed_paths(directory: Path) -> list[Path]:
+def committed_paths(directory: StorePath) -> list[StorePath]:
     """Directories of the parts with a record, in order of their names, whatever order the file system lists them in."""
-    if not directory.is_dir():
-        return []
-    return [path for path in sorted(directory.iterdir()) if path.is_dir() and (path / RECORD).is_file()]
+    return [path for path, _ in _committed(directory)]
 
 
-def committed_parts(directory: Path) -> list[Part]:
+def has_parts(directory: StorePath) -> bool:
+    """Whether any part in a directory has a record, found without reading all of them."""
+    return any(is_file(path / RECORD) for path in directories(directory))
+
+
+def _committed(directory: StorePath) -> list[tuple[StorePath, bytes | None]]:
+    """Each part with a record, and that record where it had to be read to know so."""
+    if isinstance(directory, Path):
+        return [(path, None) for path in directories(directory) if (path / RECORD).is_file()]
+    paths = objects.directories(directory)
+    records = objects.read_many([path / RECORD for path in paths])
+    return [(path, record) for path, record in zip(paths, records, strict=True) if record is not None]
+
+
+def committed_parts(directory: StorePath) -> list[Part]:
     """Parts with a record that no other replaces, in order of their names."""
-    parts = [Part(path) for path in committed_paths(directory)]
+    parts = [Part(path, record) for path, record in _committed(directory)]
     replaced = {name for part in parts for name in part.details["replaces"]}
     return [part for part in parts if part.name not in replaced]
 

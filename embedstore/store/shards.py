@@ -6,16 +6,15 @@ crc32c of its own; nothing is compressed. zarr-python writes the same bytes for 
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import google_crc32c
 import numpy as np
 import xxhash
 from numpy.typing import DTypeLike, NDArray
 
+from embedstore.store.files import NewFile, StorePath, new_file
 from embedstore.store.layout import RECORD, fsync_directory, to_json
 
 CHUNK_BYTES = 256 * 1024
@@ -61,7 +60,7 @@ class ArrayWriter:
         Shape of one row: ``()`` for a vector of numbers, ``(D,)`` for a matrix.
     """
 
-    def __init__(self, part: Path, name: str, dtype: DTypeLike, row_shape: tuple[int, ...] = ()) -> None:
+    def __init__(self, part: StorePath, name: str, dtype: DTypeLike, row_shape: tuple[int, ...] = ()) -> None:
         self.name = name
         self.dtype = np.dtype(dtype).newbyteorder("<")
         self.row_shape = row_shape
@@ -72,8 +71,7 @@ class ArrayWriter:
         self._part = part
         self._buffer = np.empty((self.chunk_rows, *row_shape), self.dtype)
         self._buffered = 0
-        self._shard: BinaryIO | None = None
-        self._shard_hash = xxhash.xxh3_128()
+        self._file: _HashedFile | None = None
         self._shard_chunks = 0
         self._n_shards = 0
 
@@ -98,68 +96,72 @@ class ArrayWriter:
         if self._buffered:
             self._buffer[self._buffered :] = _fill_value(self.dtype)
             self._write_chunk()
-        if self._shard is not None:
-            self._close_shard()
+        if self._file is not None:
+            self._close_shard(self._file)
         metadata = array_metadata(self.n_rows, self.row_shape, self.dtype, self.chunk_rows)
+        self._file = _HashedFile(self._part / self.name / RECORD)
+        self._file.write(to_json(metadata))
+        self._finish(self._file, f"{self.name}/{RECORD}")
         directory = self._part / self.name
-        directory.mkdir(parents=True, exist_ok=True)
-        payload = to_json(metadata)
-        with (directory / RECORD).open("xb") as file:
-            self.files[f"{self.name}/{RECORD}"] = {
-                "bytes": len(payload),
-                "xxh3_128": xxhash.xxh3_128_hexdigest(payload),
-            }
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        for folder in [directory, *(path for path in directory.rglob("*") if path.is_dir())]:
-            fsync_directory(folder)
+        if isinstance(directory, Path):
+            for folder in [directory, *(path for path in directory.rglob("*") if path.is_dir())]:
+                fsync_directory(folder)
         return metadata
 
     def abandon(self) -> None:
         """Close the open file without finishing it."""
-        if self._shard is not None:
-            # What is still buffered may not fit on the disk; it is not wanted any more.
-            with contextlib.suppress(OSError):
-                self._shard.close()
-            self._shard = None
+        if self._file is not None:
+            self._file.abandon()
+            self._file = None
 
     def _shard_name(self) -> str:
         return "/".join([self.name, "c", str(self._n_shards), *("0" for _ in self.row_shape)])
 
     def _write_chunk(self) -> None:
-        if self._shard is None:
-            path = self._part / self._shard_name()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._shard = path.open("xb")
-            self._shard_hash = xxhash.xxh3_128()
+        if self._file is None:
+            self._file = _HashedFile(self._part / self._shard_name())
             self._shard_chunks = 0
         data = self._buffer.tobytes()
-        self._put(data)
-        self._put(crc32c(data))
+        self._file.write(data)
+        self._file.write(crc32c(data))
         self._shard_chunks += 1
         self._buffered = 0
         if self._shard_chunks == CHUNKS_PER_SHARD:
-            self._close_shard()
+            self._close_shard(self._file)
 
-    def _close_shard(self) -> None:
-        assert self._shard is not None  # noqa: S101 - for mypy; the two callers have just seen it
+    def _close_shard(self, shard: _HashedFile) -> None:
         chunk_bytes = self._buffer.nbytes + CRC_BYTES
         index = np.full((CHUNKS_PER_SHARD, 2), _MISSING, dtype="<u8")
         index[: self._shard_chunks, 0] = np.arange(self._shard_chunks, dtype=np.uint64) * np.uint64(chunk_bytes)
         index[: self._shard_chunks, 1] = chunk_bytes
-        self._put(index.tobytes() + crc32c(index.tobytes()))
-        self._shard.flush()
-        os.fsync(self._shard.fileno())
-        self.files[self._shard_name()] = {"bytes": self._shard.tell(), "xxh3_128": self._shard_hash.hexdigest()}
-        self._shard.close()
-        self._shard = None
+        shard.write(index.tobytes() + crc32c(index.tobytes()))
+        self._finish(shard, self._shard_name())
         self._n_shards += 1
 
-    def _put(self, payload: bytes) -> None:
-        assert self._shard is not None  # noqa: S101 - for mypy
-        self._shard.write(payload)
-        self._shard_hash.update(payload)
+    def _finish(self, file: _HashedFile, name: str) -> None:
+        self.files[name] = file.finish()
+        self._file = None
+
+
+class _HashedFile:
+    """A new file of which size and hash are known at its end."""
+
+    def __init__(self, path: StorePath) -> None:
+        self._file: NewFile = new_file(path)
+        self._hash = xxhash.xxh3_128()
+        self._n_bytes = 0
+
+    def write(self, payload: bytes) -> None:
+        self._file.write(payload)
+        self._hash.update(payload)
+        self._n_bytes += len(payload)
+
+    def finish(self) -> dict[str, Any]:
+        self._file.finish()
+        return {"bytes": self._n_bytes, "xxh3_128": self._hash.hexdigest()}
+
+    def abandon(self) -> None:
+        self._file.abandon()
 
 
 def array_metadata(n_rows: int, row_shape: tuple[int, ...], dtype: np.dtype[Any], chunk_rows: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,10 @@ import xxhash
 from embedstore.errors import StoreCorruptError, StoreError
 from embedstore.sequences import digest, key_text
 from embedstore.store.datasets import Dataset
+from embedstore.store.files import StorePath, blocks, directories, is_file
 from embedstore.store.keys import as_digests
 from embedstore.store.layout import BUILDS, DATASETS, PARTS, RECORD, SEQUENCES, SKIPPED, SPACES
-from embedstore.store.reader import Part, committed_paths
+from embedstore.store.reader import Part, has_parts
 from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.store.store import Store
 from embedstore.types import Progress, ProgressCallback, no_progress
@@ -68,19 +68,17 @@ def verify(store: Store, progress: ProgressCallback = no_progress) -> VerifyRepo
     report = VerifyReport()
     store.refresh()
     homes = _homes(store)
-    parts = [path for home in homes for path in sorted(home.iterdir()) if path.is_dir()]
+    parts = [path for home in homes for path in directories(home)]
     for number, path in enumerate(parts):
-        if (path / RECORD).exists():
+        if is_file(path / RECORD):
             report.n_parts += 1
             _guard(report, partial(_check_part, path, report))
         else:
-            where = path.relative_to(store.path)
+            where = str(path).removeprefix(f"{store.path}/")
             report.notes.append(f"{where} has no commit record: a writer is at work, or was killed. It does not count.")
         progress(Progress(stage="verify", done=number + 1, total=len(parts), unit="parts"))
-    for space in (store.path / SPACES).glob("*/"):
-        if not (space / RECORD).is_file() and any(
-            home.is_relative_to(space) and committed_paths(home) for home in homes
-        ):
+    for space in directories(store.path / SPACES):
+        if not is_file(space / RECORD) and any(has_parts(home) for home in _homes_in(space)):
             report.problems.append(f"{space} has no description: restore its {RECORD} from a backup.")
     if report.ok:
         # What the parts say of each other means nothing while one of them is hurt.
@@ -88,16 +86,15 @@ def verify(store: Store, progress: ProgressCallback = no_progress) -> VerifyRepo
     return report
 
 
-def _homes(store: Store) -> list[Path]:
-    """Every directory that holds parts."""
-    patterns = (
-        f"{SEQUENCES}/{PARTS}",
-        f"{DATASETS}/*/{PARTS}",
-        f"{SPACES}/*/{PARTS}",
-        f"{SPACES}/*/{SKIPPED}/{PARTS}",
-        f"{SPACES}/*/{BUILDS}",
-    )
-    return [path for pattern in patterns for path in sorted(store.path.glob(pattern)) if path.is_dir()]
+def _homes(store: Store) -> list[StorePath]:
+    """Every directory that may hold parts."""
+    datasets = [path / PARTS for path in directories(store.path / DATASETS)]
+    spaces = [home for path in directories(store.path / SPACES) for home in _homes_in(path)]
+    return [store.path / SEQUENCES / PARTS, *datasets, *spaces]
+
+
+def _homes_in(space: StorePath) -> list[StorePath]:
+    return [space / PARTS, space / SKIPPED / PARTS, space / BUILDS]
 
 
 def _guard(report: VerifyReport, check: Callable[[], None]) -> None:
@@ -107,13 +104,14 @@ def _guard(report: VerifyReport, check: Callable[[], None]) -> None:
         report.problems.append(str(error))
 
 
-def _check_part(path: Path, report: VerifyReport) -> None:
+def _check_part(path: StorePath, report: VerifyReport) -> None:
     part = Part(path)
     for name, promised in part.details["files"].items():
         file = path / name
-        if not file.is_file():
-            raise StoreCorruptError(f"{file} is gone. {_REPAIR}")
-        size, hashed = _hash(file)
+        try:
+            size, hashed = _hash(file)
+        except FileNotFoundError as error:
+            raise StoreCorruptError(f"{file} is gone. {_REPAIR}") from error
         if (size, hashed) != (promised["bytes"], promised["xxh3_128"]):
             raise StoreCorruptError(
                 f"{file} was changed: {size:,} bytes with hash {hashed}, where {promised['bytes']:,} with "
@@ -126,12 +124,12 @@ def _check_part(path: Path, report: VerifyReport) -> None:
         checks[part.details["kind"]](part, report)
 
 
-def _hash(file: Path) -> tuple[int, str]:
-    state = xxhash.xxh3_128()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            state.update(block)
-        return stream.tell(), state.hexdigest()
+def _hash(file: StorePath) -> tuple[int, str]:
+    state, size = xxhash.xxh3_128(), 0
+    for block in blocks(file):
+        state.update(block)
+        size += len(block)
+    return size, state.hexdigest()
 
 
 def _check_sequences(part: Part, report: VerifyReport) -> None:
