@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from embedstore.builder import BuildPlan, BuildReport, build, plan
     from embedstore.models import MODELS, load_model
+    from embedstore.models.checking import check as check_model
     from embedstore.sequences import read_records
     from embedstore.store import Store, verify
     from embedstore.store import open_store as open  # noqa: A004 - the field's name for it, used as embedstore.open
@@ -22,6 +23,7 @@ _HOMES = {
     "Record": "embedstore.types:Record",
     "Store": "embedstore.store:Store",
     "build": "embedstore.builder:build",
+    "check_model": "embedstore.models.checking:check",
     "load_model": "embedstore.models:load_model",
     "open": "embedstore.store:open_store",
     "plan": "embedstore.builder:plan",
@@ -36,6 +38,7 @@ __all__ = [
     "Record",
     "Store",
     "build",
+    "check_model",
     "load_model",
     "open",
     "plan",

@@ -8,6 +8,7 @@ import typer
 
 from cli.embedstore_app.add import add
 from cli.embedstore_app.build import build
+from cli.embedstore_app.check import check
 from cli.embedstore_app.info import info
 from cli.embedstore_app.lookup import lookup
 from cli.embedstore_app.ls import ls
@@ -42,5 +43,5 @@ def main(
     """
 
 
-for command in (add, build, ls, info, verify, search, lookup, models, simulate):
+for command in (add, build, ls, info, verify, search, lookup, models, check, simulate):
     app.command()(command)

@@ -204,8 +204,8 @@ def resolve_layer(layer: int | None, n_layers: int, *, name: str) -> int:
         return n_layers
     if not -n_layers - 1 <= layer <= n_layers:
         raise InputError(
-            f"Model {name!r} has no layer {layer}; it has {n_layers}. Pass 0 (what enters the first) to {n_layers} (the "
-            f"last), or -1 to {-n_layers - 1} from the end, as layer= (--layer)."
+            f"Model {name!r} has no layer {layer}; it has {n_layers}. Pass 0 (what enters the first) to {n_layers} "
+            f"(the last), or -1 to {-n_layers - 1} from the end, as layer= (--layer)."
         )
     return layer if layer >= 0 else n_layers + 1 + layer
 

@@ -15,8 +15,9 @@ class EsmModel(TransformerModel):
     """ESM's layout: residues without blanks between ``<cls>`` and ``<eos>``.
 
     ESM-2 has rotary positions and takes any length; ESM-1b and ESM-1v have a table of 1,026 absolute positions, of
-    which 1,022 are left for residues. U, Z, O, B and X are tokens of their own. Token dropout rescales the embeddings by 0.88 also when nothing is
-    masked (Lin et al. 2023; ``EsmEmbeddings`` in transformers), as in training: it is left on.
+    which 1,022 are left for residues. U, Z, O, B and X are tokens of their own. Token dropout rescales the embeddings
+    by 0.88 also when nothing is masked (Lin et al. 2023; ``EsmEmbeddings`` in transformers), as in training: it is left
+    on.
     """
 
     family = "esm"

@@ -121,9 +121,7 @@ def _catalog_row(name_or_path: str | PathLike[str]) -> ModelSpec:
         if _is_hub_id(name):
             known = [row.name for row in MODELS.values() if row.checkpoint == name]
             hint = f"It is the checkpoint of model {known[0]!r}: pass that name." if known else families
-            raise InputError(
-                f"{name!r} is a repository of the hub, or a missing directory, and no catalog name. {hint}"
-            )
+            raise InputError(f"{name!r} is no catalog name but a repository of the hub or a missing directory. {hint}")
     return MODELS[name]
 
 

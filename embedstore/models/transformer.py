@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -190,6 +190,18 @@ class TransformerModel(Model, ABC):
             "precision": self.precision,
             "residue_policy": self.tokens.policy,
         }
+
+    def in_precision(self, precision: str) -> Self:
+        """The same model computing in another precision; itself if it does already."""
+        if precision == self.precision:
+            return self
+        return type(self)(
+            self.spec,
+            directory=self.checkpoint.directory,
+            device=str(self.device),
+            precision=precision,
+            layer=self.layer,
+        )
 
     def embed(self, sequences: Sequence[bytes], *, pooling: str = "mean") -> NDArray[np.float32]:
         """Embed one batch in one forward pass: (n, dim) float32, row ``i`` for ``sequences[i]``.

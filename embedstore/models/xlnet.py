@@ -55,6 +55,10 @@ class XLNetModel(TransformerModel):
         # Memories are for text that goes on in another pass.
         return {**super()._inputs(tokens, mask), "use_mems": False}
 
+    def _load_encoder(self, dtype: torch.dtype) -> Any:
+        # transformers makes the matrices of its attention in float32 and leaves them so.
+        return super()._load_encoder(dtype).to(dtype)
+
     def _encoder_size(self, config: Any) -> EncoderSize:
         return EncoderSize(
             dim=config.d_model,

@@ -338,7 +338,7 @@ def _spread(encoder: torch.nn.Module) -> None:
 
 
 def _write_spiece(path: Path, special: list[str], pieces: list[str]) -> None:
-    """Write a SentencePiece unigram model: special pieces, of which the one called <unk> is unknown, then the others."""
+    """Write a SentencePiece unigram model: special pieces, of which <unk> is the unknown one, then the others."""
     proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     kind = proto.SentencePiece.Type
     for piece in special:
