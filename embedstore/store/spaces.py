@@ -45,6 +45,9 @@ FLAG_UNKNOWN_RESIDUE = 1
 RESIDUES = "residues"
 """The pooling of a space that keeps every residue's vector."""
 
+IMPORTED = "import"
+"""The ``origin`` of a space whose vectors were read from another tool's file; one that was built here has none."""
+
 
 class SpaceBase:
     """What every space is: an identity, and keys that have something in it.
@@ -90,6 +93,11 @@ class SpaceBase:
     def pooling(self) -> str:
         """How residue vectors became one, or ``residues`` where they did not."""
         return str(self.identity["pooling"])
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether another tool made the vectors: the model is then what a person stated, or unknown."""
+        return self.identity.get("origin") == IMPORTED
 
     @property
     def dtype(self) -> np.dtype[Any]:
