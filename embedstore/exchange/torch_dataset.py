@@ -78,9 +78,10 @@ def to_torch(
     labels = None
     if label is not None:
         # The data set's own error lists its columns.
-        labels = _Labels(
-            chosen, chosen.columns.get(label) or store.dataset(chosen.dataset).column(label), kind, classes
-        )
+        texts = chosen.columns.get(label) or store.dataset(chosen.dataset).column(label)
+        if kind == "residues":
+            _check_lengths(chosen, texts, store.sequences.lengths(chosen.digests))
+        labels = _Labels(chosen, texts, kind, classes)
     return SpaceDataset(chosen, labels, dtype)
 
 
@@ -120,6 +121,15 @@ def _number(one: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise InputError(f"The label of protein {one!r} is {text!r}, which is no number. Pass kind='class'.") from None
+
+
+def _check_lengths(chosen: Selection, texts: list[str], lengths: NDArray[np.int64]) -> None:
+    for one, text, length in zip(chosen.ids, texts, lengths.tolist(), strict=True):
+        if len(text) != length:
+            raise InputError(
+                f"Protein {one!r} has {length:,} residues and {len(text):,} labels; expected a letter a residue. "
+                "Choose another column, or kind='class'."
+            )
 
 
 class SpaceDataset(Dataset[Any]):

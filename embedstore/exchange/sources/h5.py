@@ -50,7 +50,7 @@ def detect_h5(path: Path) -> str:
         if not found:
             raise FileFormatError(f"{path} holds no data set: nothing to import. Check that it was written to the end.")
         marked = [_stated(file, name) is not None for name in found]
-        numbered = all(name.isdecimal() for name in found)
+        numbered = all(name.isdecimal() and name == str(int(name)) for name in found)
         odd = [name for name in found if file[name].ndim not in (1, 2) or file[name].dtype.kind != "f"]
     if odd:
         raise _other(path, f"HDF5 whose data set {odd[0]!r} is neither a vector nor a matrix of floating numbers")
