@@ -46,8 +46,10 @@ def model_of(space: Space, *, weights: str | Path | None = None, device: str = "
     InputError
         If the model is in no catalog and ``weights`` is not given.
     SpaceMismatchError
-        If its vectors would not belong into this space: other weights, another residue policy.
+        If its vectors would not belong into this space: other weights, another residue policy. Or if the space was
+        imported: what made its vectors is not proved.
     """
+    _refuse_imported(space)
     name, precision = space.model, str(space.identity["precision"])
     layer = int(space.identity["layer"])
     if name in MODELS:
@@ -70,6 +72,16 @@ def model_of(space: Space, *, weights: str | Path | None = None, device: str = "
     return model
 
 
+def _refuse_imported(space: Space) -> None:
+    """Raise SpaceMismatchError for a space of another tool's vectors: a model of the same name may differ from its."""
+    if space.is_imported:
+        raise SpaceMismatchError(
+            f"Space {space.id} was imported from {space.identity['source_name']}; its model is stated as "
+            f"{space.model!r} and not proved, so no vectors can be made for it. Ask about proteins that it holds, or "
+            "build a space of your own: `embedstore build`."
+        )
+
+
 _NAMES = ("model", "checkpoint", "revision")
 """What a model is called and where it came from; the weights' hash says what it is."""
 
@@ -79,6 +91,7 @@ def check_model(space: Space, model: Model) -> None:
 
     A checkpoint that was moved or renamed is still the same, and float32 serves a space of lower precision.
     """
+    _refuse_imported(space)
     # As stated now: older stores have other words for the same policy.
     ours = {**space.identity, "long": str(policy_of(space))}
     theirs = identity_of(model, pooling=space.pooling, dtype=space.dtype.name, long=policy_of(space))

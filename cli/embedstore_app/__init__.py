@@ -9,6 +9,8 @@ import typer
 from cli.embedstore_app.add import add
 from cli.embedstore_app.build import build
 from cli.embedstore_app.check import check
+from cli.embedstore_app.export import export
+from cli.embedstore_app.import_ import import_
 from cli.embedstore_app.info import info
 from cli.embedstore_app.lookup import lookup
 from cli.embedstore_app.ls import ls
@@ -45,3 +47,5 @@ def main(
 
 for command in (add, build, ls, info, verify, search, lookup, models, check, simulate):
     app.command()(command)
+app.command("import")(import_)
+app.command()(export)

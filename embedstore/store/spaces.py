@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError, LedgerError, StoreCorruptError, StoreError
 from embedstore.pooling import RESIDUES
-from embedstore.store.keys import as_digests
 from embedstore.store.files import StorePath, directories, is_file
+from embedstore.store.keys import as_digests
 from embedstore.store.layout import (
     BUILDS,
     NAMESPACE,
@@ -48,6 +48,9 @@ FLAG_WINDOWED = 2
 
 FLAG_TRUNCATED = 4
 """Bit of ``flags``: the vector is over the first residues alone."""
+
+IMPORTED = "import"
+"""The ``origin`` of a space whose vectors were read from another tool's file; one that was built here has none."""
 
 
 class SpaceBase:
@@ -94,6 +97,11 @@ class SpaceBase:
     def pooling(self) -> str:
         """How residue vectors became one, or ``residues`` where they did not."""
         return str(self.identity["pooling"])
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether another tool made the vectors: the model is then what a person stated, or unknown."""
+        return self.identity.get("origin") == IMPORTED
 
     @property
     def dtype(self) -> np.dtype[Any]:
