@@ -39,7 +39,7 @@ def test_a_giant_protein_is_skipped_by_name_and_the_others_are_embedded(tmp_path
     store = embedstore.open(tmp_path / "store.zarr", mode="a")
     store.add("p", write_proteins(tmp_path / "p.fasta", too_long()))
     # One batch for all eight: it is halved until the giant is alone.
-    report = embedstore.build(store, model, batch_residues=10**9)
+    report = embedstore.build(store, model, long="skip", batch_residues=10**9)
     assert (report.n_expected, report.n_embedded, report.n_skipped) == (8, 7, 1)
     assert report.n_halved_batches == 3
     (reason,) = report.skipped.values()
