@@ -16,8 +16,8 @@ from embedstore.errors import EmbedstoreError, OutOfMemoryError
 USABLE_SHARE = 0.8
 """Part of what is available that one forward pass may take."""
 
-BUDGETS = {"cpu": (256, 4_096), "cuda": (2_048, 65_536)}
-"""Smallest and largest default budget of padded residues a batch; on a CPU more than 4,096 is no faster."""
+BUDGETS = {"cpu": (256, 1_024), "cuda": (2_048, 65_536)}
+"""Smallest and largest default budget of padded residues a batch; on a CPU more is slower (padding, page faults)."""
 
 _REFERENCE_RESIDUES = 1_024
 _TAKE_SMALLER = "Take smaller batches: batch_residues= (--batch-residues); or a device with more memory."

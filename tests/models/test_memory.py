@@ -127,7 +127,7 @@ def test_the_budget_fits_whatever_the_device(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_on_a_cpu_the_budget_is_no_more_than_what_keeps_it_busy() -> None:
-    assert plan_budget(T5, 0, CPU, itemsize=4) == 4_096
+    assert plan_budget(T5, 0, CPU, itemsize=4) == 1_024
     assert plan_budget(T5, total_bytes(CPU), CPU, itemsize=4) == 256
 
 
