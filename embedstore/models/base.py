@@ -50,7 +50,7 @@ class ModelSpec:
         Number of layers; unless another is asked for, states are taken after the last one and its final
         normalisation.
     n_parameters
-        Number of weights.
+        Number of weights of the encoder alone, without heads.
     max_residues
         Longest protein that the model can take, or None where there is no such limit.
     window_residues

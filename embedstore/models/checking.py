@@ -12,23 +12,22 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError
 from embedstore.models.base import STANDARD_RESIDUES, Model
 
-TOLERANCE = {"float32": 1e-5, "float16": 5e-3, "bfloat16": 3e-2}
+TOLERANCE = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 6e-2}
 """Largest ``|a - b| / |b|`` (Euclidean) between a vector computed alone and in a batch, by precision.
 
-Padding changes the order of sums. Measured on random checkpoints of 2 and of 12 layers, the largest of three families:
-float32 2e-7 and 2e-6, bfloat16 5e-3 and 2e-2; float16 was not measured. A batch without its mask moves vectors by more
-than 0.1.
+Padding changes the order of sums, and depth multiplies what that changes. Measured on random checkpoints, whose T5 has
+harder attention than a trained one: ESM-2 of 33 layers 1e-6 in float32 and 2e-2 in bfloat16, ProtT5 of 24 layers 5e-6
+and 4e-2; float16 was not measured. A batch without its mask moves vectors by more than 0.1.
 """
 
 PARITY_TOLERANCE = 1e-4
 """The same between a residue's state here and under the model card's recipe, both in float32.
 
-Wider than :data:`TOLERANCE`, since it is over single residues and other kernels may be at work; what is wrong (a
-shifted slice, a mask, a token) moves states by 0.01 or more.
+Measured as above: 1e-6 and 2e-5. What is wrong (a shifted slice, a mask, a token) moves states by 0.01 or more.
 """
 
-LEAST_COSINE = {"float32": 0.999999, "float16": 0.9999, "bfloat16": 0.999}
-"""Least cosine between a vector in a precision and in float32."""
+LEAST_COSINE = {"float32": 0.999999, "float16": 0.9999, "bfloat16": 0.99}
+"""Least cosine between a vector in a precision and in float32; ProtT5 as above 0.994 in bfloat16."""
 
 LARGEST_STORED = 65_504.0
 """Largest number that float16 holds."""

@@ -75,8 +75,8 @@ def make_checkpoint(
     directory
         Made if it is not there; files in it are overwritten.
     family
-        A name in `embedstore.models.catalog.FAMILIES`, or ``"esm1"``: family ``"esm"`` as ESM-1b and ESM-1v are, with
-        absolute positions and a normalisation before the first layer.
+        One of :data:`KINDS`: a name in `embedstore.models.catalog.FAMILIES`, or ``"esm1"``, which is family ``"esm"``
+        as ESM-1b and ESM-1v are, with absolute positions and a normalisation before the first layer.
     seed
         Same seed, same weights, byte for byte with one version of torch. torch's global generator is left as it was.
     dim, n_layers, n_heads
@@ -318,6 +318,18 @@ _MAKERS: dict[str, Callable[[Path, _Size], Any]] = {
     "esm1": _make_esm1,
     "esmc": _make_esmc,
 }
+
+KINDS = tuple(_MAKERS)
+"""Every kind of checkpoint that :func:`make_checkpoint` writes: each family, and some twice."""
+
+
+def family_of(kind: str) -> str:
+    """The family that a kind of checkpoint is loaded as: ``"esm1"`` and ``"esm"`` are one.
+
+    >>> family_of("esm1"), family_of("t5")
+    ('esm', 't5')
+    """
+    return "esm" if kind == "esm1" else kind
 
 
 def _spread(encoder: torch.nn.Module) -> None:

@@ -5,14 +5,7 @@ from pathlib import Path
 import pytest
 
 from embedstore.models import Model, load_model
-from embedstore.testing.checkpoints import make_checkpoint
-
-KINDS = ("t5", "prost_t5", "ankh", "bert", "electra", "albert", "xlnet", "esm", "esm1", "esmc")
-
-
-def family_of(kind: str) -> str:
-    """ESM-1b and ESM-2 are one family."""
-    return "esm" if kind == "esm1" else kind
+from embedstore.testing.checkpoints import KINDS, family_of, make_checkpoint
 
 
 @pytest.fixture(scope="session")

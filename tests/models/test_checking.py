@@ -14,8 +14,8 @@ from embedstore.models import Model, load_model
 from embedstore.models.checking import PROTEINS, check
 from embedstore.models.transformer import TransformerModel
 from embedstore.sequences import normalise
+from embedstore.testing.checkpoints import KINDS
 
-KINDS = ("t5", "prost_t5", "ankh", "bert", "electra", "albert", "xlnet", "esm", "esm1", "esmc")
 PARITY = "distance from the model card's recipe, float32"
 
 

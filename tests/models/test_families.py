@@ -18,15 +18,10 @@ from embedstore.models.catalog import FAMILIES
 from embedstore.models.recipes import Recipe, reference_residues
 from embedstore.models.transformer import TransformerModel
 from embedstore.registry import load_target
-from embedstore.testing.checkpoints import make_checkpoint
+from embedstore.testing.checkpoints import KINDS, family_of, make_checkpoint
 from embedstore.testing.model_contract import MIXED, ModelContract, distance
 
-KINDS = ("t5", "prost_t5", "ankh", "bert", "electra", "albert", "xlnet", "esm", "esm1", "esmc")
 PROTEINS = [*MIXED, b"MUZOBXK"]
-
-
-def family_of(kind: str) -> str:
-    return "esm" if kind == "esm1" else kind
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -46,18 +41,13 @@ def model(kind: str, loaded: dict[str, Model]) -> TransformerModel:
     return found
 
 
-class TestFamiliesThatReadRareLettersAsX(ModelContract):
-    reads_as_x = b"UZOB"
-
-    @pytest.fixture(params=["t5", "prost_t5", "bert", "electra", "albert"])
+class TestEveryFamily(ModelContract):
+    @pytest.fixture(params=KINDS)
     def model(self, request: pytest.FixtureRequest, loaded: dict[str, Model]) -> Model:
-        return loaded[request.param]
-
-
-class TestFamiliesThatDoNot(ModelContract):
-    @pytest.fixture(params=["ankh", "xlnet", "esm", "esm1", "esmc"])
-    def model(self, request: pytest.FixtureRequest, loaded: dict[str, Model]) -> Model:
-        return loaded[request.param]
+        found = loaded[request.param]
+        assert isinstance(found, TransformerModel)
+        self.reads_as_x = found.spec.unknown_to_x
+        return found
 
 
 class TestAnIntermediateLayer(ModelContract):
@@ -227,6 +217,10 @@ def test_declared_unknown_letters_are_those_without_a_token(loaded: dict[str, Mo
     replaced = dict.fromkeys(["t5", "prost_t5", "bert", "electra", "albert"], b"*BJOUZ")
     kept = dict.fromkeys(["ankh", "esm", "esm1", "esmc"], b"*J")
     assert unknown == {**replaced, **kept, "xlnet": b"*BJOUXZ"}
+
+
+def test_every_family_has_a_small_checkpoint() -> None:
+    assert {family_of(kind) for kind in KINDS} == set(FAMILIES)
 
 
 def test_rows_say_what_their_family_says() -> None:

@@ -8,9 +8,11 @@ import torch
 
 from embedstore.errors import EmbedstoreError, InputError, OutOfMemoryError, UnknownNameError
 from embedstore.models import load_model
+from embedstore.models.catalog import FAMILIES
+from embedstore.models.checking import check
 from embedstore.models.devices import cpu_has_bfloat16, resolve_device, resolve_precision
 from embedstore.models.transformer import TransformerModel
-from embedstore.testing.model_contract import MIXED, distance
+from embedstore.testing.model_contract import MIXED, TOLERANCE, distance
 
 CPU = torch.device("cpu")
 
@@ -67,7 +69,7 @@ def test_in_float16_t5_keeps_wo_in_float32(checkpoints: dict[str, Path]) -> None
     assert dtypes["wi"] == dtypes["q"] == torch.float16
 
 
-@pytest.mark.parametrize("family", ["t5", "prost_t5", "ankh", "bert", "electra", "albert", "xlnet", "esm", "esmc"])
+@pytest.mark.parametrize("family", list(FAMILIES))
 def test_bfloat16_stays_near_float32(family: str, checkpoints: dict[str, Path]) -> None:
     low = load(checkpoints[family], family, "bfloat16").embed(MIXED)
     assert low.dtype == np.float32
@@ -131,8 +133,10 @@ def test_other_errors_of_torch_keep_their_traceback(checkpoints: dict[str, Path]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("family", ["t5", "bert", "esm"])
-def test_float16_on_a_gpu_stays_near_float32_on_the_cpu(family: str, checkpoints: dict[str, Path]) -> None:
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_half_precision_on_a_gpu_stays_near_float32_on_the_cpu(family: str, checkpoints: dict[str, Path]) -> None:
     model = load_model(checkpoints[family], family=family, device="cuda")
-    assert model.identity()["precision"] == "float16"
-    assert distance(model.embed(MIXED), load(checkpoints[family], family).embed(MIXED)) < 5e-3
+    assert isinstance(model, TransformerModel)
+    assert model.identity()["precision"] == model.half_precision
+    assert distance(model.embed(MIXED), load(checkpoints[family], family).embed(MIXED)) < TOLERANCE[model.precision]
+    assert check(model).ok
