@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -14,6 +15,11 @@ from embedstore.errors import EmbedstoreError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+
+TERMINATED = 143
+"""Exit code after SIGTERM, which batch systems and clouds send before they kill."""
+
+_GO_ON = "What was committed stays; run the same command again to go on."
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
@@ -42,6 +48,7 @@ def _heads_app() -> None:
 
 def _run(command: Callable[[], Any]) -> None:
     """Run a command; what we raise, a full disk and Ctrl-C are one line, all others keep their traceback."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         command()
     except EmbedstoreError as error:
@@ -56,14 +63,21 @@ def _run(command: Callable[[], Any]) -> None:
     except KeyboardInterrupt:
         _interrupted()
     except SystemExit as end:
+        if end.code == TERMINATED:
+            _stop(f"Ended by SIGTERM. {_GO_ON}", TERMINATED)
         # typer turns Ctrl-C into this code itself, and says nothing.
         if end.code == INTERRUPTED:
             _interrupted()
         raise
 
 
+def _terminate(*_: object) -> NoReturn:
+    # An exception, so that workers are ended, and parts that are not committed removed, on the way out.
+    sys.exit(TERMINATED)
+
+
 def _interrupted() -> NoReturn:
-    _stop("Interrupted. What was committed stays; run the same command again to go on.", INTERRUPTED)
+    _stop(f"Interrupted. {_GO_ON}", INTERRUPTED)
 
 
 def _stop(message: str, code: int) -> NoReturn:

@@ -14,7 +14,8 @@ import numpy as np
 from embedstore.embedding import Embedder, identity_of
 from embedstore.errors import InputError, LedgerError, WorkerDiedError
 from embedstore.estimating import Estimate, check_room, estimate
-from embedstore.executors.local import Recipe, piece_residues, pieces, run_processes
+from embedstore.executors.local import piece_residues, pieces, run_processes
+from embedstore.executors.serving import Recipe
 from embedstore.executors.worker import Tally, Worker
 from embedstore.models import Model
 from embedstore.planning import Totals, Unit, Work
@@ -201,7 +202,7 @@ def build(
         Padded residues in a batch; the model's own budget where None.
     devices
         One process for each of these devices (``["cuda:0", "cuda:1"]``); where None, this process and the model's
-        own device. A script that passes several needs the usual ``if __name__ == "__main__":``.
+        own device.
     progress
         Called after each batch, in residues.
 
@@ -328,12 +329,11 @@ def _run_processes(job: _Job, work: Work, totals: Totals, devices: Sequence[str]
         left = work.totals(job.long).n_missing
         if left >= n_missing:
             raise WorkerDiedError(
-                f"{deaths[0]} Nothing was embedded since the last time a worker died. Out of memory is the usual "
-                "reason: take smaller batches (--batch-residues), or windows (--max-residues). "
+                f"{deaths[0].told} Nothing was embedded since the last time a worker died. {deaths[0].advice} "
                 "What is committed is kept: run the same command again to go on."
             )
-        for sentence in deaths:
-            _log.warning("%s Its unfinished work is done again.", sentence)
+        for death in deaths:
+            _log.warning("%s Its unfinished work is done again.", death.told)
         n_missing = left
     return n_died
 

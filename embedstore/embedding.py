@@ -95,7 +95,14 @@ class Embedder:
             return self._forward(sequences, self.poolings)
         if len(sequences) > 1:
             raise LedgerError("A protein too long for one pass came in a batch with others. Please report this.")
-        return self._windows(sequences[0])
+        try:
+            return self._windows(sequences[0])
+        except MemoryError as error:
+            if isinstance(error, EmbedstoreError):
+                raise
+            raise OutOfMemoryError(
+                f"The residue vectors of a protein of {len(sequences[0]):,} residues do not fit into memory."
+            ) from error
 
     def _forward(self, sequences: Sequence[bytes], poolings: Sequence[str]) -> Outputs:
         started = time.monotonic()

@@ -1,4 +1,9 @@
-"""Reading ahead and writing behind: two threads that keep a model from waiting."""
+"""Reading ahead and writing behind: two threads that keep a model from waiting.
+
+Threads talk through `queue.SimpleQueue` alone. It is written in C, so that an exception out of a signal handler
+(Ctrl-C, SIGTERM) falls before or after what it does; within `queue.Queue` or `threading.Condition` it can lose a
+notification, after which one thread waits for ever.
+"""
 
 from __future__ import annotations
 
@@ -20,41 +25,38 @@ def read_ahead(items: Iterable[T], *, depth: int = 2) -> Iterator[T]:
     >>> list(read_ahead(range(3)))
     [0, 1, 2]
     """
-    waiting: queue.Queue[tuple[object, BaseException | None]] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def hand_over(item: object, error: BaseException | None = None) -> bool:
-        while not stopped.is_set():
-            try:
-                waiting.put((item, error), timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
+    made: queue.SimpleQueue[tuple[object, BaseException | None]] = queue.SimpleQueue()
+    room = _room(depth)
+    stopped = False
 
     def make() -> None:
         try:
             for item in items:
-                if not hand_over(item):
+                room.get()
+                if stopped:
                     return
+                made.put((item, None))
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that asks
-            hand_over(_END, error)
+            made.put((_END, error))
         else:
-            hand_over(_END)
+            made.put((_END, None))
 
     thread = threading.Thread(target=make, name="read ahead", daemon=True)
-    thread.start()
     try:
+        thread.start()
         while True:
-            item, error = waiting.get()
+            item, error = made.get()
             if error is not None:
                 raise error
             if item is _END:
                 return
+            room.put(None)
             yield item  # type: ignore[misc]
     finally:
-        stopped.set()
-        thread.join()
+        stopped = True
+        room.put(None)
+        if thread.ident is not None:
+            thread.join()
 
 
 class WriteBehind:
@@ -67,10 +69,12 @@ class WriteBehind:
     """
 
     def __init__(self, *, depth: int = 4) -> None:
-        self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(depth)
+        self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._room = _room(depth)
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="write behind", daemon=True)
-        self._thread.start()
+        self._ended = False
+        self._told: queue.SimpleQueue[None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="write behind", daemon=True).start()
 
     def __enter__(self) -> WriteBehind:
         return self
@@ -81,15 +85,33 @@ class WriteBehind:
         if kind is not None and self._error is None:
             # What waits is not wanted any more.
             self._error = error
-        self._waiting.put(None)
-        self._thread.join()
+        interrupt = self._end()
+        if interrupt is not None:
+            raise interrupt
         if kind is None:
             self._check()
 
     def submit(self, call: Callable[[], None]) -> None:
         """Have a call run after those before it."""
         self._check()
+        self._room.get()
         self._waiting.put(call)
+
+    def _end(self) -> BaseException | None:
+        """End the thread after the call that runs; what interrupted the waiting is returned."""
+        interrupt: BaseException | None = None
+        # A second Ctrl-C must not come between: whoever waits here will close, and may remove, what the call writes.
+        # (Thread.join, once interrupted, takes the thread for ended: python/cpython#90882.)
+        while not self._ended:
+            try:
+                self._waiting.put(None)
+                self._told.get(timeout=1.0)
+            except queue.Empty:
+                continue
+            except BaseException as error:  # noqa: BLE001 - raised again once the thread has ended
+                interrupt = error
+                self._error = self._error or error
+        return interrupt
 
     def _check(self) -> None:
         if self._error is not None:
@@ -102,3 +124,14 @@ class WriteBehind:
                     call()
                 except BaseException as error:  # noqa: BLE001 - raised again in the thread that submits
                     self._error = error
+            self._room.put(None)
+        self._ended = True
+        self._told.put(None)
+
+
+def _room(depth: int) -> queue.SimpleQueue[None]:
+    """A queue with so many tokens: who takes one may put one thing into another queue."""
+    room: queue.SimpleQueue[None] = queue.SimpleQueue()
+    for _ in range(depth):
+        room.put(None)
+    return room

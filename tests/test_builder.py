@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -23,12 +26,15 @@ from embedstore.errors import (
     LedgerError,
     NonFiniteError,
     OutOfMemoryError,
+    StoreWriteError,
     UnknownNameError,
 )
 from embedstore.models import Model, load_model
 from embedstore.sequences import digest
-from embedstore.store import Store, spaces
+from embedstore.store import Store, buckets, spaces
 from embedstore.store.buckets import Buckets
+from embedstore.store.writer import PartWriter
+from embedstore.testing.checkpoints import make_checkpoint
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 
@@ -292,3 +298,69 @@ def test_parts_are_committed_while_the_work_goes_on(store: Store, monkeypatch: p
     assert len(store.space().parts) >= 4
     assert all(part.n_rows >= 100 for part in store.space().parts[:-1])
     assert os.path.commonpath([part.path for part in store.space().parts]).endswith("parts")
+
+
+def test_a_commit_that_fails_at_the_end_leaves_no_part_of_the_other_spaces_lying(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(part: PartWriter, n_rows: int, details: dict[str, Any]) -> str:
+        raise StoreWriteError("The disk is full.")
+
+    monkeypatch.setattr(PartWriter, "commit", full)
+    model = load_model(make_checkpoint(store.path.parent / "esm", "esm"), family="esm")
+    with pytest.raises(StoreWriteError, match="The disk is full"):
+        embedstore.build(store, model, pooling=["mean", "max"], residues=True)
+    assert len(list(store.path.glob("spaces/*/parts"))) == 3
+    assert list(store.path.glob("spaces/*/parts/*/")) == []
+
+
+@pytest.mark.parametrize("stamp", ["00000000T000000000000-00000000", "99999999T000000000000-00000000"])
+def test_sequences_that_others_add_while_a_build_runs_do_not_shift_its_reads(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stamp: str
+) -> None:
+    class Adding(Wrapped):
+        """Between two batches, another machine, whose clock is wrong, adds sequences; the worker sees the new part."""
+
+        def embed(self, sequences: Sequence[bytes], *, pooling: str = "mean") -> NDArray[np.float32]:
+            if not self.calls:
+                with monkeypatch.context() as patch:
+                    patch.setattr("embedstore.store.writer.new_part_name", lambda: stamp)
+                    embedstore.open(store.path).add("more", fasta(tmp_path / "more.fasta", proteins(900, seed=9)))
+                store.refresh()
+            return super().embed(sequences, pooling=pooling)
+
+    report = embedstore.build(store, Adding(), ["mine"])
+    assert report.n_embedded == report.n_expected
+    assert embedstore.verify(store).ok
+
+
+@pytest.mark.parametrize("when", ["made", "written"])
+def test_a_temporary_directory_that_is_full_is_told_as_such(
+    store: Store, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    def full(*arguments: object, **options: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(planning, "UNIT_ROWS", 100)
+    monkeypatch.setattr(buckets, "_FLUSH_ROWS", 100)
+    if when == "made":
+        monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    else:
+        # Every write to it fails, as on a full disk.
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "wb"))  # noqa: PTH123, SIM115
+    with pytest.raises(StoreWriteError, match=r"temporary file in .*No space left.*set TMPDIR"):
+        embedstore.build(store, load_model("kmer"))
+    assert store.spaces() == []
+
+
+def test_a_protein_whose_residue_vectors_do_not_fit_is_skipped_by_name(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> NoReturn:
+        raise MemoryError("Unable to allocate 137. GiB")
+
+    monkeypatch.setattr("embedstore.embedding.blend", no_room)
+    model = load_model(make_checkpoint(store.path.parent / "esm", "esm"), family="esm")
+    report = embedstore.build(store, model, max_residues=100)
+    assert report.n_skipped == len({text for text in proteins(500).values() if len(text) > 100}) > 0
+    assert all("do not fit into memory" in reason for reason in report.skipped.values())

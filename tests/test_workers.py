@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import signal
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -14,7 +18,8 @@ import psutil
 import pytest
 
 import embedstore
-from embedstore.errors import InputError, StoreWriteError, WorkerDiedError
+from embedstore.errors import InputError, OutOfMemoryError, StoreWriteError, WorkerDiedError
+from embedstore.executors import local
 from embedstore.executors.local import pieces
 from embedstore.models import Model, load_model
 from embedstore.planning import Work
@@ -158,3 +163,181 @@ def test_a_sample_says_how_long_and_how_big(tmp_path: Path, model: Model) -> Non
     assert plan.memory_bytes > 50 << 20
     assert store.spaces() == []
     np.testing.assert_allclose(plan.padded_share, 0.05, atol=0.1)
+
+
+def misbehaving(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str) -> None:
+    """Have workers run this instead of their life; real processes, on a real line."""
+    (folder / "misbehaving.py").write_text(textwrap.dedent(body))
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "misbehaving", raising=False)
+    monkeypatch.setattr(local, "serve", importlib.import_module("misbehaving").serve)
+
+
+@pytest.mark.parametrize(
+    ("body", "match"),
+    [
+        # A message is its length, then so many bytes: this one is cut, as by a kill in the middle of it.
+        (
+            """
+            import os, signal, struct
+            def serve(connection, recipe, device):
+                connection.send(("ready", None))
+                connection.recv()
+                os.write(connection.fileno(), struct.pack("!i", 4096) + b"half")
+                os.kill(os.getpid(), signal.SIGKILL)
+            """,
+            "was ended by signal 9 while at work on 5 sequences",
+        ),
+        (
+            """
+            import os
+            def serve(connection, recipe, device):
+                os._exit(1)
+            """,
+            r"exit code 1 before it could start.*What it wrote to stderr says why",
+        ),
+        (
+            """
+            import os, signal
+            def serve(connection, recipe, device):
+                os.kill(os.getpid(), signal.SIGKILL)
+            """,
+            "was ended by signal 9 before or after its work.*Out of memory is the usual reason",
+        ),
+        # It closes the line and does not end: the death must be told all the same, after some patience.
+        (
+            """
+            import signal, time
+            def serve(connection, recipe, device):
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                connection.close()
+                time.sleep(600)
+            """,
+            "was ended by signal 9",
+        ),
+    ],
+    ids=["in a message", "at import", "at start", "deaf"],
+)
+def test_a_worker_that_ends_at_any_point_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, match: str
+) -> None:
+    monkeypatch.setattr(local, "_GRACE_S", 2.0)
+    store = filled(tmp_path, count=5)
+    misbehaving(monkeypatch, tmp_path, body)
+    with pytest.raises(WorkerDiedError, match=match):
+        embedstore.build(store, load_model("kmer"), devices=["cpu"])
+    assert not workers_of(os.getpid())
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "match"),
+    [
+        # torch.load says so of a checkpoint that was cut; it is no hung up line.
+        ("EOFError('Ran out of input')", EOFError, "Ran out of input"),
+        ("BrokenPipeError('of a store on the network')", BrokenPipeError, "of a store on the network"),
+        ("OutOfMemoryError('The weights do not fit')", OutOfMemoryError, "The weights do not fit"),
+        ("Odd(1, 2)", RuntimeError, "Odd in a worker: 1 and 2"),
+        ("Locked()", RuntimeError, "Locked in a worker"),
+    ],
+)
+def test_whatever_a_worker_raises_arrives_with_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: str, error: type[Exception], match: str
+) -> None:
+    body = f"""
+        import threading
+        from embedstore.errors import EmbedstoreError, OutOfMemoryError
+        from embedstore.executors import serving
+        class Odd(EmbedstoreError):
+            def __init__(self, a, b):
+                super().__init__(f"{{a}} and {{b}}")
+        class Locked(EmbedstoreError):
+            def __init__(self):
+                self.lock = threading.Lock()
+        def broken(line, recipe, device):
+            raise {raised}
+        def serve(connection, recipe, device):
+            serving._work = broken
+            serving.serve(connection, recipe, device)
+        """
+    store = filled(tmp_path, count=5)
+    misbehaving(monkeypatch, tmp_path, body)
+    with pytest.raises(error, match=match) as caught:
+        embedstore.build(store, load_model("kmer"), devices=["cpu"])
+    assert "in broken" in str(caught.value.__cause__)
+    assert not workers_of(os.getpid())
+
+
+def test_an_error_in_the_progress_callback_ends_the_workers_and_is_raised(tmp_path: Path) -> None:
+    def progress(step: object) -> None:
+        raise BrokenPipeError("nobody reads the bar")
+
+    store = filled(tmp_path, count=200)
+    with pytest.raises(BrokenPipeError, match="nobody reads the bar"):
+        embedstore.build(store, load_model("kmer"), devices=["cpu", "cpu"], batch_residues=500, progress=progress)
+    assert not workers_of(os.getpid())
+    assert embedstore.verify(store).ok
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    return [one for one in psutil.Process(pid).children(recursive=True) if "spawn_main" in " ".join(one.cmdline())]
+
+
+def unfinished_parts(store: Store) -> list[Path]:
+    return [part for part in store.path.glob("spaces/*/parts/*/") if not (part / "zarr.json").exists()]
+
+
+BUILD = """
+import sys
+import embedstore
+from embedstore.models import load_model
+def main():
+    store = embedstore.open(sys.argv[1])
+    embedstore.build(store, load_model("kmer"), devices=["cpu", "cpu"], batch_residues=150)
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.mark.parametrize("how", ["kill -9", "Ctrl-C", "SIGTERM"])
+def test_workers_end_with_their_parent_however_it_ends(tmp_path: Path, how: str) -> None:
+    store = filled(tmp_path, count=30000)
+    script = tmp_path / "build.py"
+    script.write_text(BUILD)
+    command = [sys.executable, str(script), str(store.path)]
+    if how == "SIGTERM":
+        options = ["--model", "kmer", "--device", "cpu,cpu", "--batch-residues", "150", "--store", str(store.path)]
+        command = [sys.executable, "-c", "from cli.main import embedstore; embedstore()", "build", *options]
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    waited = time.monotonic() + 60
+    while len(unfinished_parts(store)) < 2 and time.monotonic() < waited:
+        time.sleep(0.02)
+    workers = workers_of(parent.pid)
+    assert len(workers) == 2, "both are at work"
+    if how == "Ctrl-C":
+        os.killpg(parent.pid, signal.SIGINT)
+    else:
+        parent.send_signal(signal.SIGKILL if how == "kill -9" else signal.SIGTERM)
+    _, told = parent.communicate(timeout=30)
+    _, alive = psutil.wait_procs(workers, timeout=15)
+    assert not alive
+    assert unfinished_parts(store) == []
+    if how == "Ctrl-C":
+        assert parent.returncode == -signal.SIGINT
+        assert told.count("KeyboardInterrupt") == 1, told
+    elif how == "SIGTERM":
+        assert parent.returncode == 143
+        assert told.strip() == "Ended by SIGTERM. What was committed stays; run the same command again to go on."
+    else:
+        assert "Traceback" not in told
+    assert embedstore.verify(store).ok
+
+
+@pytest.mark.parametrize("from_stdin", [False, True])
+def test_a_script_needs_no_main_guard_and_no_file(tmp_path: Path, from_stdin: bool) -> None:
+    store = filled(tmp_path, count=100)
+    script = tmp_path / "unguarded.py"
+    script.write_text(BUILD.replace('if __name__ == "__main__":\n    main()', "main()"))
+    with script.open() as stdin:
+        command = [sys.executable, "-" if from_stdin else str(script), str(store.path)]
+        subprocess.run(command, stdin=stdin, check=True, timeout=60)
+    assert embedstore.plan(store, load_model("kmer")).n_missing == 0

@@ -2,57 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
-from collections.abc import Callable, Iterator, Sequence
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext
 from multiprocessing.process import BaseProcess
-from signal import SIG_IGN, SIGINT, signal
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from embedstore.embedding import Embedder
-from embedstore.executors.worker import Tally, Worker
+from embedstore.executors.serving import Recipe, RemoteTraceback, serve
+from embedstore.executors.worker import Tally
 from embedstore.planning import Unit
 from embedstore.sequences import key_text
-from embedstore.windows import LongPolicy
 
 _log = logging.getLogger(__name__)
 
+_GRACE_S = 10.0
+"""How long a worker that is told to end may take for putting its things away."""
+
 _PIECES_A_WORKER = 8
 """Pieces of work that each worker gets, about: fewer idle at the end, more cost messages."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """All that a process needs to become a worker.
-
-    Attributes
-    ----------
-    store
-        Path of the store.
-    load_options
-        Arguments of `embedstore.models.load_model`, but for the device.
-    poolings, identities
-        What is wanted, and the identity of the space that each goes into.
-    long
-        The policy for long proteins, as text.
-    batch_residues
-        Padded residues in a batch.
-    n_threads
-        Threads that a worker on a CPU may use.
-    """
-
-    store: str
-    load_options: dict[str, Any]
-    poolings: list[str]
-    identities: list[dict[str, Any]]
-    long: str
-    batch_residues: int
-    n_threads: int
 
 
 def pieces(unit: Unit, *, n_residues: int) -> Iterator[Unit]:
@@ -81,115 +58,151 @@ def piece_residues(n_residues: int, *, n_workers: int, batch_residues: int) -> i
     return min(max(share, 4 * batch_residues), 512 * batch_residues)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """A worker that ended without a word: a sentence that tells of it, and one with what may be done about it."""
+
+    told: str
+    advice: str
+
+
 def run_processes(
     recipe: Recipe, devices: Sequence[str], work: Iterator[Unit], done: Callable[[Tally], None]
-) -> list[str]:
-    """Run pieces of work in one process a device; returns a sentence for each worker that died.
+) -> list[Death]:
+    """Run pieces of work in one process a device; returns the workers that died.
 
     What a dead worker had not committed is not done: the caller plans again from what the store holds.
 
     Raises
     ------
     EmbedstoreError
-        The first that a worker raised; the others are ended.
+        The first that a worker raised, with the worker's traceback as its cause; the others are ended.
     """
     context = get_context("spawn")
-    team: dict[Connection, _Member] = {}
-    deaths = []
+    members: list[_Member] = []
+    deaths: list[Death] = []
     try:
         for device in devices:
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, recipe, device), name=f"embedstore on {device}")
-            process.start()
-            # The process alone holds its end now: when it dies, reading ours says so.
-            theirs.close()
-            team[ours] = _Member(process, device)
+            # One by one: should the second not start, the first is there to be ended.
+            members.append(_hire(context, recipe, device))  # noqa: PERF401
+        team = {member.line: member for member in members}
         while team:
-            for connection in wait(list(team)):
-                assert isinstance(connection, Connection)  # noqa: S101 - for mypy: nothing else was given
-                member = team[connection]
+            for line in wait(list(team)):
+                assert isinstance(line, Connection)  # noqa: S101 - for mypy: nothing else was given
+                member = team[line]
                 try:
-                    said, what = connection.recv()
-                except (EOFError, ConnectionResetError):
+                    said, what = line.recv()
+                except (EOFError, OSError):
+                    # OSError: it was killed in the middle of a message, or has not read ours.
                     deaths.append(member.obituary())
-                    del team[connection]
+                    del team[line]
                     continue
+                member.spoke = True
                 if said == "error":
-                    raise what
+                    error, trace = what
+                    raise error from RemoteTraceback(trace)
                 if said == "tally":
                     done(what)
                 elif said == "ready":
                     member.at_work = next(work, None)
-                    _send(connection, member.at_work)
+                    _send(line, member.at_work)
                 else:
-                    del team[connection]
-                    member.process.join()
+                    member.finished = True
+                    del team[line]
     finally:
-        for member in team.values():
-            member.process.kill()
-            member.process.join()
+        _dismiss(members)
     return deaths
 
 
 @dataclass(slots=True)
 class _Member:
     process: BaseProcess
+    line: Connection
     device: str
     at_work: Unit | None = None
+    spoke: bool = False
+    finished: bool = False
 
-    def obituary(self) -> str:
-        self.process.join()
+    def obituary(self) -> Death:
+        _end(self.process, within=_GRACE_S)
         code = self.process.exitcode or 0
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         told = f"The worker on {self.device} {how}"
+        if not self.spoke and code >= 0:
+            return Death(
+                told=f"{told} before it could start.",
+                advice="What it wrote to stderr says why.",
+            )
+        advice = (
+            "Out of memory is the usual reason: take smaller batches (--batch-residues), or windows (--max-residues)."
+        )
         if self.at_work is None:
-            return f"{told} before or after its work."
+            return Death(told=f"{told} before or after its work.", advice=advice)
         keys = self.at_work.keys
         named = ", ".join(key_text(row.tobytes()) for row in keys.digests[:3])
-        return (
-            f"{told} while at work on {len(keys):,} sequences of {keys.lengths.min():,} to {keys.lengths.max():,} "
-            f"residues, among them {named}."
+        return Death(
+            told=f"{told} while at work on {len(keys):,} sequences of {keys.lengths.min():,} to "
+            f"{keys.lengths.max():,} residues, among them {named}.",
+            advice=advice,
         )
 
 
-def _send(connection: Connection, what: Any) -> None:
+def _hire(context: SpawnContext, recipe: Recipe, device: str) -> _Member:
+    ours, theirs = context.Pipe()
+    # Daemons: should anything keep this process from ending them, its end does.
+    process = context.Process(target=serve, args=(theirs, recipe, device), name=f"embedstore on {device}", daemon=True)
+    # Ctrl-C reaches every process of the terminal, also one that has not come as far as ignoring it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        connection.send(what)
+        with _nameless_main():
+            process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    # The process alone holds its end now: when it dies, reading ours says so.
+    theirs.close()
+    return _Member(process, ours, device)
+
+
+@contextlib.contextmanager
+def _nameless_main() -> Iterator[None]:
+    """Keep a new process from running the user's script again: nothing in it is wanted there.
+
+    So a script needs no ``if __name__ == "__main__":``, and can come from stdin, where there is no file to run.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _send(line: Connection, what: Any) -> None:
+    try:
+        line.send(what)
     except OSError:
         # It died in this moment; reading its end will tell.
         _log.debug("A worker took no message.")
 
 
-def _serve(connection: Connection, recipe: Recipe, device: str) -> None:
-    """The life of a worker process."""
-    # Ctrl-C reaches every process of the terminal; the parent ends us.
-    signal(SIGINT, SIG_IGN)
-    if device == "cpu":
-        os.environ["OMP_NUM_THREADS"] = str(recipe.n_threads)
+def _dismiss(members: Iterable[_Member]) -> None:
+    """End what still runs: workers remove what they have not committed, or are killed after some seconds."""
+    for member in members:
+        if not member.finished:
+            member.process.terminate()
+    deadline = time.monotonic() + _GRACE_S
     try:
-        _work(connection, recipe, device)
-        connection.send(("done", None))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        # The parent is gone: what is not committed is done by the next build.
-        return
-    except Exception as error:  # noqa: BLE001 - raised again by the parent
-        connection.send(("error", error))
+        for member in members:
+            member.process.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        for member in members:
+            _end(member.process)
+            member.line.close()
 
 
-def _work(connection: Connection, recipe: Recipe, device: str) -> None:
-    from threadpoolctl import threadpool_limits
-
-    from embedstore.models import load_model
-    from embedstore.store import open_store
-
-    with threadpool_limits(recipe.n_threads if device == "cpu" else None):
-        store = open_store(recipe.store, mode="a")
-        model = load_model(**recipe.load_options, device=device)
-        embedder = Embedder(model, recipe.poolings, LongPolicy.parse(recipe.long), batch_residues=recipe.batch_residues)
-        with Worker(store, embedder, [store.create_space(one) for one in recipe.identities]) as worker:
-            while True:
-                connection.send(("ready", None))
-                unit = connection.recv()
-                if unit is None:
-                    break
-                worker.run(unit, lambda tally: connection.send(("tally", tally)))
+def _end(process: BaseProcess, *, within: float = 0.0) -> None:
+    """Wait for a process for so many seconds, then kill it; nothing of it is left, no zombie either."""
+    process.join(within)
+    if process.is_alive():
+        process.kill()
+        process.join()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,14 +69,20 @@ class Worker:
         self._model = embedder.model
         self._writers = [SpaceWriter(space) for space in spaces]
         self._too_large: int | None = None
+        self._moved = False
         self._tally = self._new_tally()
 
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
-        for writer in self._writers:
-            writer.__exit__(kind, *rest)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Each is ended whatever becomes of the others: after a full disk, none may leave a part lying that fills it.
+        stack = ExitStack()
+        for writer in reversed(self._writers):
+            stack.push(writer)
+        stack.__exit__(kind, error, trace)
 
     def run(self, unit: Unit, done: Callable[[Tally], None]) -> None:
         """Embed a unit; ``done`` gets what each batch adds to the count."""
@@ -107,13 +113,19 @@ class Worker:
                 yield batch.rows(~long), [sequences[row] for row in np.flatnonzero(~long)]
 
     def _read(self, batch: Batch) -> list[bytes]:
-        """The sequences of a batch, each proved by its key: a damaged store must not end in a wrong vector."""
+        """The sequences of a batch, by where they stood when the work was planned, or else by their keys."""
         try:
-            sequences = self._store.sequences.read(batch.parts, batch.starts, batch.lengths)
+            return self._proved(batch)
         except (StoreError, OSError, IndexError):
-            # The parts were compacted and removed since the work was planned.
+            # Parts were compacted and removed since, or one came in between that shifts the numbers of the others.
             self._store.refresh()
-            sequences = self._store.sequences.take(batch.digests)
+            self._moved = True
+        return self._proved(batch)
+
+    def _proved(self, batch: Batch) -> list[bytes]:
+        """The sequences of a batch, each proved by its key: a damaged store must not end in a wrong vector."""
+        table = self._store.sequences
+        sequences = table.take(batch.digests) if self._moved else table.read(batch.parts, batch.starts, batch.lengths)
         for key, sequence in zip(batch.digests, sequences, strict=True):
             if digest(sequence) != key.tobytes():
                 raise StoreCorruptError(

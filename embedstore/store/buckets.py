@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.errors import StoreWriteError
 from embedstore.store.keys import prefixes
 from embedstore.types import DIGEST_BYTES, Digests
 
 _FLUSH_ROWS = 1 << 16
+
+
+@contextlib.contextmanager
+def _spilling() -> Iterator[None]:
+    """Say where it was that a temporary file could not be written, which no one has named."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreWriteError(
+            f"Cannot write a temporary file in {tempfile.tempdir or os.environ.get('TMPDIR', '/tmp')}: "  # noqa: S108
+            f"{error.strerror or error}. A build keeps about 100 bytes a sequence there while it runs. Free space, or "
+            "set TMPDIR to a directory that has some; what is committed is kept."
+        ) from error
 
 
 class Buckets:
@@ -35,7 +51,8 @@ class Buckets:
         self._n_buckets = n_buckets
         self._held: list[NDArray[np.void]] = []
         self._n_held = 0
-        self._file = tempfile.TemporaryFile(prefix="embedstore-") if n_buckets > 1 else None  # noqa: SIM115
+        with _spilling():
+            self._file = tempfile.TemporaryFile(prefix="embedstore-") if n_buckets > 1 else None  # noqa: SIM115
         self._runs: list[tuple[int, NDArray[np.int64]]] = []
 
     def __enter__(self) -> Buckets:
@@ -50,7 +67,9 @@ class Buckets:
         """Give the memory and the disk back."""
         self._held, self._runs = [], []
         if self._file is not None:
-            self._file.close()
+            # What is buffered may not fit on the disk; it is not wanted any more.
+            with contextlib.suppress(OSError):
+                self._file.close()
 
     def append(self, digests: Digests, **fields: NDArray[np.generic] | int) -> None:
         """Add rows: keys (n, 24), and each field as (n,) or one value for all."""
@@ -86,7 +105,9 @@ class Buckets:
         buckets = (prefixes(rows["digest"]) >> np.uint64(32)) * np.uint64(self._n_buckets) >> np.uint64(32)
         order = np.argsort(buckets, kind="stable")
         ends = np.searchsorted(buckets[order], np.arange(self._n_buckets + 1, dtype=np.uint64))
-        self._runs.append((self._file.tell(), ends.astype(np.int64)))
-        self._file.write(rows[order].tobytes())
-        self._file.flush()
+        with _spilling():
+            place = self._file.tell()
+            self._file.write(rows[order].tobytes())
+            self._file.flush()
+        self._runs.append((place, ends.astype(np.int64)))
         self._held, self._n_held = [], 0

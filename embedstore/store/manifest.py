@@ -84,13 +84,13 @@ def read_record(directory: StorePath, payload: bytes | None = None) -> dict[str,
     except StoreError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreCorruptError(f"{path} is not a record of this store: {error}. {_REPAIR}") from error
+        raise StoreCorruptError(f"{path} is not a record of this store: {error}. {REPAIR}") from error
     if xxhash.xxh3_128_hexdigest(canonical_json(record)) != stated:
-        raise StoreCorruptError(f"{path} was changed after it was written. {_REPAIR}")
+        raise StoreCorruptError(f"{path} was changed after it was written. {REPAIR}")
     return record
 
 
-_REPAIR = "Restore it from a backup, or remove its directory and run the command that made it again."
+REPAIR = "Restore it from a backup, or remove its directory and run the command that made it again."
 
 
 def space_identity(

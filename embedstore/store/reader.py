@@ -18,7 +18,7 @@ from embedstore.store.arrays import ShardedArray
 from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.keys import KeyTable
 from embedstore.store.layout import NAMESPACE, RECORD
-from embedstore.store.manifest import read_record
+from embedstore.store.manifest import REPAIR, read_record
 from embedstore.types import DIGEST_BYTES, Digests
 
 
@@ -37,6 +37,8 @@ class Part:
         self.path = path
         record = read_record(path, payload)
         self.details: dict[str, Any] = record["attributes"][NAMESPACE]
+        if "place" not in self.details:
+            raise StoreCorruptError(f"{path / RECORD} is not the record of a part. {REPAIR}")
         if not path.absolute().as_posix().endswith(f"/{self.details['place']}"):
             raise StoreCorruptError(f"{path} was moved there from {self.details['place']}. Move it back.")
         self.n_rows = int(self.details["n_rows"])

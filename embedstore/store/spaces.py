@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError, LedgerError, StoreCorruptError, StoreError
 from embedstore.pooling import RESIDUES
 from embedstore.store.files import StorePath, directories, is_file
-from embedstore.store.keys import as_digests
+from embedstore.store.keys import KeyTable, as_digests
 from embedstore.store.layout import (
     BUILDS,
     NAMESPACE,
@@ -39,6 +39,8 @@ PART_ROWS = 8192
 
 PART_SECONDS = 60.0
 """... or this much work, whichever comes first: what a crash can cost."""
+
+_BLOCK_ROWS = 1 << 16
 
 FLAG_UNKNOWN_RESIDUE = 1
 """Bit of ``flags``: the model has no token for a residue of this sequence."""
@@ -121,8 +123,18 @@ class SpaceBase:
             texts = part.texts("reasons")
             for digest, reason in zip(part.array("digests").read(), texts, strict=True):
                 reasons[digest.tobytes()] = reason.decode()
-        rows = self.find(as_digests(list(reasons)))
-        return {key: why for (key, why), row in zip(reasons.items(), rows, strict=True) if row < 0}
+        if not reasons:
+            return {}
+        # A table of the few that were skipped, and not of all keys: memory must not grow with the space.
+        wanted = as_digests(list(reasons))
+        table = KeyTable(lambda rows: wanted[rows])
+        table.extend(wanted)
+        for part in self.parts:
+            for start in range(0, part.n_rows, _BLOCK_ROWS):
+                found = table.find(part.array("digests").read(start, start + _BLOCK_ROWS))
+                for row in np.unique(found[found >= 0]).tolist():
+                    reasons.pop(wanted[row].tobytes(), None)
+        return reasons
 
     @property
     def builds(self) -> list[dict[str, Any]]:
