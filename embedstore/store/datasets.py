@@ -26,6 +26,12 @@ class SequenceTable:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory / PARTS
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look again for what is committed."""
+        # Also those that others replace: else each key that is not found would make us look again.
+        self._seen = {path.name for path in committed_paths(self._directory)}
         self._rows = KeyedParts(committed_parts(self._directory))
 
     @property
@@ -71,11 +77,9 @@ class SequenceTable:
 
     def _find(self, digests: Digests) -> NDArray[np.int64]:
         rows = self._rows.find(digests)
-        if (rows < 0).any():
-            there = {part.name for part in self.parts}
-            if any(path.name not in there for path in committed_paths(self._directory)):
-                self._rows = KeyedParts(committed_parts(self._directory))
-                rows = self._rows.find(digests)
+        if (rows < 0).any() and any(path.name not in self._seen for path in committed_paths(self._directory)):
+            self.refresh()
+            rows = self._rows.find(digests)
         return rows
 
     def _locate(self, digests: Digests) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

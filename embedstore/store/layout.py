@@ -30,6 +30,7 @@ SPACES = "spaces"
 PARTS = "parts"
 SKIPPED = "skipped"
 BUILDS = "builds"
+REMOVALS = "removals"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

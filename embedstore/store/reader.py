@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from embedstore.errors import StoreCorruptError, StoreError
 from embedstore.sequences import key_text
 from embedstore.store.keys import KeyTable
-from embedstore.store.layout import NAMESPACE, RECORD
+from embedstore.store.layout import DATASETS, NAMESPACE, RECORD, REMOVALS, SKIPPED
 from embedstore.store.manifest import read_record
 from embedstore.store.shards import ShardedArray
 from embedstore.types import DIGEST_BYTES, Digests
@@ -56,18 +56,58 @@ class Part:
         return [data[start:stop] for start, stop in pairwise(offsets)]
 
 
-def committed_paths(directory: Path) -> list[Path]:
-    """Directories of the parts with a record, in order of their names, whatever order the file system lists them in."""
+def recorded_paths(directory: Path) -> list[Path]:
+    """Directories of all parts with a record, in order of their names, whatever order the file system lists them in."""
     if not directory.is_dir():
         return []
     return [path for path in sorted(directory.iterdir()) if path.is_dir() and (path / RECORD).is_file()]
 
 
+def committed_paths(directory: Path) -> list[Path]:
+    """Directories of the parts with a record that were not removed, in order of their names."""
+    found = recorded_paths(directory)
+    removed = removed_names(directory) if found else frozenset()
+    return [path for path in found if path.name not in removed]
+
+
 def committed_parts(directory: Path) -> list[Part]:
-    """Parts with a record that no other replaces, in order of their names."""
-    parts = [Part(path) for path in committed_paths(directory)]
-    replaced = {name for part in parts for name in part.details["replaces"]}
-    return [part for part in parts if part.name not in replaced]
+    """Parts with a record that were not removed and that no other replaces, in order of their names."""
+    parts, removed = _read_parts(directory)
+    # What was made from something that was removed meanwhile is removed with it.
+    kept = [part for part in parts if not removed.intersection([part.name, *part.details["replaces"]])]
+    replaced = {name for part in kept for name in part.details["replaces"]}
+    return [part for part in kept if part.name not in replaced]
+
+
+def _read_parts(directory: Path) -> tuple[list[Part], frozenset[str]]:
+    while True:
+        removed, parts = removed_names(directory), []
+        for path in recorded_paths(directory):
+            try:
+                parts.append(Part(path))
+            except StoreCorruptError:
+                if (path / RECORD).is_file():
+                    raise
+                # Another process removed it since it was listed; what replaces it is there.
+                break
+        else:
+            return parts, removed
+
+
+def removals_home(directory: Path) -> Path:
+    """Where it stands that parts of this home were removed: one place for a data set, one for all of a space."""
+    owner = directory.parent
+    # A data set may be called "skipped" too.
+    is_skipped = owner.name == SKIPPED and owner.parent.name != DATASETS
+    return (owner.parent if is_skipped else owner) / REMOVALS
+
+
+def removed_names(directory: Path) -> frozenset[str]:
+    """Names of the parts of this home that were removed, whether or not their files are still there."""
+    home = removals_home(directory)
+    if not home.is_dir():
+        return frozenset()
+    return frozenset(name for path in recorded_paths(home) for name in Part(path).details["removed"])
 
 
 class KeyedParts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from embedstore.errors import StoreWriteError
+from embedstore.store.claims import Claim, remove_part
 from embedstore.store.layout import RECORD, fsync_directory, make_directory, new_part_name, publish, writing
 from embedstore.store.manifest import commit_record
 from embedstore.store.shards import ArrayWriter, FileTable
@@ -37,6 +38,7 @@ class PartWriter:
         self._arrays: dict[str, ArrayWriter] = {}
         with writing(self.path):
             make_directory(self.path)
+            self.claim = Claim(store, self.path)
 
     def __enter__(self) -> PartWriter:
         return self
@@ -62,8 +64,11 @@ class PartWriter:
         """A column of texts, stored as UTF-8 bytes and N + 1 offsets."""
         return TextColumn(self, array)
 
-    def commit(self, n_rows: int, details: dict[str, Any]) -> str:
-        """Sync everything, then publish the record; returns the part's name."""
+    def commit(self, n_rows: int, details: dict[str, Any], *, replaces: Sequence[str] = ()) -> str:
+        """Sync everything, then publish the record; returns the part's name.
+
+        ``replaces`` names the parts that readers no longer see from then on.
+        """
         files: FileTable = {}
         metadata = {}
         with writing(self.path):
@@ -73,8 +78,15 @@ class PartWriter:
             fsync_directory(self.path)
             fsync_directory(self.path.parent)
         record = commit_record(
-            kind=self.kind, place=self.place, n_rows=n_rows, files=files, arrays=metadata, details=details
+            kind=self.kind,
+            place=self.place,
+            n_rows=n_rows,
+            files=files,
+            arrays=metadata,
+            details=details,
+            replaces=replaces,
         )
+        self.claim.check(files)
         if not publish(self.path / RECORD, record):
             raise StoreWriteError(f"{self.path} has a record already: another writer took this name. Run again.")
         return self.name
@@ -85,7 +97,9 @@ class PartWriter:
             array.abandon()
         # The record decides, not how far `commit` came: an interrupt can fall between the two.
         if not (self.path / RECORD).exists():
-            shutil.rmtree(self.path, ignore_errors=True)
+            with contextlib.suppress(StoreWriteError):
+                remove_part(self.path)
+        self.claim.release()
 
 
 class TextColumn:
