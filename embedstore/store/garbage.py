@@ -12,7 +12,15 @@ from typing import Any
 from embedstore.errors import InputError, StoreCorruptError
 from embedstore.store.checks import check_files
 from embedstore.store.claims import CLAIM, alone, remove_dead, remove_part, remove_tree, writer_of
-from embedstore.store.homes import dataset_homes, directories, last_change, n_bytes_below, part_homes, space_homes
+from embedstore.store.homes import (
+    dataset_homes,
+    directories,
+    files_below,
+    last_change,
+    n_bytes_below,
+    part_homes,
+    space_homes,
+)
 from embedstore.store.layout import DATASETS, RECORD, SPACES, is_temporary, writing
 from embedstore.store.reader import Part, recorded_paths, removed_names
 from embedstore.store.store import Store
@@ -155,6 +163,9 @@ class _Sweep:
             place, writer = part.relative_to(self._store), writer_of(part)
             if writer == "alive":
                 self._note(f"{place} is being written and stays.")
+            elif writer == "none" and any(files_below(part)):
+                # No writer leaves this; with its record from a backup it would be whole again.
+                self._note(f"{place} has lost its record and stays: restore that, or remove the directory by hand.")
             elif not self._is_old(part, locks=writer != "unknown"):
                 self._note(f"{place} has no record and is too young to go (--older-than).")
             else:

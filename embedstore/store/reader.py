@@ -66,7 +66,11 @@ def recorded_paths(directory: Path) -> list[Path]:
 def committed_paths(directory: Path) -> list[Path]:
     """Directories of the parts with a record that were not removed, in order of their names."""
     found = recorded_paths(directory)
-    removed = removed_names(directory) if found else frozenset()
+    try:
+        removed = removed_names(directory) if found else frozenset()
+    except StoreCorruptError:
+        # One that is hurt must not hide the others: it is listed, and an error for whoever opens it.
+        return found
     return [path for path in found if path.name not in removed]
 
 

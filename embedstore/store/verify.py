@@ -122,7 +122,9 @@ def _guard(report: VerifyReport, path: Path, check: Callable[[], object]) -> Non
 
 def _check_part(path: Path, report: VerifyReport, *, hidden: bool, quick: bool) -> None:
     if not (path / RECORD).is_file():
-        _check_unrecorded(path, report)
+        # Another process may have removed it since it was listed.
+        if path.is_dir():
+            _check_unrecorded(path, report)
         return
     part = Part(path)
     report.n_parts += 1
@@ -167,10 +169,10 @@ def _check_groups(store: Path, homes: list[Path], report: VerifyReport) -> None:
         file = folder / RECORD
         plain = {"zarr_format": 3, "node_type": "group", "attributes": {}}
         if not file.is_file():
-            if any(home == folder or folder in home.parents for home in needed):
-                report.problems.append(
-                    f"{file} is gone, so that zarr finds nothing below it. Write {json.dumps(plain)}."
-                )
+            lost = f"{file} is gone, so that zarr finds nothing below it. Write {json.dumps(plain)}."
+            is_needed = any(home == folder or folder in home.parents for home in needed)
+            # A writer that begins makes the directory first.
+            (report.problems if is_needed else report.notes).append(lost)
         elif _json(file) != plain:
             report.problems.append(f"{file} is not what was written. Write {json.dumps(plain)}.")
     root = _json(store / RECORD)
