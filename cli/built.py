@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 from cli.added import SHOWN, tell_added
 from cli.output import print_facts, print_json, say, warn
 
+SAMPLE_SECONDS = 20.0
+"""How long ``--dry-run`` takes samples."""
+
 if TYPE_CHECKING:
     from embedstore.builder import BuildPlan, BuildReport
     from embedstore.store import Store
@@ -41,21 +44,69 @@ def dataset_name(path: Path) -> str:
     return path.resolve().name.split(".")[0]
 
 
+def worker_devices(text: str) -> list[str]:
+    """The devices that ``--device`` names: one, several with commas between, or all GPUs.
+
+    >>> worker_devices("cuda:0,cuda:1")
+    ['cuda:0', 'cuda:1']
+    """
+    if text == "all":
+        from embedstore.models.devices import gpu_names
+
+        names: list[str] = gpu_names()
+        return names
+    return [one.strip() for one in text.split(",") if one.strip()] or ["auto"]
+
+
 def tell_plan(plan: BuildPlan, *, json_: bool) -> None:
     """Print what a build would do."""
-    from dataclasses import asdict
+    from rich.filesize import decimal
 
-    print_facts(asdict(plan), json_=json_, title="Would build:")
+    facts = plan.to_dict()
+    if json_:
+        print_json(facts)
+        return
+    for name in ("n_bytes", "free_bytes", "memory_bytes"):
+        facts[name] = None if facts[name] is None else decimal(facts[name])
+    low, high = plan.seconds_range or (None, None)
+    facts["seconds"] = duration(plan.seconds)
+    facts["seconds_range"] = None if low is None or high is None else f"{duration(low)} to {duration(high)}"
+    print_facts(facts, json_=False, title="Would build:")
 
 
-def tell_built(report: BuildReport, *, json_: bool) -> None:
+def duration(seconds: float | None) -> str | None:
+    """A time that a person can read.
+
+    >>> duration(7265), duration(3.2)
+    ('2 h 01 min', '3.2 s')
+    """
+    if seconds is None:
+        return None
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60:02d} min"
+
+
+def tell_built(store: Store, report: BuildReport, *, json_: bool) -> None:
     """Print the ledger, and name what was skipped."""
-    for key, reason in list(report.skipped.items())[:SHOWN]:
-        warn(f"skipped {key}: {reason}")
+    from embedstore.sequences import parse_key
+    from embedstore.store.keys import as_digests
+
+    shown = list(report.skipped.items())[:SHOWN]
+    names = store.ids_of(as_digests([parse_key(key) for key, _ in shown])) if shown else {}
+    for key, reason in shown:
+        warn(f"skipped {', '.join(names.get(parse_key(key), []))} ({key}): {reason}")
     if len(report.skipped) > SHOWN:
         warn(f"skipped {len(report.skipped) - SHOWN:,} more; `embedstore info --space {report.space}` counts them.")
     if report.n_recomputed:
         warn(f"{report.n_recomputed:,} sequences overflowed in half precision and were computed in float32.")
+    if report.n_windowed:
+        warn(f"{report.n_windowed:,} long proteins were embedded in overlapping windows.")
+    if report.n_truncated:
+        warn(f"{report.n_truncated:,} long proteins were cut: their vectors are over the first residues alone.")
+    if report.n_died:
+        warn(f"{report.n_died:,} workers died; what they had not committed was done again.")
     if report.n_unknown_residues:
         warn(f"{report.n_unknown_residues:,} residues are letters that the model does not know (read as unknown).")
     if json_:
@@ -63,6 +114,6 @@ def tell_built(report: BuildReport, *, json_: bool) -> None:
         return
     rate = f", {report.n_residues / report.seconds:,.0f} residues/s" if report.n_embedded else ""
     say(
-        f"{report.space}: {report.n_expected:,} sequences = {report.n_present:,} there already "
+        f"{' + '.join(report.spaces)}: {report.n_expected:,} sequences = {report.n_present:,} there already "
         f"+ {report.n_embedded:,} embedded + {report.n_skipped:,} skipped ({report.seconds:.1f} s{rate})."
     )

@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 StorePath = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--store", envvar="EMBEDSTORE", help="The store, a directory. [default: ./embedstore.zarr]", show_default=False
+        "--store",
+        envvar="EMBEDSTORE",
+        help="The store: a directory, s3://bucket/name or gs://bucket/name. [default: ./embedstore.zarr]",
+        show_default=False,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from embedstore.builder import BuildPlan, BuildReport, build, plan
     from embedstore.models import MODELS, load_model
+    from embedstore.models.checking import check as check_model
     from embedstore.sequences import read_records
     from embedstore.store import CompactReport, GcReport, RemovalReport, Store, VerifyReport, compact, gc
     from embedstore.store import open_store as open  # noqa: A004 - the field's name for it, used as embedstore.open
@@ -26,6 +27,7 @@ _HOMES = {
     "RemovalReport": "embedstore.store:RemovalReport",
     "Store": "embedstore.store:Store",
     "build": "embedstore.builder:build",
+    "check_model": "embedstore.models.checking:check",
     "compact": "embedstore.store:compact",
     "gc": "embedstore.store:gc",
     "load_model": "embedstore.models:load_model",
@@ -47,6 +49,7 @@ __all__ = [
     "Store",
     "VerifyReport",
     "build",
+    "check_model",
     "compact",
     "gc",
     "load_model",

@@ -1,52 +1,46 @@
-"""Embeds what a space lacks: plan, batches, model, parts, ledger."""
+"""Embeds what spaces lack: plan, work, ledger."""
 
 from __future__ import annotations
 
+import logging
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from embedstore.batching import plan_batches
-from embedstore.errors import (
-    EmbedstoreError,
-    InputError,
-    LedgerError,
-    NonFiniteError,
-    OutOfMemoryError,
-    StoreCorruptError,
-)
+from embedstore.embedding import Embedder, identity_of
+from embedstore.errors import InputError, LedgerError, WorkerDiedError
+from embedstore.estimating import Estimate, check_room, estimate
+from embedstore.executors.local import Recipe, piece_residues, pieces, run_processes
+from embedstore.executors.worker import Tally, Worker
 from embedstore.models import Model
-from embedstore.pooling import find_pooling
-from embedstore.sequences import digest, key_text
-from embedstore.store import Store
-from embedstore.store.keys import distinct
-from embedstore.store.manifest import space_id, space_identity
-from embedstore.store.spaces import FLAG_UNKNOWN_RESIDUE, SpaceWriter, write_build, write_skipped
-from embedstore.types import Digests, Progress, ProgressCallback, no_progress
+from embedstore.planning import Totals, Unit, Work
+from embedstore.pooling import RESIDUES
+from embedstore.sequences import key_text
+from embedstore.store import ResidueSpace, Space, Store
+from embedstore.store.spaces import write_build, write_skipped
+from embedstore.types import Progress, ProgressCallback, no_progress
+from embedstore.windows import LongPolicy, long_policy
 
-UNIT_ROWS = 65536
-"""Sequences in a unit of work, about: enough for sorting by length to leave little padding."""
-
-LONG_POLICY = "skip"
-"""Proteins longer than the model takes are not cut: they are skipped, and named with the reason."""
-
-_LARGEST = {"float16": 65504.0, "float32": float(np.finfo(np.float32).max)}
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildPlan:
     """What a build would do.
 
-    ``n_expected`` distinct sequences are asked for, ``n_present`` have a vector, ``n_missing`` would be embedded or
-    skipped; of those, ``n_residues`` and the ``longest`` are in residues, ``n_batches`` and ``padded_share`` (part of
-    the computed positions that is padding) follow from the batch budget, and ``n_bytes`` is what the vectors take.
+    ``n_expected`` distinct sequences are asked for, ``n_present`` have all that is wanted, ``n_missing`` would be
+    embedded or skipped; of those, ``n_residues`` and the ``longest`` are in residues, ``n_long`` are over the limit of
+    the policy ``long``; ``n_batches`` and ``padded_share`` (part of the computed positions that is padding) follow
+    from the batch budget ``batch_residues``; ``n_bytes`` is what the vectors take and ``free_bytes`` what the disk
+    has, None where that is not known. ``seconds`` (with a range) and ``memory_bytes`` (of this process, weights
+    included) come from a timed sample, None where none was taken.
     """
 
-    space: str
+    spaces: list[str]
     model: str
     datasets: list[str]
     n_expected: int
@@ -54,21 +48,36 @@ class BuildPlan:
     n_missing: int
     n_residues: int
     longest: int
+    n_long: int
+    long: str
+    batch_residues: int
     n_batches: int
     padded_share: float
     n_bytes: int
+    free_bytes: int | None
+    seconds: float | None = None
+    seconds_range: tuple[float, float] | None = None
+    memory_bytes: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON takes it."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildReport:
     """The ledger of a build: ``n_expected == n_present + n_embedded + n_skipped``.
 
+    A sequence is present when every space had it before, skipped when a space has nothing of it in the end, and else
+    embedded, by this build or by another at the same time. ``n_residues`` are those of the embedded.
     ``n_unknown_residues`` counts residues that the model has no token for, ``n_recomputed`` sequences that overflowed
-    in half precision and were computed in float32; ``skipped`` gives the reason by key;
-    ``seconds`` is the whole, ``seconds_model`` the part of it spent inside the model.
+    in half precision and were computed in float32, ``n_windowed`` and ``n_truncated`` proteins that were too long for
+    one pass, ``n_died`` workers that died, whose unfinished work was done again (and is counted again in these).
+    ``skipped`` gives the reason by key; ``seconds`` is the whole, ``seconds_model`` the part of it spent inside the
+    model, added up over workers.
     """
 
-    space: str
+    spaces: list[str]
     datasets: list[str]
     n_expected: int
     n_present: int
@@ -78,24 +87,21 @@ class BuildReport:
     n_unknown_residues: int
     n_halved_batches: int
     n_recomputed: int
+    n_windowed: int
+    n_truncated: int
+    n_died: int
     seconds: float
     seconds_model: float
     skipped: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def space(self) -> str:
+        """Id of the first space, which is the only one unless several poolings were asked for."""
+        return self.spaces[0]
+
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON takes it."""
         return asdict(self)
-
-
-def identity_of(model: Model, *, pooling: str = "mean", dtype: str = "float16") -> dict[str, Any]:
-    """The identity of the space that this model would write into."""
-    if dtype not in _LARGEST:
-        raise InputError(f"Unknown dtype {dtype!r} for stored vectors. Known: {', '.join(_LARGEST)}.")
-    find_pooling(pooling)
-    limit = "none" if model.max_residues is None else str(model.max_residues)
-    return space_identity(
-        model.identity(), dim=model.dim, pooling=pooling, dtype=dtype, long_policy=f"{LONG_POLICY} over {limit}"
-    )
 
 
 def plan(
@@ -103,32 +109,48 @@ def plan(
     model: Model,
     datasets: Sequence[str] | None = None,
     *,
-    pooling: str = "mean",
+    pooling: str | Sequence[str] = "mean",
+    residues: bool = False,
     dtype: str = "float16",
+    long: str = "window",
+    max_residues: int | None = None,
+    overlap: int | None = None,
     batch_residues: int | None = None,
+    sample_seconds: float = 0.0,
 ) -> BuildPlan:
-    """What `build` would do with the same arguments; writes nothing and does not load the model's weights."""
-    work = _Work(store, model, datasets, identity_of(model, pooling=pooling, dtype=dtype), batch_residues)
-    missing = work.digests[work.missing]
-    lengths = store.sequences.lengths(missing)
-    computed = n_batches = 0
-    for unit in work.units():
-        for batch in unit.batches:
-            n_batches += 1
-            computed += len(batch) * int(unit.lengths[batch].max())
-    return BuildPlan(
-        space=work.space_id,
-        model=model.name,
-        datasets=work.datasets,
-        n_expected=len(work.digests),
-        n_present=len(work.digests) - len(missing),
-        n_missing=len(missing),
-        n_residues=int(lengths.sum()),
-        longest=int(lengths.max(initial=0)),
-        n_batches=n_batches,
-        padded_share=1 - int(lengths.sum()) / computed if computed else 0.0,
-        n_bytes=len(missing) * model.dim * np.dtype(dtype).itemsize,
-    )
+    """What `build` would do with the same arguments; writes nothing.
+
+    Parameters
+    ----------
+    sample_seconds
+        Time for embedding a sample, from which the build's time and memory are estimated: at least two batches, and
+        no further one after so many seconds. 0 takes none, and does not load the model's weights.
+    """
+    job = _Job(store, model, pooling, residues, dtype, long, max_residues, overlap, batch_residues)
+    with job.work(datasets) as work:
+        totals = work.totals(job.long)
+        job.check(totals)
+        found = estimate(store, work, job.embedder, sample_seconds) if sample_seconds else Estimate()
+        return BuildPlan(
+            spaces=work.space_ids,
+            model=model.name,
+            datasets=work.datasets,
+            n_expected=totals.n_expected,
+            n_present=totals.n_expected - totals.n_missing,
+            n_missing=totals.n_missing,
+            n_residues=totals.n_residues,
+            longest=totals.longest,
+            n_long=totals.n_long,
+            long=str(job.long),
+            batch_residues=job.batch_residues,
+            n_batches=totals.n_batches,
+            padded_share=totals.padded_share,
+            n_bytes=job.n_bytes(totals),
+            free_bytes=store.free_bytes(),
+            seconds=found.seconds,
+            seconds_range=found.seconds_range,
+            memory_bytes=found.memory_bytes,
+        )
 
 
 def build(
@@ -136,12 +158,17 @@ def build(
     model: Model,
     datasets: Sequence[str] | None = None,
     *,
-    pooling: str = "mean",
+    pooling: str | Sequence[str] = "mean",
+    residues: bool = False,
     dtype: str = "float16",
+    long: str = "window",
+    max_residues: int | None = None,
+    overlap: int | None = None,
     batch_residues: int | None = None,
+    devices: Sequence[str] | None = None,
     progress: ProgressCallback = no_progress,
 ) -> BuildReport:
-    """Embed every distinct sequence of these data sets that the model's space lacks.
+    """Embed every distinct sequence of these data sets that a space of this model lacks.
 
     Parts are committed as the work goes on; a run that was killed is continued by running it again, and gives
     the vectors, bit by bit, that it would have given without the interruption.
@@ -155,11 +182,26 @@ def build(
     datasets
         Names of data sets; all where None.
     pooling
-        How residue vectors become one, a name in `embedstore.pooling.POOLINGS`.
+        How residue vectors become one: a name in `embedstore.pooling.POOLINGS`, or several. Each is a space of its
+        own, and all are filled from one forward pass.
+    residues
+        Keep the vector of every residue too, in a space of matrices.
     dtype
         ``float16`` or ``float32``: how vectors are stored.
+    long
+        What happens to proteins over the limit: ``window`` embeds overlapping windows, blends the residue vectors and
+        pools over the whole protein; ``truncate`` takes the first residues; ``skip`` makes no vector, and names them;
+        ``error`` refuses to start.
+    max_residues
+        The limit; the model's own where None: for ``window`` what it takes comfortably in one pass, else what it can
+        take at all.
+    overlap
+        Residues that neighbouring windows share, at least.
     batch_residues
         Padded residues in a batch; the model's own budget where None.
+    devices
+        One process for each of these devices (``["cuda:0", "cuda:1"]``); where None, this process and the model's
+        own device. A script that passes several needs the usual ``if __name__ == "__main__":``.
     progress
         Called after each batch, in residues.
 
@@ -167,212 +209,191 @@ def build(
     ------
     UnknownNameError
         If a data set is not there.
+    InputError
+        If arguments do not go together, or ``long`` is ``error`` and a protein is too long.
     StoreWriteError
-        If the disk is full or not writable; what was committed stays.
+        If the disk is full, too small for what would come, or not writable; what was committed stays.
+    WorkerDiedError
+        If workers died and no work got done meanwhile.
     LedgerError
         If a sequence is unaccounted for.
     """
-    started, before = time.monotonic(), model.n_recomputed
-    work = _Work(store, model, datasets, identity_of(model, pooling=pooling, dtype=dtype), batch_residues)
-    space = store.create_space(work.identity)
-    job = _Job(store, model, pooling, dtype, total=int(store.sequences.lengths(work.digests[work.missing]).sum()))
-    with SpaceWriter(space) as writer:
-        for unit in work.units():
-            job.run(unit, writer, progress)
-    return _close_ledger(store, work, job, started=started, n_recomputed=model.n_recomputed - before)
+    started = time.monotonic()
+    job = _Job(store, model, pooling, residues, dtype, long, max_residues, overlap, batch_residues)
+    with job.work(datasets) as work:
+        totals = work.totals(job.long)
+        job.check(totals)
+        check_room(store, job.n_bytes(totals))
+        spaces = [store.create_space(identity) for identity in job.identities]
+        tally = Tally(skipped=[{} for _ in spaces])
+
+        def done(more: Tally) -> None:
+            tally.add(more)
+            seen = min(tally.n_done, totals.n_residues)
+            note = f"{more.padded_share:.0%} padding"
+            progress(Progress(stage="embed", done=seen, total=totals.n_residues, unit="residues", note=note))
+
+        if devices:
+            n_died = _run_processes(job, work, totals, devices, done)
+        else:
+            n_died = 0
+            with Worker(store, job.embedder, spaces) as worker:
+                for unit in work.units():
+                    if unit.batches:
+                        worker.run(unit, done)
+        return _close_ledger(store, work, totals, tally, n_died=n_died, started=started)
 
 
-def _close_ledger(store: Store, work: _Work, job: _Job, *, started: float, n_recomputed: int) -> BuildReport:
-    space = store.create_space(work.identity)
-    write_skipped(space, job.skipped)
-    without = work.digests[space.find(work.digests) < 0]
-    lost = [row.tobytes() for row in without if row.tobytes() not in job.skipped]
-    if lost:
-        named = ", ".join(map(key_text, lost[:5]))
-        raise LedgerError(
-            f"{len(lost):,} of {len(work.digests):,} sequences are neither embedded nor skipped, among them {named}. "
-            "This is a defect of embedstore: please report it. Running the build again embeds them."
-        )
-    # Another build may have embedded meanwhile what this one skipped, or did twice: the final state counts.
-    report = BuildReport(
-        space=work.space_id,
-        datasets=work.datasets,
-        n_expected=len(work.digests),
-        n_present=len(work.digests) - job.n_embedded - len(without),
-        n_embedded=job.n_embedded,
-        n_skipped=len(without),
-        n_residues=job.n_residues,
-        n_unknown_residues=job.n_unknown_residues,
-        n_halved_batches=job.n_halved,
-        n_recomputed=n_recomputed,
-        seconds=time.monotonic() - started,
-        seconds_model=job.seconds_model,
-        skipped={key_text(row.tobytes()): job.skipped[row.tobytes()] for row in without},
-    )
-    if report.n_present < int((~work.missing).sum()):
-        raise LedgerError(f"The ledger does not balance: {report}. This is a defect of embedstore: please report it.")
-    if job.n_embedded or work.covers not in [build["covers"] for build in space.builds]:
-        counts = {name: value for name, value in report.to_dict().items() if name != "skipped"}
-        write_build(space, {**counts, "covers": work.covers})
-    return report
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Unit:
-    """A stretch of keys with its batches: index arrays into the missing ones among them."""
-
-    digests: Digests
-    lengths: NDArray[np.int64]
-    batches: list[NDArray[np.int64]]
-
-
-class _Work:
-    """The keys asked for, and which of them have no vector yet."""
+class _Job:
+    """The arguments of a build, checked and turned into what they mean."""
 
     def __init__(
         self,
         store: Store,
         model: Model,
-        datasets: Sequence[str] | None,
-        identity: dict[str, Any],
+        pooling: str | Sequence[str],
+        residues: bool,
+        dtype: str,
+        long: str,
+        max_residues: int | None,
+        overlap: int | None,
         batch_residues: int | None,
     ) -> None:
-        store.refresh()
-        self.datasets = store.datasets() if datasets is None else list(dict.fromkeys(datasets))
-        if not self.datasets:
-            raise InputError(f"The store at {store.path} has no data set. Add one: `embedstore add NAME FILE`.")
-        if batch_residues is not None and batch_residues < 1:
-            raise InputError(f"A batch of {batch_residues} residues holds nothing; pass at least 1.")
-        self.identity = identity
-        self.space_id = space_id(identity)
-        chosen = [store.dataset(name) for name in self.datasets]
-        # What the ledger may claim: the parts that were there when the work was planned, and no later one.
-        self.covers = {dataset.name: [part.name for part in dataset.parts] for dataset in chosen}
-        self.digests = distinct(np.concatenate([dataset.digests for dataset in chosen]))
-        there = self.space_id in store.spaces()
-        self.missing: NDArray[np.bool_] = (
-            store.space(self.space_id).find(self.digests) < 0 if there else np.ones(len(self.digests), np.bool_)
+        names = [pooling] if isinstance(pooling, str) else list(pooling)
+        self.poolings = list(dict.fromkeys([*names, *([RESIDUES] if residues else [])]))
+        if not self.poolings:
+            raise InputError("No pooling was named, and no residue vectors were asked for: there is nothing to keep.")
+        self.store, self.model = store, model
+        self.long: LongPolicy = long_policy(
+            long,
+            longest=model.max_residues,
+            window=model.window_residues,
+            max_residues=max_residues,
+            overlap=overlap,
+            model=model.name,
         )
-        self._store = store
-        self._budget = batch_residues or model.batch_residues
+        self.batch_residues = model.batch_residues if batch_residues is None else batch_residues
+        self.embedder = Embedder(model, self.poolings, self.long, batch_residues=self.batch_residues)
+        self.identities = [identity_of(model, pooling=name, dtype=dtype, long=self.long) for name in self.poolings]
+        self._item_bytes = np.dtype(dtype).itemsize
 
-    def units(self) -> Iterator[_Unit]:
-        """Units in key order.
+    def work(self, datasets: Sequence[str] | None) -> Work:
+        """What there is to do."""
+        cut = self.long.limit if self.long.kind == "truncate" else None
+        return Work(self.store, datasets, self.identities, budget=self.batch_residues, cut=cut)
 
-        Batches are drawn over all keys of a unit and then stripped of what is done: after a crash, what is left
-        runs in the same batches as it would have, so that not even the rounding of a vector differs.
-        """
-        n_units = -(-len(self.digests) // UNIT_ROWS)
-        for rows in np.array_split(np.arange(len(self.digests)), n_units):
-            if not self.missing[rows].any():
-                continue
-            lengths = self._store.sequences.lengths(self.digests[rows])
-            batches = [batch[self.missing[rows[batch]]] for batch in plan_batches(lengths, budget=self._budget)]
-            yield _Unit(digests=self.digests[rows], lengths=lengths, batches=[batch for batch in batches if len(batch)])
+    def check(self, totals: Totals) -> None:
+        """Raise InputError where a protein is too long and that shall be an error."""
+        if self.long.kind == "error" and totals.n_long:
+            named = ", ".join(key_text(key) for key in totals.long_keys)
+            raise InputError(
+                f"{totals.n_long:,} proteins have more than {self.long.limit:,} residues (the longest "
+                f"{totals.longest:,}), among them {named}. Nothing was embedded. Choose what to do with them: "
+                "--long window, truncate or skip (long=)."
+            )
 
-
-class _Job:
-    """Runs units through the model and keeps count."""
-
-    def __init__(self, store: Store, model: Model, pooling: str, dtype: str, *, total: int) -> None:
-        self.skipped: dict[bytes, str] = {}
-        self.n_embedded = self.n_residues = self.n_unknown_residues = self.n_halved = 0
-        self.seconds_model = 0.0
-        self._store = store
-        self._model = model
-        self._pooling = pooling
-        self._dtype = dtype
-        self._total = total
-        self._seen = 0
-
-    def run(self, unit: _Unit, writer: SpaceWriter, progress: ProgressCallback) -> None:
-        """Embed a unit."""
-        rows = np.concatenate(unit.batches)
-        sequences = dict(zip(rows.tolist(), self._store.sequences.take(unit.digests[rows]), strict=True))
-        for wanted in unit.batches:
-            batch = _Batch(unit.digests[wanted], unit.lengths[wanted], [sequences[row] for row in wanted.tolist()])
-            batch.check()
-            self._embed(self._without_long(batch), writer)
-            self._seen += int(batch.lengths.sum())
-            padded = 1 - batch.lengths.mean() / batch.lengths.max()
-            note = f"{padded:.0%} padding"
-            progress(Progress(stage="embed", done=self._seen, total=self._total, unit="residues", note=note))
-
-    def _without_long(self, batch: _Batch) -> _Batch:
-        """What of a batch the model takes; the rest is skipped by name."""
-        limit = self._model.max_residues
-        if limit is None or batch.lengths.max() <= limit:
-            return batch
-        for row in np.flatnonzero(batch.lengths > limit):
-            self._skip(batch, row, f"{batch.lengths[row]:,} residues; {self._model.name} takes at most {limit:,}")
-        return batch.rows(np.flatnonzero(batch.lengths <= limit))
-
-    def _embed(self, batch: _Batch, writer: SpaceWriter) -> None:
-        """Embed a batch; one that fails is run in two halves, down to the sequence that cannot be embedded."""
-        if not len(batch.digests):
-            return
-        failure: EmbedstoreError | None = None
-        started = time.monotonic()
-        try:
-            vectors = self._model.embed(batch.sequences, pooling=self._pooling)
-        except (OutOfMemoryError, NonFiniteError) as error:
-            failure = error
-        self.seconds_model += time.monotonic() - started
-        if failure is None:
-            self._write(batch, vectors, writer)
-        elif len(batch.digests) == 1:
-            self._skip(batch, 0, f"{failure.kind} with {batch.lengths[0]:,} residues alone: {failure}")
-        else:
-            self.n_halved += 1
-            for half in np.array_split(np.arange(len(batch.digests)), 2):
-                self._embed(batch.rows(half), writer)
-
-    def _write(self, batch: _Batch, vectors: NDArray[np.float32], writer: SpaceWriter) -> None:
-        due = (len(batch.digests), self._model.dim)
-        if vectors.shape != due:
-            raise LedgerError(f"{self._model.name} returned vectors of shape {vectors.shape}; {due} was due.")
-        good = storable(vectors, self._dtype)
-        for row in np.flatnonzero(~good):
-            largest = np.abs(vectors[row]).max()
-            self._skip(batch, row, f"its vector is not finite, is zero, or exceeds {self._dtype} (largest {largest:g})")
-        letters = self._model.unknown_letters
-        unknown = np.array([len(text) - len(text.translate(None, letters)) for text in batch.sequences])
-        flags = np.where(unknown > 0, FLAG_UNKNOWN_RESIDUE, 0).astype(np.uint8)
-        if good.any():
-            writer.append(batch.digests[good], vectors[good], batch.lengths[good], flags[good])
-        self.n_embedded += int(good.sum())
-        self.n_residues += int(batch.lengths[good].sum())
-        self.n_unknown_residues += int(unknown[good].sum())
-
-    def _skip(self, batch: _Batch, row: int | np.intp, reason: str) -> None:
-        self.skipped[batch.digests[row].tobytes()] = reason
+    def n_bytes(self, totals: Totals) -> int:
+        """What the vectors of all that is missing take."""
+        rows = [
+            totals.n_residues_missing[number] if name == RESIDUES else totals.n_rows_missing[number]
+            for number, name in enumerate(self.poolings)
+        ]
+        return sum(rows) * self.model.dim * self._item_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Keys, lengths and sequences of one forward pass."""
+def _run_processes(job: _Job, work: Work, totals: Totals, devices: Sequence[str], done: Callable[[Tally], None]) -> int:
+    """Run the work in one process a device, again and again while workers die and work gets done; how many died."""
+    if job.model.load_options is None:
+        raise InputError(
+            f"{job.model.name} was not made by load_model, so that other processes cannot load it. Leave devices= out."
+        )
+    on_cpu = sum(device == "cpu" for device in devices)
+    recipe = Recipe(
+        store=str(job.store.path),
+        load_options=job.model.load_options,
+        poolings=job.poolings,
+        identities=job.identities,
+        long=str(job.long),
+        batch_residues=job.batch_residues,
+        n_threads=max(1, (os.cpu_count() or 1) // max(1, on_cpu)),
+    )
+    size = piece_residues(totals.n_residues, n_workers=len(devices), batch_residues=job.batch_residues)
+    n_died, n_missing = 0, totals.n_missing
+    while n_missing:
+        deaths = run_processes(recipe, devices, _pieces(work, size), done)
+        if not deaths:
+            break
+        n_died += len(deaths)
+        work.refresh()
+        left = work.totals(job.long).n_missing
+        if left >= n_missing:
+            raise WorkerDiedError(
+                f"{deaths[0]} Nothing was embedded since the last time a worker died. Out of memory is the usual "
+                "reason: take smaller batches (--batch-residues), or windows (--max-residues). "
+                "What is committed is kept: run the same command again to go on."
+            )
+        for sentence in deaths:
+            _log.warning("%s Its unfinished work is done again.", sentence)
+        n_missing = left
+    return n_died
 
-    digests: Digests
-    lengths: NDArray[np.int64]
-    sequences: list[bytes]
 
-    def rows(self, rows: NDArray[np.intp]) -> _Batch:
-        """Some of its rows."""
-        return _Batch(self.digests[rows], self.lengths[rows], [self.sequences[row] for row in rows.tolist()])
-
-    def check(self) -> None:
-        """Prove that each sequence is the one of its key: a damaged store must not end in a wrong vector."""
-        for row, sequence in enumerate(self.sequences):
-            if digest(sequence) != self.digests[row].tobytes():
-                raise StoreCorruptError(
-                    f"The stored sequence of {key_text(self.digests[row].tobytes())} was changed. "
-                    "Run `embedstore verify` to see which file is hurt."
-                )
+def _pieces(work: Work, n_residues: int) -> Iterator[Unit]:
+    for unit in work.units():
+        yield from pieces(unit, n_residues=n_residues)
 
 
-def storable(vectors: NDArray[np.float32], dtype: str) -> NDArray[np.bool_]:
-    """Which rows can be stored in ``dtype`` as what they are: finite, not zero, within its range."""
-    size = np.abs(vectors).max(axis=1)
-    smallest = float(np.finfo(dtype).smallest_subnormal)
-    kept: NDArray[np.bool_] = np.isfinite(vectors).all(axis=1) & (size <= _LARGEST[dtype]) & (size >= smallest)
-    return kept
+def _close_ledger(
+    store: Store, work: Work, totals: Totals, tally: Tally, *, n_died: int, started: float
+) -> BuildReport:
+    """Look again at what the spaces hold, account for every key, and record it."""
+    spaces: list[Space | ResidueSpace] = [store.create_space(identity) for identity in work.identities]
+    for space, found in zip(spaces, tally.skipped, strict=True):
+        write_skipped(space, found)
+    work.refresh()
+    n_embedded = n_residues = 0
+    skipped: dict[str, str] = {}
+    lost: list[bytes] = []
+    for unit in work.units():
+        for number, reasons in enumerate(tally.skipped):
+            for row in unit.keys.digests[unit.keys.missing[number]]:
+                key = row.tobytes()
+                if key in reasons:
+                    skipped[key_text(key)] = reasons[key]
+                else:
+                    lost.append(key)
+        got = ~unit.needed
+        n_embedded += int(got.sum())
+        n_residues += int(unit.keys.lengths[got].sum())
+    if lost:
+        raise LedgerError(
+            f"{len(lost):,} of {totals.n_expected:,} sequences are neither embedded nor skipped, among them "
+            f"{', '.join(map(key_text, lost[:5]))}. This is a defect of embedstore: please report it. Running the "
+            "build again embeds them."
+        )
+    n_present = totals.n_expected - totals.n_missing
+    report = BuildReport(
+        spaces=work.space_ids,
+        datasets=work.datasets,
+        n_expected=totals.n_expected,
+        n_present=n_present,
+        n_embedded=n_embedded - n_present,
+        n_skipped=len(skipped),
+        n_residues=n_residues - totals.n_residues_present,
+        n_unknown_residues=tally.n_unknown_residues,
+        n_halved_batches=tally.n_halved_batches,
+        n_recomputed=tally.n_recomputed,
+        n_windowed=tally.n_windowed,
+        n_truncated=tally.n_truncated,
+        n_died=n_died,
+        seconds=time.monotonic() - started,
+        seconds_model=tally.seconds_model,
+        skipped=skipped,
+    )
+    if report.n_expected != report.n_present + report.n_embedded + report.n_skipped or report.n_embedded < 0:
+        raise LedgerError(f"The ledger does not balance: {report}. This is a defect of embedstore: please report it.")
+    counts = {name: value for name, value in report.to_dict().items() if name != "skipped"}
+    for space in spaces:
+        if report.n_embedded or work.covers not in [ledger["covers"] for ledger in space.builds]:
+            write_build(space, {**counts, "covers": work.covers})
+    return report

@@ -5,14 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
+from embedstore.errors import InputError
 from embedstore.registry import unknown_name
+
+RESIDUES = "residues"
+"""What is asked for in place of a pooling where the vectors of the single residues are wanted."""
 
 
 class ResidueStates(Protocol):
-    """(L, D) float32, residues only: a numpy array or a torch tensor, wherever it lives."""
+    """(L, D) float32: a numpy array or a torch tensor, wherever it lives."""
+
+    def __len__(self) -> int:
+        """L."""
+        ...
+
+    def __getitem__(self, row: int, /) -> Any:
+        """One row."""
+        ...
 
     def mean(self, axis: int, /) -> Any:
         """The mean over an axis."""
+        ...
+
+    def max(self, axis: int, /) -> Any:
+        """The maximum over an axis; torch gives indices beside it."""
         ...
 
 
@@ -32,7 +48,41 @@ def mean(states: ResidueStates) -> Any:
     return states.mean(0)
 
 
-POOLINGS: dict[str, Pooling] = {"mean": mean}
+def maximum(states: ResidueStates) -> Any:
+    """The largest value of each dimension over residues, which the caller hands over as for :func:`mean`.
+
+    >>> import numpy as np
+    >>> maximum(np.array([[0.0, 4.0], [2.0, -1.0]], dtype=np.float32))
+    array([2., 4.], dtype=float32)
+    """
+    # What numpy calls max is amax in torch, whose own max gives a pair.
+    return getattr(states, "amax", states.max)(0)
+
+
+def first(states: ResidueStates) -> Any:
+    """The state of the special token before the residues (CLS), which the caller hands over as (1, D).
+
+    It is no function of the residues' states: of a long protein that was embedded in windows, each window has its own,
+    and who joins the windows averages them.
+
+    Raises
+    ------
+    InputError
+        For more rows than one: those would be residues.
+
+    >>> import numpy as np
+    >>> first(np.array([[0.5, 2.0]], dtype=np.float32))
+    array([0.5, 2. ], dtype=float32)
+    """
+    if len(states) != 1:
+        raise InputError(
+            f"Pooling 'first' got {len(states)} rows; expected one, the state of the special token before the "
+            "residues. Ask the model for it: embed_each(sequences, ['first'])."
+        )
+    return states[0]
+
+
+POOLINGS: dict[str, Pooling] = {"mean": mean, "max": maximum, "first": first}
 """Every pooling by name; a new one is a function above and a row here."""
 
 

@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 
 from embedstore.batching import plan_batches
-from embedstore.builder import identity_of
+from embedstore.embedding import Embedder, identity_of
 from embedstore.errors import InputError, SpaceMismatchError
 from embedstore.index import INDEXES, Index
 from embedstore.models import MODELS, Model, load_model
 from embedstore.sequences import digest, key_text
 from embedstore.store import Space, Store
 from embedstore.store.keys import as_digests
+from embedstore.store.spaces import SpaceBase
 from embedstore.types import Progress, ProgressCallback, Record, Vectors, no_progress
+from embedstore.windows import LongPolicy
 
 _log = logging.getLogger(__name__)
 
@@ -44,18 +46,21 @@ def model_of(space: Space, *, weights: str | Path | None = None, device: str = "
     InputError
         If the model is in no catalog and ``weights`` is not given.
     SpaceMismatchError
-        If its vectors would not belong into this space: other weights, another residue policy.
+        If its vectors would not belong into this space: other weights, another residue policy. Or if the space was
+        imported: what made its vectors is not proved.
     """
-    name, precision = str(space.identity["model"]), str(space.identity["precision"])
+    _refuse_imported(space)
+    name, precision = space.model, str(space.identity["precision"])
+    layer = int(space.identity["layer"])
     if name in MODELS:
-        load = partial(load_model, name, weights=weights, device=device)
+        load = partial(load_model, name, weights=weights, device=device, layer=layer)
     elif weights is None:
         raise InputError(
             f"Space {space.id} was made by {name!r}, which is in no catalog. "
             "Say where its checkpoint is (--weights DIR)."
         )
     else:
-        load = partial(load_model, weights, family=str(space.identity["family"]), device=device)
+        load = partial(load_model, weights, family=str(space.identity["family"]), device=device, layer=layer)
     try:
         model = load(precision=precision)
     except InputError:
@@ -67,6 +72,16 @@ def model_of(space: Space, *, weights: str | Path | None = None, device: str = "
     return model
 
 
+def _refuse_imported(space: Space) -> None:
+    """Raise SpaceMismatchError for a space of another tool's vectors: a model of the same name may differ from its."""
+    if space.is_imported:
+        raise SpaceMismatchError(
+            f"Space {space.id} was imported from {space.identity['source_name']}; its model is stated as "
+            f"{space.model!r} and not proved, so no vectors can be made for it. Ask about proteins that it holds, or "
+            "build a space of your own: `embedstore build`."
+        )
+
+
 _NAMES = ("model", "checkpoint", "revision")
 """What a model is called and where it came from; the weights' hash says what it is."""
 
@@ -76,13 +91,20 @@ def check_model(space: Space, model: Model) -> None:
 
     A checkpoint that was moved or renamed is still the same, and float32 serves a space of lower precision.
     """
-    theirs = identity_of(model, pooling=str(space.identity["pooling"]), dtype=str(space.identity["dtype"]))
+    _refuse_imported(space)
+    # As stated now: older stores have other words for the same policy.
+    ours = {**space.identity, "long": str(policy_of(space))}
+    theirs = identity_of(model, pooling=space.pooling, dtype=space.dtype.name, long=policy_of(space))
     ignored = {*_NAMES, "precision"} if theirs["precision"] == "float32" else set(_NAMES)
-    fields = sorted({*theirs, *space.identity} - ignored)
-    differing = [name for name in fields if theirs.get(name) != space.identity.get(name)]
+    differing = [name for name in sorted({*theirs, *ours} - ignored) if theirs.get(name) != ours.get(name)]
     if differing:
-        told = ", ".join(f"{name} {theirs.get(name)!r} instead of {space.identity.get(name)!r}" for name in differing)
+        told = ", ".join(f"{name} {theirs.get(name)!r} instead of {ours.get(name)!r}" for name in differing)
         raise SpaceMismatchError(f"{model.name} does not give the vectors of space {space.id}: {told}.")
+
+
+def policy_of(space: SpaceBase) -> LongPolicy:
+    """What this space does with proteins that are too long for one pass."""
+    return LongPolicy.parse(str(space.identity["long"]))
 
 
 def embed_queries(
@@ -112,7 +134,7 @@ def embed_queries(
     SpaceMismatchError
         If the model is not the one of this space.
     InputError
-        If a protein is longer than the model takes; it is named.
+        If a protein is longer than the space's policy takes; it is named.
     """
     digests = as_digests([digest(record.residues) for record in records])
     rows = space.find(digests)
@@ -126,18 +148,20 @@ def embed_queries(
     else:
         check_model(space, model)
     lengths = np.array([len(records[row].residues) for row in missing.tolist()], np.int64)
-    if model.max_residues is not None and lengths.max() > model.max_residues:
+    embedder = Embedder(model, [space.pooling], policy_of(space))
+    alone = np.array([embedder.goes_alone(length) for length in lengths.tolist()])
+    if alone.any() and embedder.long.kind != "window":
         longest = int(lengths.argmax())
         raise InputError(
-            f"{records[missing[longest]].id!r} has {lengths[longest]:,} residues; {model.name} takes at most "
-            f"{model.max_residues:,}. Leave it out, or ask about parts of it."
+            f"{records[missing[longest]].id!r} has {lengths[longest]:,} residues; space {space.id} takes at most "
+            f"{embedder.long.limit:,} ({embedder.long}). Leave it out, or ask about parts of it."
         )
     done = 0
-    for batch in plan_batches(lengths, budget=model.batch_residues):
+    together = np.flatnonzero(~alone)
+    batches = [together[batch] for batch in plan_batches(lengths[together], budget=model.batch_residues)]
+    for batch in [*np.flatnonzero(alone)[:, None], *batches]:
         chosen = missing[batch]
-        out[chosen] = model.embed(
-            [records[row].residues for row in chosen.tolist()], pooling=str(space.identity["pooling"])
-        )
+        out[chosen] = embedder.embed([records[row].residues for row in chosen.tolist()])[space.pooling]
         done += int(lengths[batch].sum())
         progress(Progress(stage="embed", done=done, total=int(lengths.sum()), unit="residues"))
     return out

@@ -79,10 +79,12 @@ def with_vectors(space: Space, digests: Digests, *, source: str) -> NDArray[np.b
         skipped = space.skipped
         missing = [key for key in absent if key.tobytes() not in skipped]
         if missing:
+            how = f"Embed them: `embedstore build --model {space.identity['model']} {source}`."
+            if space.is_imported:
+                how = f"The space was imported: `embedstore import FILE --dataset NAME --into {space.id}` adds to it."
             raise StoreError(
                 f"{len(missing):,} of the {len(digests):,} rows of {source} have no vector in space {space.id} "
-                f"(first: {key_text(missing[0].tobytes())}). "
-                f"Embed them: `embedstore build --model {space.identity['model']} {source}`."
+                f"(first: {key_text(missing[0].tobytes())}). {how}"
             )
     return present
 

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 import embedstore
-from embedstore import builder
+from embedstore import builder, planning
 from embedstore.errors import (
     EmbedstoreError,
     InputError,
@@ -28,6 +28,7 @@ from embedstore.errors import (
 from embedstore.models import Model, load_model
 from embedstore.sequences import digest
 from embedstore.store import Store, spaces
+from embedstore.store.buckets import Buckets
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 
@@ -49,7 +50,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-class Wrapped:
+class Wrapped(Model):
     """A real model with something between it and the build."""
 
     def __init__(self) -> None:
@@ -117,7 +118,7 @@ def test_the_plan_says_what_the_build_then_does(store: Store) -> None:
     plan = embedstore.plan(store, load_model("kmer"))
     assert store.spaces() == []
     report = embedstore.build(store, load_model("kmer"))
-    assert (plan.n_missing, plan.n_residues, plan.space) == (report.n_embedded, report.n_residues, report.space)
+    assert (plan.n_missing, plan.n_residues, plan.spaces) == (report.n_embedded, report.n_residues, report.spaces)
     after = embedstore.plan(store, load_model("kmer"))
     assert (after.n_missing, after.n_present, after.n_batches) == (0, report.n_expected, 0)
 
@@ -157,7 +158,9 @@ def test_what_fails_alone_too_is_skipped_by_name(store: Store, error: type[Embed
 def test_a_protein_over_the_limit_is_skipped_and_not_cut(store: Store) -> None:
     model = Wrapped()
     model.max_residues = 50
-    report = embedstore.build(store, model)
+    with pytest.raises(InputError, match="no residue vectors, so that windows cannot be blended"):
+        embedstore.build(store, model)
+    report = embedstore.build(store, model, long="skip")
     assert report.n_skipped == len({text for text in proteins(500).values() if len(text) > 50})
     assert all("takes at most 50" in why for why in report.skipped.values())
 
@@ -226,20 +229,14 @@ def test_two_writers_that_raced_show_each_key_once(store: Store, monkeypatch: py
     embedstore.build(store, model)
     expected = content(store)
     # The second writer planned before the first had committed anything: it embeds all over again.
-    monkeypatch.setattr(builder._Work, "units", _units_of_everything(builder._Work.units))
-    embedstore.build(store, model)
+    with monkeypatch.context() as patch:
+        patch.setattr(planning.Work, "_keys_of", lambda work, _: Buckets(work.n_units))
+        patch.setattr(builder, "_close_ledger", lambda *arguments, **options: None)
+        embedstore.build(store, model)
     store.refresh()
     assert sum(part.n_rows for part in store.space().parts) == 2 * len(expected)
     assert content(store) == expected
     assert store.space().n_rows == len(expected)
-
-
-def _units_of_everything(units):  # type: ignore[no-untyped-def]
-    def everything(self):  # type: ignore[no-untyped-def]
-        self.missing[:] = True
-        return units(self)
-
-    return everything
 
 
 KILLED = """
@@ -250,11 +247,11 @@ from embedstore.store import spaces
 spaces.PART_ROWS = 64
 store = embedstore.open(sys.argv[1])
 model = load_model("kmer")
-embed = model.embed
-def slow(sequences, *, pooling="mean"):
+embed_each = model.embed_each
+def slow(sequences, poolings):
     time.sleep(0.02)
-    return embed(sequences, pooling=pooling)
-model.embed = slow
+    return embed_each(sequences, poolings)
+model.embed_each = slow
 print("ready", flush=True)
 embedstore.build(store, model, batch_residues=1500)
 """

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import Device, Format, IdColumn, Json, SequenceColumn, SkipInvalid, StorePath, Weights
+from cli.options import Format, IdColumn, Json, SequenceColumn, SkipInvalid, StorePath, Weights
 
 
 def build(
@@ -24,9 +24,35 @@ def build(
         str | None, typer.Option(help="How to read a directory: t5, bert, esm.", show_default=False)
     ] = None,
     weights: Weights = None,
-    pooling: Annotated[str, typer.Option(help="How residue vectors become one: mean.")] = "mean",
+    pooling: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How residue vectors become one: mean, max, first (CLS). Repeat it for several from one pass. "
+            "[default: mean]",
+            show_default=False,
+        ),
+    ] = None,
+    residues: Annotated[bool, typer.Option("--residues", help="Keep every residue's vector too.")] = False,
+    layer: Annotated[
+        int | None,
+        typer.Option(
+            help="Take the states after this layer; -2 is the last but one. [default: last]", show_default=False
+        ),
+    ] = None,
     dtype: Annotated[str, typer.Option(help="How vectors are stored: float16, float32.")] = "float16",
-    device: Device = "auto",
+    long: Annotated[
+        str, typer.Option(help="Proteins too long for one pass: window, truncate, skip, error.")
+    ] = "window",
+    max_residues: Annotated[
+        int | None,
+        typer.Option(help="Longest protein or window in one pass. [default: the model's]", show_default=False),
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(help="Residues that windows share. [default: 256]", show_default=False)
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1; several (cuda:0,cuda:1) or all: a process each.")
+    ] = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16: how the model computes.")] = "auto",
     batch_residues: Annotated[
         int | None, typer.Option(help="Padded residues in a batch. [default: the model's]", show_default=False)
@@ -35,7 +61,10 @@ def build(
     id_column: IdColumn = None,
     sequence_column: SequenceColumn = None,
     skip_invalid: SkipInvalid = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; embed nothing.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Time a sample and say what would be done, how long and how big; keep nothing."),
+    ] = False,
     store: StorePath = None,
     json: Json = False,
 ) -> None:
@@ -45,18 +74,23 @@ def build(
 
     embedstore build --model esm2_650m proteins.fasta
 
+    embedstore build --model esm2_650m --pooling mean --pooling max --residues
+
+    embedstore build --model prot_t5 --device cuda:0,cuda:1
+
     embedstore build --model ./my_checkpoint --family t5 --dry-run
 
     A run that was stopped goes on where it was: run it again.
     """
-    from cli.built import input_datasets, tell_built, tell_plan
+    from cli.built import SAMPLE_SECONDS, input_datasets, tell_built, tell_plan, worker_devices
     from cli.progress import progress_bar
     from embedstore.builder import build as build_vectors
     from embedstore.builder import plan
     from embedstore.models import load_model
     from embedstore.store import open_store
 
-    loaded = load_model(model, family=family, weights=weights, device=device, precision=precision)
+    devices = worker_devices(device)
+    loaded = load_model(model, family=family, weights=weights, device=devices[0], precision=precision, layer=layer)
     with progress_bar() as progress:
         target = open_store(store, mode="a" if inputs else "r")
         reading = {
@@ -66,9 +100,18 @@ def build(
             "skip_invalid": skip_invalid,
         }
         datasets = input_datasets(target, inputs or [], reading, progress)
-        options: dict[str, Any] = {"pooling": pooling, "dtype": dtype, "batch_residues": batch_residues}
+        options: dict[str, Any] = {
+            "pooling": pooling or ([] if residues else ["mean"]),
+            "residues": residues,
+            "dtype": dtype,
+            "long": long,
+            "max_residues": max_residues,
+            "overlap": overlap,
+            "batch_residues": batch_residues,
+        }
         if dry_run:
-            tell_plan(plan(target, loaded, datasets, **options), json_=json)
+            tell_plan(plan(target, loaded, datasets, **options, sample_seconds=SAMPLE_SECONDS), json_=json)
             return
-        report = build_vectors(target, loaded, datasets, **options, progress=progress)
-    tell_built(report, json_=json)
+        several = devices if len(devices) > 1 else None
+        report = build_vectors(target, loaded, datasets, **options, devices=several, progress=progress)
+    tell_built(target, report, json_=json)

@@ -20,11 +20,14 @@ def models(json: Json = False, tsv: Tsv = False) -> None:
             "name": spec.name,
             "dim": spec.dim,
             "parameters": spec.n_parameters,
+            "layers": spec.n_layers,
             "longest": spec.max_residues,
+            "window": spec.window_residues,
+            "half": spec.half_precision,
             "licence": spec.licence,
             "summary": spec.summary,
             "checkpoint": spec.checkpoint,
         }
         for spec in MODELS.values()
     ]
-    print_rows(rows, json_=json, tsv=tsv, spare=["checkpoint"])
+    print_rows(rows, json_=json, tsv=tsv, spare=["checkpoint", "half", "window", "layers"])

@@ -21,6 +21,7 @@ class BertModel(TransformerModel):
     model_type = "bert"
     spaced = True
     unknown_to_x = b"UZOB"
+    half_precision = "float16"
 
     @classmethod
     def _longest(cls, config: dict[str, Any]) -> int | None:

@@ -23,7 +23,14 @@ _WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-_SMALL_FILES = ("config.json", "tokenizer*", "special_tokens_map.json", "vocab.txt", "spiece.model")
+_SMALL_FILES = (
+    "config.json",
+    "tokenizer*",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "spiece.model",
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -85,19 +92,41 @@ def find_checkpoint(spec: ModelSpec, directory: Path | None) -> Checkpoint:
             f"Model {spec.name!r} names no checkpoint and no directory was given. "
             "Pass its directory as weights= (--weights)."
         )
+    return fetch_checkpoint(spec.checkpoint, spec.revision, model=spec.name)
+
+
+def fetch_checkpoint(repository: str, revision: str | None = None, *, model: str | None = None) -> Checkpoint:
+    """The checkpoint of a repository: in the hub's cache, else from the hub.
+
+    Parameters
+    ----------
+    repository
+        Hub id, ``owner/name``.
+    revision
+        Branch, tag or commit.
+    model
+        Catalog name that it stands for, if any.
+
+    Raises
+    ------
+    WeightsUnavailableError
+        If it is nowhere to be had; the message says how to get it.
+    """
     # The cache first: a run on a cluster must not need the network for what it already has.
-    cached = _snapshot(spec.checkpoint, spec.revision, _SMALL_FILES, local_only=True)
+    cached = _snapshot(repository, revision, _SMALL_FILES, local_only=True)
     if cached is not None and _weight_files(cached):
         return open_checkpoint(cached)
     if not constants.HF_HUB_OFFLINE:
-        fetched = _fetch(spec.checkpoint, spec.revision)
+        fetched = _fetch(repository, revision)
         if fetched is not None:
             return open_checkpoint(fetched)
     reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub could not be reached or refused"
+    asked = "this id" if model is None else f"model {model!r}"
+    place = "in place of the id" if model is None else "as weights= (--weights)"
     raise WeightsUnavailableError(
-        f"No weights for model {spec.name!r}: {spec.checkpoint} (revision {spec.revision}) is not in the cache at "
-        f"{constants.HF_HUB_CACHE}, and {reason}. Where there is a network, run `hf download {spec.checkpoint}`, "
-        "bring the folder that it prints to this machine, and pass it as weights= (--weights)."
+        f"No weights for {asked}: {repository} (revision {revision or 'main'}) is not in the cache at "
+        f"{constants.HF_HUB_CACHE}, and {reason}. Where there is a network, run `hf download {repository}`, "
+        f"bring the folder that it prints to this machine, and pass it {place}."
     )
 
 

@@ -39,11 +39,35 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
-def resolve_precision(precision: str, device: torch.device) -> str:
+def gpu_names() -> list[str]:
+    """Every CUDA device that torch sees: ``["cuda:0", "cuda:1"]``.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    names = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if not names:
+        raise InputError("torch sees no CUDA device. Pass 'auto' or 'cpu' as device= (--device).")
+    return names
+
+
+def resolve_precision(precision: str, device: torch.device, *, half: str | None = "float16") -> str:
     """The precision to compute in: a key of :data:`DTYPES`.
 
-    ``"auto"`` is float16 on a GPU; on a CPU bfloat16 where it multiplies that natively (without, it is five times
-    slower than float32) and else float32.
+    ``"auto"`` is on a GPU the model's own half precision, if it has one that the device multiplies natively, and else
+    float32; on a CPU bfloat16 where it multiplies that natively (without, it is five times slower than float32) and
+    else float32.
+
+    Parameters
+    ----------
+    precision
+        ``"auto"`` or a key of :data:`DTYPES`.
+    device
+        Where it computes.
+    half
+        What the model's card allows on a GPU: ``"float16"``, ``"bfloat16"`` or None.
 
     Raises
     ------
@@ -51,9 +75,11 @@ def resolve_precision(precision: str, device: torch.device) -> str:
         For an unknown precision, or float16 on a CPU.
     """
     if precision == "auto":
-        if device.type != "cpu":
-            return "float16"
-        return "bfloat16" if cpu_has_bfloat16() else "float32"
+        if device.type == "cpu":
+            return "bfloat16" if cpu_has_bfloat16() else "float32"
+        if half == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
+            return "float32"
+        return half or "float32"
     if precision not in DTYPES:
         raise unknown_name("precision", precision, ["auto", *DTYPES])
     if precision == "float16" and device.type == "cpu":

@@ -1,4 +1,4 @@
-"""The ESM family: ESM-2 and checkpoints of its layout."""
+"""The ESM family: ESM-1b, ESM-1v, ESM-2 and checkpoints of their layout."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from embedstore.models.transformer import TransformerModel
 
 
 class EsmModel(TransformerModel):
-    """ESM-2's layout: residues without blanks between ``<cls>`` and ``<eos>``, rotary positions.
+    """ESM's layout: residues without blanks between ``<cls>`` and ``<eos>``.
 
-    U, Z, O, B and X are tokens of their own. Token dropout rescales the embeddings by 0.88 also when nothing is
-    masked (Lin et al. 2023; ``EsmEmbeddings`` in transformers), as in training: it is left on.
+    ESM-2 has rotary positions and takes any length; ESM-1b and ESM-1v have a table of 1,026 absolute positions, of
+    which 1,022 are left for residues. U, Z, O, B and X are tokens of their own. Token dropout rescales the embeddings
+    by 0.88 also when nothing is masked (Lin et al. 2023; ``EsmEmbeddings`` in transformers), as in training: it is left
+    on.
     """
 
     family = "esm"
     model_type = "esm"
     spaced = False
     unknown_to_x = b""
+    half_precision = "float16"
     ff_copies = 6  # its GELU is written out in four steps
 
     @classmethod

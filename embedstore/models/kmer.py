@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from embedstore.hashing import splitmix64
-from embedstore.models.base import RESIDUE_LETTERS, STANDARD_RESIDUES, ModelSpec, check_sequences
-from embedstore.pooling import find_pooling
+from embedstore.models.base import (
+    RESIDUE_LETTERS,
+    STANDARD_RESIDUES,
+    Model,
+    ModelSpec,
+    check_sequences,
+    require_poolings,
+    resolve_layer,
+)
 
 REVISION = "1"
 """Raised with any change to the arithmetic: the vectors are then another space."""
@@ -43,7 +50,7 @@ _CODE = np.full(256, _OTHER, dtype=np.int64)
 _CODE[np.frombuffer(STANDARD_RESIDUES, dtype=np.uint8)] = np.arange(20)
 
 
-class KmerModel:
+class KmerModel(Model):
     """Length-normalised k-mer and composition spectrum under a fixed random projection.
 
     A vector is three blocks side by side, each of fixed norm, the whole of norm 1. Counts enter as Pearson residuals
@@ -70,16 +77,25 @@ class KmerModel:
         Must be None: there are no weights.
     device, precision
         ``"auto"``, ``"cpu"`` and ``"float32"`` are accepted.
+    layer
+        Must be None, 0 or -1: there are no layers.
 
     Raises
     ------
     InputError
-        If a weights directory, another device or another precision is asked for.
+        If a weights directory, another device, another precision or a layer is asked for.
     """
 
     def __init__(
-        self, spec: ModelSpec, *, directory: Path | None = None, device: str = "auto", precision: str = "auto"
+        self,
+        spec: ModelSpec,
+        *,
+        directory: Path | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        layer: int | None = None,
     ) -> None:
+        resolve_layer(layer, 0, name=spec.name)
         if directory is not None:
             raise InputError(f"Model {spec.name!r} has no weights; got weights={str(directory)!r}. Leave weights= out.")
         if device not in ("auto", "cpu") or precision not in ("auto", "float32"):
@@ -91,9 +107,8 @@ class KmerModel:
             raise InputError(f"Model {spec.name!r} has dim {spec.dim}; expected at least {_N_EXACT + 64}.")
         self.name = spec.name
         self.dim = spec.dim
-        self.max_residues: int | None = None
+        self.max_residues = None
         self.batch_residues = 65_536
-        self.n_recomputed = 0
         self.unknown_letters = bytes(letter for letter in RESIDUE_LETTERS if letter not in STANDARD_RESIDUES)
 
     def identity(self) -> dict[str, str | int | None]:
@@ -119,7 +134,7 @@ class KmerModel:
         ``pooling`` is checked and has no effect: the spectrum is one vector from the start.
         """
         check_sequences(sequences, name=self.name)
-        find_pooling(pooling)
+        require_poolings(self, [pooling])
         vectors = np.empty((len(sequences), self.dim), dtype=np.float32)
         for start in range(0, len(sequences), _CHUNK_ROWS):
             chunk = sequences[start : start + _CHUNK_ROWS]

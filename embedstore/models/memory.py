@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from traceback import clear_frames
 
 import psutil
 import torch
 
+from embedstore.errors import EmbedstoreError, OutOfMemoryError
+
 USABLE_SHARE = 0.8
 """Part of what is available that one forward pass may take."""
 
+BUDGETS = {"cpu": (256, 4_096), "cuda": (2_048, 65_536)}
+"""Smallest and largest default budget of padded residues a batch; on a CPU more than 4,096 is no faster."""
+
+_REFERENCE_RESIDUES = 1_024
+_TAKE_SMALLER = "Take smaller batches: batch_residues= (--batch-residues); or a device with more memory."
+_CPU_ALLOCATION_FAILED = ("can't allocate memory", "not enough memory")
 _FLOAT32_BYTES = 4
 # T5 turns relative positions into buckets through six (T, T) matrices of int64, and two of bool.
 _BUCKET_BYTES = 50
+# XLNet: scores by content and position (twice as wide), those shifted, their sums, and the softmax.
+_RELATIVE_COPIES = 7
 # What the allocator keeps of freed blocks.
 _SLACK_BYTES = 32 << 20
 # Version 1 of control groups writes "no limit" as the largest page-aligned int64.
@@ -37,6 +49,8 @@ class EncoderSize:
         Whether a bias for each head and each pair of positions is added to the scores, as in T5.
     fused
         Whether attention is computed without writing the scores down (``scaled_dot_product_attention``).
+    relative
+        Whether scores between relative positions are computed beside them, as in XLNet.
     """
 
     dim: int
@@ -46,6 +60,7 @@ class EncoderSize:
     ff_copies: int
     position_bias: bool
     fused: bool
+    relative: bool = False
 
     def forward_bytes(self, n: int, n_tokens: int, *, padded: bool, itemsize: int, on_gpu: bool) -> int:
         """Memory of a forward pass over ``n`` sequences of ``n_tokens``, in bytes, without the weights.
@@ -74,6 +89,9 @@ class EncoderSize:
         # The mask as bool, and again as what is added to the scores.
         mask = n * (1 + itemsize) if padded else 0
         one = self.n_heads * itemsize
+        if self.relative:
+            # Scores by content, and by position before and after they are shifted, which are twice as wide.
+            return n * _RELATIVE_COPIES * one + 3 * mask
         if not self.fused:
             # Scores and what softmax makes of them, which it computes in float32.
             scores = n * self.n_heads * (2 * itemsize + _FLOAT32_BYTES) + mask
@@ -83,6 +101,81 @@ class EncoderSize:
         # The bias, which lives as long as the pass does, and in each layer its sum with the mask, made contiguous.
         copies = 1 + (2 * n if padded else 1) + (n if on_gpu else 0)
         return max(_BUCKET_BYTES, copies * one + mask)
+
+
+def plan_budget(size: EncoderSize, weights: int, device: torch.device, *, itemsize: int) -> int:
+    """Default budget of padded residues a batch: a power of two that fits the device.
+
+    It follows from the total memory and not from what is free now, since batches decide rounding: two runs on one
+    machine must take the same.
+
+    Parameters
+    ----------
+    size
+        The encoder's.
+    weights
+        Memory of the weights in bytes.
+    device
+        Where it runs.
+    itemsize
+        Bytes of a number in the precision of the model.
+    """
+    smallest, largest = BUDGETS.get(device.type, BUDGETS["cpu"])
+    room = USABLE_SHARE * (total_bytes(device) - weights)
+    budget = largest
+    while budget > smallest:
+        n_tokens = min(budget, _REFERENCE_RESIDUES)
+        needed = size.forward_bytes(
+            budget // n_tokens, n_tokens, padded=True, itemsize=itemsize, on_gpu=device.type == "cuda"
+        )
+        if needed <= room:
+            break
+        budget //= 2
+    return budget
+
+
+def total_bytes(device: torch.device) -> int:
+    """Memory of a device in bytes, whoever has it now."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return int(psutil.virtual_memory().total)
+
+
+@contextmanager
+def named_out_of_memory(sequences: Sequence[bytes], device: torch.device) -> Iterator[None]:
+    """Turn torch's two ways of running out of memory into ours; let every other error through."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, EmbedstoreError) or not is_out_of_memory(error):
+            raise
+        if device.type == "cuda":
+            # The frames of the error hold the tensors of the pass, which the caller's next batch needs the room of.
+            clear_frames(error.__traceback__)
+            torch.cuda.empty_cache()
+        raise OutOfMemoryError(f"{described(sequences)} did not fit into memory. {_TAKE_SMALLER}") from error
+
+
+def too_little_memory(sequences: Sequence[bytes], needed: int, available: int) -> OutOfMemoryError:
+    """The error for a batch that needs more than may be taken, both in bytes."""
+    return OutOfMemoryError(
+        f"{described(sequences)} needs about {needed / 2**30:,.1f} GiB of memory; {available / 2**30:,.1f} GiB are "
+        f"available, of which {USABLE_SHARE:.0%} may be taken. {_TAKE_SMALLER}"
+    )
+
+
+def described(sequences: Sequence[bytes]) -> str:
+    """A batch in words."""
+    plural = "" if len(sequences) == 1 else "s"
+    return f"A batch of {len(sequences)} sequence{plural}, {max(map(len, sequences)):,} residues the longest,"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch or Python says that memory ran out."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    # On a CPU torch raises a plain RuntimeError, known by its text alone.
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _CPU_ALLOCATION_FAILED)
 
 
 def available_bytes(device: torch.device) -> int:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import T5EncoderModel, T5Tokenizer
 
+from embedstore.errors import InputError
 from embedstore.models.memory import EncoderSize
+from embedstore.models.tokens import TokenTable
 from embedstore.models.transformer import TransformerModel
+
+PROST_T5_PREFIX = "<AA2fold>"
+"""What stands before amino acids in ProstT5's input."""
 
 
 class T5Model(TransformerModel):
@@ -21,9 +26,31 @@ class T5Model(TransformerModel):
     family = "t5"
     model_type = "t5"
     spaced = True
+    n_prefix = 0
     unknown_to_x = b"UZOB"
+    half_precision: ClassVar[str | None] = "float16"
+    gated: ClassVar[bool] = False
     dim_key = "d_model"
     layers_key = "num_layers"
+
+    @classmethod
+    def _check_kind(cls, config: dict[str, Any], source: str) -> None:
+        super()._check_kind(config, source)
+        form = str(config.get("feed_forward_proj", "relu"))
+        if form.startswith("gated") != cls.gated:
+            raise InputError(
+                f"{source} holds a T5 with the feed-forward layer {form!r} (config.json, feed_forward_proj); family "
+                f"{cls.family!r} needs one that is {'gated' if cls.gated else 'not gated'}. Ankh's is gated, ProtT5's "
+                "and ProstT5's are not: pass the family that the checkpoint has."
+            )
+
+    def _read_tokens(self) -> TokenTable:
+        if self.text_prefix == "" and PROST_T5_PREFIX in self._load_tokenizer(self.checkpoint.directory).get_vocab():
+            raise InputError(
+                f"{self.checkpoint.directory} holds a ProstT5, which needs {PROST_T5_PREFIX} before the residues. Pass "
+                "family='prost_t5' (--family)."
+            )
+        return super()._read_tokens()
 
     def _load_tokenizer(self, directory: Path) -> Any:
         return T5Tokenizer.from_pretrained(directory, do_lower_case=False, local_files_only=True)

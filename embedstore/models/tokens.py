@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError
 from embedstore.models.base import RESIDUE_LETTERS, STANDARD_RESIDUES
 
-Encoder = Callable[[str], list[int]]
-"""A tokenizer's own encoding of a text, special tokens included."""
+Encoder = Callable[[Sequence[str]], list[int]]
+"""A tokenizer's own encoding of residues, in the spelling that it was made for; special tokens included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,21 +78,20 @@ class TokenTable:
 
 
 def read_token_table(
-    encode: Encoder, *, pad_id: int, unk_id: int, spaced: bool, unknown_to_x: bytes, source: str
+    encode: Encoder, *, pad_id: int, unk_id: int, unknown_to_x: bytes, n_prefix: int | None = None, source: str
 ) -> TokenTable:
     """Read a tokenizer's table off its own output, and check it against the tokenizer.
 
     Parameters
     ----------
     encode
-        Text to token ids, special tokens included.
+        Residues to token ids, special tokens included.
     pad_id, unk_id
         The tokenizer's own.
-    spaced
-        Whether residues are separated by blanks in the text that the tokenizer was made for. Joined text becomes one
-        unknown token in ProtT5 and ProtBert.
     unknown_to_x
         Letters that are replaced by X first.
+    n_prefix
+        How many special tokens stand before the residues in this family; None: as many as there are.
     source
         What to call the checkpoint in messages.
 
@@ -101,12 +100,17 @@ def read_token_table(
     InputError
         If one of the twenty residues is unknown, or the table does not give what the tokenizer gives.
     """
-    join = " ".join if spaced else "".join
-    prefix, suffix = _specials(encode, join, source)
+    prefix, suffix = _specials(encode, source)
+    if unk_id in (*prefix, *suffix) or n_prefix not in (None, len(prefix)):
+        raise InputError(
+            f"The tokenizer of {source} begins with the tokens {list(prefix)} and ends with {list(suffix)}, where "
+            f"{unk_id} is 'unknown'; it does not know the special tokens of its family. It is the tokenizer of "
+            "another model."
+        )
     ids = np.full(256, -1, dtype=np.int64)
     for letter in RESIDUE_LETTERS:
         read_as = ord("X") if letter in unknown_to_x else letter
-        found = encode(chr(read_as))[len(prefix) :]
+        found = encode([chr(read_as)])[len(prefix) :]
         found = found[: len(found) - len(suffix)]
         # More than one piece for one letter is a letter that the vocabulary does not hold.
         ids[letter] = found[0] if len(found) == 1 else unk_id
@@ -127,15 +131,13 @@ def read_token_table(
         unknown_letters=bytes(sorted({*to_unk, *unknown_to_x})),
         policy=f"{replaced}{to_unk.decode() or 'none'} read as unknown",
     )
-    _check(table, encode, join, unknown_to_x, source)
+    _check(table, encode, unknown_to_x, source)
     return table
 
 
-def _specials(
-    encode: Encoder, join: Callable[[list[str]], str], source: str
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _specials(encode: Encoder, source: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Prefix and suffix: what stays when the residues between change."""
-    first, second = encode(join(["A", "A", "A"])), encode(join(["L", "L", "L"]))
+    first, second = encode("AAA"), encode("LLL")
     differing = [place for place, (a, b) in enumerate(zip(first, second, strict=False)) if a != b]
     if len(first) != len(second) or len(differing) != 3 or differing[2] - differing[0] != 2:
         raise InputError(
@@ -145,14 +147,11 @@ def _specials(
     return tuple(first[: differing[0]]), tuple(first[differing[2] + 1 :])
 
 
-def _check(
-    table: TokenTable, encode: Encoder, join: Callable[[list[str]], str], unknown_to_x: bytes, source: str
-) -> None:
+def _check(table: TokenTable, encode: Encoder, unknown_to_x: bytes, source: str) -> None:
     """Compare the table with the tokenizer on whole texts: all letters that it knows, each beside others."""
     known = bytes(letter for letter in RESIDUE_LETTERS if table.ids[letter] != table.unk_id)
     for text in (STANDARD_RESIDUES, STANDARD_RESIDUES[::-1], known, known[::-1], b"M", known * 3 + b"MMMM"):
-        residues = ["X" if letter in unknown_to_x else chr(letter) for letter in text]
-        expected = encode(join(residues))
+        expected = encode(["X" if letter in unknown_to_x else chr(letter) for letter in text])
         tokens, _ = table.batch([text])
         if tokens[0].tolist() != expected:
             raise InputError(

@@ -3,37 +3,53 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from transformers.utils import logging
 
-from embedstore.errors import EmbedstoreError, InputError, NonFiniteError, OutOfMemoryError, WeightsUnavailableError
-from embedstore.models.base import ModelSpec, check_sequences
+from embedstore.errors import InputError, NonFiniteError
+from embedstore.models.base import (
+    Embedded,
+    Model,
+    ModelSpec,
+    check_sequences,
+    require_poolings,
+    resolve_layer,
+)
 from embedstore.models.checkpoint import Checkpoint, find_checkpoint, read_config
 from embedstore.models.devices import DTYPES, resolve_device, resolve_precision
-from embedstore.models.memory import USABLE_SHARE, EncoderSize, available_bytes
+from embedstore.models.encoders import (
+    attention_of,
+    load_encoder,
+    quiet_transformers,
+    read_encoder_config,
+    weight_bytes,
+)
+from embedstore.models.memory import (
+    USABLE_SHARE,
+    EncoderSize,
+    available_bytes,
+    named_out_of_memory,
+    plan_budget,
+    too_little_memory,
+)
 from embedstore.models.tokens import TokenTable, read_token_table
-from embedstore.pooling import Pooling, find_pooling
+from embedstore.pooling import RESIDUES, find_pooling
 
-# Padded residues a batch: enough to keep the device busy, little enough for common amounts of memory.
-_BATCH_RESIDUES = {"cpu": 4_096, "cuda": 16_384}
-_TAKE_SMALLER = "Take smaller batches: batch_residues= (--batch-residues); or a device with more memory."
-_CPU_ALLOCATION_FAILED = ("can't allocate memory", "not enough memory")
+WINDOW_RESIDUES = 4_096
+"""Longest stretch in one pass under the windows policy, for models without a shorter limit of their own."""
 
 
-class TransformerModel(ABC):
+class TransformerModel(Model, ABC):
     """A transformer encoder from a checkpoint directory or the hub.
 
-    A family is a subclass: it names its layout and says how its tokenizer and its encoder are loaded. The states are
-    the encoder's ``last_hidden_state``, which in every family here is taken after the final normalisation.
+    A family is a subclass: it names its layout and says how its tokenizer and its encoder are loaded. Unless another
+    layer is asked for, the states are the encoder's ``last_hidden_state``, which in every family here is taken after
+    the final normalisation; those after layer N are its ``hidden_states[N]``.
 
     Parameters
     ----------
@@ -41,11 +57,13 @@ class TransformerModel(ABC):
         The catalog row, or what :meth:`spec_of` makes of a directory.
     directory
         A local checkpoint, or None for the hub and its cache.
-    device, precision
+    device, precision, layer
         As :func:`embedstore.models.load_model` takes them.
 
     Attributes
     ----------
+    layer
+        After which layer the states are taken, counted from 1; 0: what enters the first.
     n_recomputed
         How many sequences gave NaN or infinity in a lower precision and were computed again in float32.
 
@@ -54,39 +72,61 @@ class TransformerModel(ABC):
     WeightsUnavailableError
         If the checkpoint is neither on disk nor reachable.
     InputError
-        If the checkpoint is of another kind than the family, or of another size than the row.
+        If the checkpoint is of another kind than the family, or of another size than the row; or has no such layer.
     """
 
     family: ClassVar[str]
     model_type: ClassVar[str]
     spaced: ClassVar[bool]
+    text_prefix: ClassVar[str] = ""
+    n_prefix: ClassVar[int] = 1
     unknown_to_x: ClassVar[bytes]
+    half_precision: ClassVar[str | None]
+    longest_window: ClassVar[int] = WINDOW_RESIDUES
     dim_key: ClassVar[str] = "hidden_size"
     layers_key: ClassVar[str] = "num_hidden_layers"
     ff_copies: ClassVar[int] = 3
+    has_residues = True
 
     def __init__(
-        self, spec: ModelSpec, *, directory: Path | None = None, device: str = "auto", precision: str = "auto"
+        self,
+        spec: ModelSpec,
+        *,
+        directory: Path | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        layer: int | None = None,
     ) -> None:
         self.spec = spec
+        self.name = spec.name
+        self.dim = spec.dim
+        self.layer = resolve_layer(layer, spec.n_layers, name=spec.name)
         self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device)
+        self.precision = resolve_precision(precision, self.device, half=spec.half_precision)
         self.checkpoint: Checkpoint = find_checkpoint(spec, directory)
         config = self.checkpoint.config()
         self._check_config(config)
-        self.name = spec.name
-        self.dim = spec.dim
         self.max_residues = self._longest(config)
-        self.batch_residues = _BATCH_RESIDUES.get(self.device.type, _BATCH_RESIDUES["cpu"])
+        self.window_residues = self._window(config)
         with quiet_transformers():
             self.tokens: TokenTable = self._read_tokens()
         self.unknown_letters = self.tokens.unknown_letters
-        self.n_recomputed = 0
+        self.poolings = ("mean", "max", "first") if self.tokens.prefix else ("mean", "max")
+        self.batch_residues = self._budget()
         self._encoders: dict[str, Any] = {}
 
     @classmethod
-    def spec_of(cls, directory: Path) -> ModelSpec:
-        """A row for a local checkpoint: sizes from its configuration, residue policy from the family.
+    def spec_of(cls, directory: Path, *, name: str | None = None, checkpoint: str | None = None) -> ModelSpec:
+        """A row for a checkpoint that is in no catalog: sizes from its configuration, residue policy from the family.
+
+        Parameters
+        ----------
+        directory
+            Where it is.
+        name
+            What to call it; by default as its directory.
+        checkpoint
+            Its hub id, if it has one.
 
         Raises
         ------
@@ -94,20 +134,22 @@ class TransformerModel(ABC):
             If the directory's ``model_type`` is another family's.
         """
         config = read_config(directory)
-        cls._check_model_type(config, str(directory))
+        cls._check_kind(config, str(directory))
         return ModelSpec(
-            name=directory.name,
+            name=name or directory.name,
             target=f"{cls.__module__}:{cls.__qualname__}",
             family=cls.family,
-            checkpoint=None,
+            checkpoint=checkpoint,
             revision=None,
             licence="unknown",
             dim=int(config[cls.dim_key]),
             n_layers=int(config[cls.layers_key]),
             n_parameters=0,
             max_residues=cls._longest(config),
+            window_residues=cls._window(config),
+            half_precision=cls.half_precision,
             unknown_to_x=cls.unknown_to_x,
-            summary=f"local checkpoint, family {cls.family}",
+            summary=f"checkpoint from elsewhere, family {cls.family}",
             citation="unknown",
         )
 
@@ -116,6 +158,11 @@ class TransformerModel(ABC):
         """Most residues that the configuration allows; None where positions are relative or rotary."""
         return None
 
+    @classmethod
+    def _window(cls, config: dict[str, Any]) -> int:
+        longest = cls._longest(config)
+        return cls.longest_window if longest is None else min(cls.longest_window, longest)
+
     @abstractmethod
     def _load_tokenizer(self, directory: Path) -> Any:
         """The checkpoint's own tokenizer."""
@@ -123,6 +170,11 @@ class TransformerModel(ABC):
     @abstractmethod
     def _encoder_class(self) -> tuple[Any, dict[str, Any]]:
         """The transformers class of the encoder, and extra arguments of its constructor."""
+
+    def _inputs(self, tokens: torch.Tensor, mask: torch.Tensor) -> dict[str, Any]:
+        """Arguments of the encoder's forward pass, for padded tokens and their mask, each (n, T) int64."""
+        # The mask is never left out: a padded T5 batch without it moves vectors by up to 2.1.
+        return {"input_ids": tokens, "attention_mask": mask}
 
     def identity(self) -> dict[str, str | int | None]:
         """What decides the vectors; reads the weight files once to hash them, and does not load them."""
@@ -134,10 +186,22 @@ class TransformerModel(ABC):
             "weights_sha256": self.checkpoint.weights_sha256(),
             "tokens_sha256": self.tokens.sha256,
             "adapter_sha256": None,
-            "layer": self.spec.n_layers,
+            "layer": self.layer,
             "precision": self.precision,
             "residue_policy": self.tokens.policy,
         }
+
+    def in_precision(self, precision: str) -> Self:
+        """The same model computing in another precision; itself if it does already."""
+        if precision == self.precision:
+            return self
+        return type(self)(
+            self.spec,
+            directory=self.checkpoint.directory,
+            device=str(self.device),
+            precision=precision,
+            layer=self.layer,
+        )
 
     def embed(self, sequences: Sequence[bytes], *, pooling: str = "mean") -> NDArray[np.float32]:
         """Embed one batch in one forward pass: (n, dim) float32, row ``i`` for ``sequences[i]``.
@@ -147,79 +211,119 @@ class TransformerModel(ABC):
         Raises
         ------
         InputError
-            For an empty or too long sequence, or a character that is no residue letter.
+            For an empty or too long sequence, a character that is no residue letter, or a pooling that it has not.
         OutOfMemoryError
             If the batch does not fit.
         NonFiniteError
             If a sequence gives NaN or infinity even in float32.
         """
-        pool = find_pooling(pooling)
-        if not sequences:
-            return np.empty((0, self.dim), dtype=np.float32)
-        with _named_out_of_memory(sequences):
-            return torch.stack(self._finite(sequences, pool)).cpu().numpy()
+        if pooling == RESIDUES:
+            raise InputError("pooling='residues' gives no vector a protein; call embed_residues(sequences).")
+        return cast("NDArray[np.float32]", self.embed_each(sequences, [pooling])[pooling])
 
     def embed_residues(self, sequences: Sequence[bytes]) -> list[NDArray[np.float32]]:
         """Embed one batch, unpooled: for each sequence (L, dim) float32, one row a residue. Raises as :meth:`embed`."""
-        if not sequences:
-            return []
-        with _named_out_of_memory(sequences):
-            return [states.cpu().numpy() for states in self._finite(sequences, lambda states: states)]
+        return cast("list[NDArray[np.float32]]", self.embed_each(sequences, [RESIDUES])[RESIDUES])
 
-    def _finite(self, sequences: Sequence[bytes], pool: Pooling) -> list[torch.Tensor]:
-        """What ``pool`` makes of each sequence's (L, dim) float32 states, proved finite; on the device."""
+    def embed_each(self, sequences: Sequence[bytes], poolings: Sequence[str]) -> dict[str, Embedded]:
+        """Embed one batch under several poolings, in one forward pass. Raises as :meth:`embed`.
+
+        ``"first"`` is the state of the special token before the residues; ``"residues"`` what :meth:`embed_residues`
+        gives.
+        """
+        require_poolings(self, poolings)
         check_sequences(sequences, name=self.name, max_residues=self.max_residues)
-        pooled = [pool(states) for states in self._forward(sequences, self.precision)]
-        # One number a sequence: NaN and infinity survive every sum, and a check of all states would cost more.
-        sums = torch.stack([one.sum() for one in pooled])
+        if not sequences:
+            return {name: [] if name == RESIDUES else np.empty((0, self.dim), np.float32) for name in poolings}
+        with named_out_of_memory(sequences, self.device):
+            rows = self._finite(sequences, poolings)
+            return {name: self._gathered(name, [row[name] for row in rows]) for name in dict.fromkeys(poolings)}
+
+    def _gathered(self, pooling: str, found: list[torch.Tensor]) -> Embedded:
+        if pooling == RESIDUES:
+            return [states.cpu().numpy() for states in found]
+        return cast("NDArray[np.float32]", torch.stack(found).cpu().numpy())
+
+    def _finite(self, sequences: Sequence[bytes], poolings: Sequence[str]) -> list[dict[str, torch.Tensor]]:
+        """What the poolings make of each sequence's states, proved finite; on the device."""
+        states = self._forward(sequences, self.precision)
+        # One number a sequence, of all its states: a maximum would hide what is NaN or infinite below it.
+        sums = torch.stack([one.sum() for one in states])
         for row in torch.isfinite(sums).logical_not().nonzero().flatten().tolist():
             if self.precision != "float32":
-                pooled[row] = pool(self._forward([sequences[row]], "float32")[0])
+                states[row] = self._forward([sequences[row]], "float32")[0]
                 self.n_recomputed += 1
-            if not bool(torch.isfinite(pooled[row]).all()):
+            if not bool(torch.isfinite(states[row]).all()):
                 raise NonFiniteError(
                     f"Model {self.name!r} gave NaN or infinity for sequence {row} of the batch "
                     f"({len(sequences[row])} residues), also in float32. The weights are damaged, or not this model's."
                 )
-        return pooled
+        return [self._pooled(one, poolings) for one in states]
+
+    def _pooled(self, states: torch.Tensor, poolings: Sequence[str]) -> dict[str, torch.Tensor]:
+        """(prefix + L, D) float32 under each pooling."""
+        start = len(self.tokens.prefix)
+        residues = states[start:]
+        return {
+            name: residues if name == RESIDUES else find_pooling(name)(states[:1] if name == "first" else residues)
+            for name in poolings
+        }
 
     def _forward(self, sequences: Sequence[bytes], precision: str) -> list[torch.Tensor]:
+        """For each sequence the states of its prefix and residues, (prefix + L, dim) float32, on the device."""
         encoder = self._encoder(precision)
         self._check_memory(sequences, encoder.config, precision)
         tokens, mask = self.tokens.batch(sequences)
         with torch.inference_mode():
-            output = encoder(
-                input_ids=torch.from_numpy(tokens).to(self.device),
-                # Never left out: a padded T5 batch without it moves vectors by up to 2.1.
-                attention_mask=torch.from_numpy(mask).to(self.device),
-            )
-            hidden = output.last_hidden_state
+            inputs = self._inputs(torch.from_numpy(tokens).to(self.device), torch.from_numpy(mask).to(self.device))
+            hidden = self._hidden(encoder, inputs)
         if tuple(hidden.shape) != (*tokens.shape, self.dim):
             raise InputError(
                 f"Model {self.name!r} gave states of shape {tuple(hidden.shape)}; expected {(*tokens.shape, self.dim)}."
             )
-        start = len(self.tokens.prefix)
-        return [hidden[row, start : start + len(sequence)].float() for row, sequence in enumerate(sequences)]
+        end = len(self.tokens.prefix)
+        return [hidden[row, : end + len(sequence)].float() for row, sequence in enumerate(sequences)]
+
+    def _hidden(self, encoder: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        """States of all tokens after the layer asked for, (n, T, dim)."""
+        if self.layer == self.spec.n_layers:
+            return cast(torch.Tensor, encoder(**inputs).last_hidden_state)
+        states = encoder(**inputs, output_hidden_states=True).hidden_states
+        if len(states) != self.spec.n_layers + 1:
+            raise InputError(
+                f"Model {self.name!r} gave the states of {len(states) - 1} layers; expected {self.spec.n_layers}. "
+                "Leave layer= (--layer) out for this checkpoint."
+            )
+        return cast(torch.Tensor, states[self.layer])
 
     def _check_memory(self, sequences: Sequence[bytes], config: Any, precision: str) -> None:
         """Refuse a batch that would not fit: on Linux the allocation succeeds, and its use gets the process killed."""
         lengths = [len(sequence) for sequence in sequences]
+        n_tokens = len(self.tokens.prefix) + max(lengths) + len(self.tokens.suffix)
+        itemsize = DTYPES[precision].itemsize
         needed = self._encoder_size(config).forward_bytes(
             len(lengths),
-            len(self.tokens.prefix) + max(lengths) + len(self.tokens.suffix),
+            n_tokens,
             padded=min(lengths) < max(lengths),
-            itemsize=DTYPES[precision].itemsize,
+            itemsize=itemsize,
             on_gpu=self.device.type == "cuda",
         )
+        if self.layer != self.spec.n_layers:
+            # The states of every layer are kept until one is chosen.
+            needed += (self.spec.n_layers + 1) * len(lengths) * n_tokens * self.dim * itemsize
         available = available_bytes(self.device)
         if needed > USABLE_SHARE * available:
-            raise OutOfMemoryError(
-                f"{_described(sequences)} needs about {needed / 2**30:,.1f} GiB of memory; "
-                f"{available / 2**30:,.1f} GiB are available, of which {USABLE_SHARE:.0%} may be taken. {_TAKE_SMALLER}"
-            )
+            raise too_little_memory(sequences, needed, available)
+
+    def _budget(self) -> int:
+        encoder_class, extra = self._encoder_class()
+        config = read_encoder_config(encoder_class, self.checkpoint)
+        itemsize = DTYPES[self.precision].itemsize
+        weights = weight_bytes(encoder_class, extra, config, itemsize=itemsize)
+        return plan_budget(self._encoder_size(config), weights, self.device, itemsize=itemsize)
 
     def _encoder_size(self, config: Any) -> EncoderSize:
-        """What the loaded encoder's configuration says of its memory."""
+        """What the encoder's configuration says of its memory."""
         return EncoderSize(
             dim=config.hidden_size,
             inner=config.hidden_size,
@@ -231,8 +335,7 @@ class TransformerModel(ABC):
         )
 
     def _attention(self) -> str:
-        """The attention that transformers is asked for; its T5 has the fused one only in newer releases."""
-        return "sdpa" if getattr(self._encoder_class()[0], "_supports_sdpa", False) else "eager"
+        return attention_of(self._encoder_class()[0])
 
     def _encoder(self, precision: str) -> Any:
         """The encoder in one precision, loaded on first use."""
@@ -242,47 +345,27 @@ class TransformerModel(ABC):
 
     def _load_encoder(self, dtype: torch.dtype) -> Any:
         encoder_class, extra = self._encoder_class()
-        directory = self.checkpoint.directory
-        try:
-            with quiet_transformers():
-                encoder, report = encoder_class.from_pretrained(
-                    directory,
-                    dtype=dtype,
-                    attn_implementation=self._attention(),
-                    use_safetensors=self.checkpoint.is_safetensors,
-                    weights_only=True,
-                    local_files_only=True,
-                    output_loading_info=True,
-                    **extra,
-                )
-        except (SafetensorError, UnpicklingError, EOFError, OSError, ValueError, RuntimeError) as error:
-            if _is_out_of_memory(error):
-                raise OutOfMemoryError(f"The weights in {directory} do not fit into memory: {error}") from error
-            raise WeightsUnavailableError(
-                f"The weights in {directory} cannot be read: {error}. Download the checkpoint again."
-            ) from error
-        # Whatever is missing was initialised at random. The contact head is not on the way to the states.
-        missing = sorted(key for key in report["missing_keys"] if not key.startswith("contact_head."))
-        if missing:
-            raise WeightsUnavailableError(
-                f"The weights in {directory} lack {len(missing)} tensors of the model, {missing[0]!r} first; expected "
-                "a complete encoder. Download the checkpoint again."
-            )
-        return encoder.eval().to(self.device)
+        return load_encoder(encoder_class, extra, self.checkpoint, dtype=dtype, device=self.device)
 
     def _read_tokens(self) -> TokenTable:
         tokenizer = self._load_tokenizer(self.checkpoint.directory)
         return read_token_table(
-            lambda text: [int(token) for token in tokenizer(text)["input_ids"]],
+            lambda letters: self._encode(tokenizer, letters),
             pad_id=int(tokenizer.pad_token_id),
             unk_id=int(tokenizer.unk_token_id),
-            spaced=self.spaced,
             unknown_to_x=self.spec.unknown_to_x,
+            n_prefix=self.n_prefix,
             source=str(self.checkpoint.directory),
         )
 
+    def _encode(self, tokenizer: Any, letters: Sequence[str]) -> list[int]:
+        """Tokens of residues as the checkpoint's own tokenizer gives them, in the spelling of its model card."""
+        text = self.text_prefix + (" " if self.spaced else "").join(letters)
+        return [int(token) for token in tokenizer(text)["input_ids"]]
+
     @classmethod
-    def _check_model_type(cls, config: dict[str, Any], source: str) -> None:
+    def _check_kind(cls, config: dict[str, Any], source: str) -> None:
+        """Refuse a checkpoint of another architecture; families that share one add what tells them apart."""
         found = config.get("model_type")
         if found != cls.model_type:
             raise InputError(
@@ -292,7 +375,7 @@ class TransformerModel(ABC):
 
     def _check_config(self, config: dict[str, Any]) -> None:
         source = str(self.checkpoint.directory)
-        self._check_model_type(config, source)
+        self._check_kind(config, source)
         for what, key, expected in (
             ("dimensions", self.dim_key, self.spec.dim),
             ("layers", self.layers_key, self.spec.n_layers),
@@ -303,42 +386,3 @@ class TransformerModel(ABC):
                     f"{expected}. It is another checkpoint: load it as a directory with "
                     f"family={self.family!r} (--family)."
                 )
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep transformers from drawing bars and logging below an error, and put its settings back after."""
-    settings: Any = logging  # its functions have no annotations
-    verbosity = settings.get_verbosity()
-    had_bars = settings.is_progress_bar_enabled()
-    settings.set_verbosity_error()
-    settings.disable_progress_bar()
-    try:
-        yield
-    finally:
-        settings.set_verbosity(verbosity)
-        if had_bars:
-            settings.enable_progress_bar()
-
-
-@contextmanager
-def _named_out_of_memory(sequences: Sequence[bytes]) -> Iterator[None]:
-    """Turn torch's two ways of running out of memory into ours; let every other error through."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, EmbedstoreError) or not _is_out_of_memory(error):
-            raise
-        raise OutOfMemoryError(f"{_described(sequences)} did not fit into memory. {_TAKE_SMALLER}") from error
-
-
-def _described(sequences: Sequence[bytes]) -> str:
-    plural = "" if len(sequences) == 1 else "s"
-    return f"A batch of {len(sequences)} sequence{plural}, {max(map(len, sequences)):,} residues the longest,"
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    # On a CPU torch raises a plain RuntimeError, known by its text alone.
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _CPU_ALLOCATION_FAILED)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from embedstore.batching import batched
 from embedstore.errors import InputError
 from embedstore.sequences import digest
 from embedstore.store.datasets import SequenceTable, encode
+from embedstore.store.files import StorePath
 from embedstore.store.keys import KeyTable, as_digests, prefixes
 from embedstore.store.layout import DATASETS, PARTS, SEQUENCES, ensure_group, ensure_store
 from embedstore.store.writer import PartWriter, TextColumn
@@ -62,7 +62,7 @@ class Provenance:
 
 
 def add_records(
-    store: Path,
+    store: StorePath,
     name: str,
     records: Iterable[Record],
     *,
@@ -77,7 +77,7 @@ def add_records(
     Parameters
     ----------
     store
-        Directory of the store, which is made if it is not there.
+        Place of the store, which is made if it is not there.
     name
         Name of the data set.
     records
@@ -136,7 +136,7 @@ def add_records(
     )
 
 
-def restore_sequences(store: Path, records: Iterable[Record], *, known: SequenceTable) -> int:
+def restore_sequences(store: StorePath, records: Iterable[Record], *, known: SequenceTable) -> int:
     """Store again what sequences are missing among these records; returns how many."""
     with _NewSequences(store, known) as fresh:
         for batch in batched(records, _BATCH):
@@ -147,7 +147,7 @@ def restore_sequences(store: Path, records: Iterable[Record], *, known: Sequence
 class _NewSequences:
     """Writes the sequences that the store lacks, each once."""
 
-    def __init__(self, store: Path, known: SequenceTable) -> None:
+    def __init__(self, store: StorePath, known: SequenceTable) -> None:
         for place in (SEQUENCES, f"{SEQUENCES}/{PARTS}"):
             ensure_group(store / place)
         self._known = known

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,17 +11,17 @@ import xxhash
 from embedstore.errors import StoreCorruptError
 from embedstore.sequences import digest, key_text
 from embedstore.store.claims import CLAIM
+from embedstore.store.files import StorePath, blocks
 from embedstore.store.homes import files_below
 from embedstore.store.keys import as_digests
 from embedstore.store.layout import RECORD
 from embedstore.store.reader import Part
 
 _ROWS = 8192
-_BLOCK_BYTES = 1 << 22
 _REPAIR = "Restore it from a backup, or remove its part and run the `add` or `build` that made it again."
 
 
-def check_files(part: Path, details: dict[str, Any], *, hashes: bool = True) -> tuple[int, int]:
+def check_files(part: StorePath, details: dict[str, Any], *, hashes: bool = True) -> tuple[int, int]:
     """Compare every file of a part with what its record promises; returns the number of files and their bytes.
 
     Parameters
@@ -64,11 +63,10 @@ def _is_ours(name: str) -> bool:
     return name in (RECORD, CLAIM) or (name.startswith(f".{RECORD}.") and name.endswith(".tmp"))
 
 
-def _hash(file: Path) -> str:
+def _hash(file: StorePath) -> str:
     state = xxhash.xxh3_128()
-    with file.open("rb") as stream:
-        while block := stream.read(_BLOCK_BYTES):
-            state.update(block)
+    for block in blocks(file):
+        state.update(block)
     return state.hexdigest()
 
 

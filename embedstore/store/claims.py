@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from embedstore.errors import StoreWriteError
+from embedstore.store.files import StorePath, is_file
 from embedstore.store.layout import RECORD, writing
 from embedstore.store.shards import FileTable
 
@@ -47,11 +48,6 @@ class _Lock:
         os.close(self.descriptor)
 
 
-def _has_locks(path: Path) -> bool:
-    """Whether a path is on this machine, where files can be locked."""
-    return isinstance(path, Path)
-
-
 def _flock(descriptor: int, how: int) -> bool:
     """Lock a file; False where its file system knows no locks, BlockingIOError where another holds it."""
     try:
@@ -66,9 +62,9 @@ def _flock(descriptor: int, how: int) -> bool:
 class AtWork:
     """Tells others, until `release`, that somebody writes to a store and may still read what he found at the start."""
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: StorePath) -> None:
         # Waits while somebody is alone in the store, which takes moments.
-        self._lock = _Lock(store / RECORD, fcntl.LOCK_SH) if _has_locks(store) else None
+        self._lock = _Lock(store / RECORD, fcntl.LOCK_SH) if isinstance(store, Path) else None
 
     def become_alone(self) -> bool:
         """Whether nobody else is at work, and nobody can start before `release`; True where there are no locks."""
@@ -88,7 +84,7 @@ class AtWork:
 
 
 @contextlib.contextmanager
-def alone(store: Path) -> Iterator[bool]:
+def alone(store: StorePath) -> Iterator[bool]:
     """Whether nobody is at work in the store, and nobody can start before the end of the block.
 
     True where there are no locks: then only age protects.
@@ -117,12 +113,12 @@ class Claim:
         Directory of the part, which is there.
     """
 
-    def __init__(self, store: Path, part: Path) -> None:
+    def __init__(self, store: StorePath, part: StorePath) -> None:
         self.work = AtWork(store)
         self._part = part
         try:
             # Who else locks it only looks, and is gone in a moment.
-            self._lock = _Lock(part / CLAIM, fcntl.LOCK_EX, create=True) if _has_locks(part) else None
+            self._lock = _Lock(part / CLAIM, fcntl.LOCK_EX, create=True) if isinstance(part, Path) else None
         except BaseException:
             self.work.release()
             raise
@@ -137,8 +133,8 @@ class Claim:
         """
         with writing(self._part):
             there = all(_size(self._part / name) == about["bytes"] for name, about in files.items())
-            there = there and (self._part.parent / RECORD).is_file()
-            if there and self._lock is not None:
+            there = there and is_file(self._part.parent / RECORD)
+            if there and self._lock is not None and isinstance(self._part, Path):
                 there = _same_file(self._lock.descriptor, self._part / CLAIM)
         if not there:
             raise StoreWriteError(
@@ -148,7 +144,7 @@ class Claim:
 
     def release(self) -> None:
         """Give it up; may be called more than once."""
-        if self._lock is not None:
+        if self._lock is not None and isinstance(self._part, Path):
             with contextlib.suppress(OSError):
                 if _same_file(self._lock.descriptor, self._part / CLAIM):
                     (self._part / CLAIM).unlink()
@@ -157,7 +153,7 @@ class Claim:
         self.work.release()
 
 
-def writer_of(part: Path) -> Writer:
+def writer_of(part: StorePath) -> Writer:
     """Whether a part's directory has a writer: ``none`` where no claim is there, ``unknown`` without locks."""
     if not isinstance(part, Path):
         return "unknown"
@@ -173,7 +169,7 @@ def writer_of(part: Path) -> Writer:
         os.close(descriptor)
 
 
-def remove_dead(part: Path) -> bool:
+def remove_dead(part: StorePath) -> bool:
     """Remove a part's directory that has no record and no living writer; whether it was removed."""
     if not isinstance(part, Path):
         remove_part(part)
@@ -194,7 +190,7 @@ def remove_dead(part: Path) -> bool:
     return True
 
 
-def remove_part(part: Path) -> None:
+def remove_part(part: StorePath) -> None:
     """Remove a part: its record first, so that it is gone for readers at once, and its claim last.
 
     A kill at any moment leaves what a writer that died leaves.
@@ -207,7 +203,7 @@ def remove_part(part: Path) -> None:
         remove_tree(part)
 
 
-def remove_tree(path: Path) -> None:
+def remove_tree(path: StorePath) -> None:
     """Remove a directory with all that is in it, a claim last; the one place where something of a store is removed."""
     if not isinstance(path, Path):
         with contextlib.suppress(FileNotFoundError):
@@ -223,7 +219,7 @@ def remove_tree(path: Path) -> None:
         path.rmdir()
 
 
-def _size(path: Path) -> int:
+def _size(path: StorePath) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError:

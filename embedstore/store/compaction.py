@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from embedstore.errors import StoreCorruptError
 from embedstore.store.checks import check_files
+from embedstore.store.files import StorePath
 from embedstore.store.layout import PARTS, SEQUENCES, SPACES, canonical_json
 from embedstore.store.merging import copy_rows, n_bytes_of
 from embedstore.store.reader import KeyedParts, Part, committed_parts
@@ -127,7 +127,7 @@ class Meter:
         self._progress(Progress(stage=self._stage, done=self._done, total=self._total, unit="bytes"))
 
 
-def _merge(store: Path, home: str, group: list[Part], meter: Meter) -> Merged | None:
+def _merge(store: StorePath, home: str, group: list[Part], meter: Meter) -> Merged | None:
     """One part in place of several; None if they are no longer there to be replaced."""
     for part in group:
         check_files(part.path, part.details)
@@ -148,7 +148,7 @@ def _merge(store: Path, home: str, group: list[Part], meter: Meter) -> Merged | 
     )
 
 
-def still_there(home: Path, parts: Iterable[Part]) -> bool:
+def still_there(home: StorePath, parts: Iterable[Part]) -> bool:
     """Whether readers see all of these parts still: none was replaced or removed."""
     return {part.name for part in parts} <= {part.name for part in committed_parts(home)}
 

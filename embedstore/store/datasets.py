@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.registry import unknown_name
+from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.keys import distinct
-from embedstore.store.layout import PARTS
+from embedstore.store.layout import PARTS, RECORD
 from embedstore.store.reader import KeyedParts, Part, committed_parts, committed_paths
 from embedstore.types import DIGEST_BYTES, Digests
 
@@ -24,7 +24,7 @@ class SequenceTable:
     Keys that are not found are looked for once more among the parts that others have committed since.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: StorePath) -> None:
         self._directory = directory / PARTS
         self.refresh()
 
@@ -71,15 +71,27 @@ class SequenceTable:
                 for row, start, stop in zip(where.tolist(), starts[where] - first, stops - first, strict=True):
                     out[row] = data[start:stop]
             else:
-                for row, start, stop in zip(where.tolist(), starts[where].tolist(), stops.tolist(), strict=True):
-                    out[row] = residues.read(start, stop).tobytes()
+                for row, text in zip(where.tolist(), residues.ranges(starts[where], stops), strict=True):
+                    out[row] = text.tobytes()
+        return out
+
+    def read(self, parts: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[bytes]:
+        """The sequences that begin at these residues of these parts, by number in `parts`; no key is looked up."""
+        out: list[bytes] = [b""] * len(parts)
+        for index in np.unique(parts):
+            where = np.flatnonzero(parts == index)
+            found = self.parts[index].array("residues").ranges(starts[where], starts[where] + lengths[where])
+            for row, residues in zip(where.tolist(), found, strict=True):
+                out[row] = residues.tobytes()
         return out
 
     def _find(self, digests: Digests) -> NDArray[np.int64]:
         rows = self._rows.find(digests)
-        if (rows < 0).any() and any(path.name not in self._seen for path in committed_paths(self._directory)):
-            self.refresh()
-            rows = self._rows.find(digests)
+        if (rows < 0).any():
+            new = [path for path in directories(self._directory) if path.name not in self._seen]
+            if any(is_file(path / RECORD) for path in new):
+                self.refresh()
+                rows = self._rows.find(digests)
         return rows
 
     def _locate(self, digests: Digests) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -100,7 +112,7 @@ class SequenceTable:
 class Dataset:
     """One data set: rows in the order of its sources; ids need not be unique, several may share a key."""
 
-    def __init__(self, directory: Path, name: str) -> None:
+    def __init__(self, directory: StorePath, name: str) -> None:
         self.name = name
         self.parts = committed_parts(directory / PARTS)
 

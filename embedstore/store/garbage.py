@@ -12,13 +12,14 @@ from typing import Any
 from embedstore.errors import InputError, StoreCorruptError
 from embedstore.store.checks import check_files
 from embedstore.store.claims import CLAIM, alone, remove_dead, remove_part, remove_tree, writer_of
+from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.homes import (
     dataset_homes,
-    directories,
     files_below,
     last_change,
     n_bytes_below,
     part_homes,
+    place_of,
     space_homes,
 )
 from embedstore.store.layout import DATASETS, RECORD, SPACES, is_temporary, writing
@@ -133,34 +134,37 @@ def gc(
 class _Sweep:
     """One run through a store."""
 
-    def __init__(self, store: Path, grace: float | None, report: GcReport) -> None:
+    def __init__(self, store: StorePath, grace: float | None, report: GcReport) -> None:
         self._store = store
         self._grace = grace
         self._report = report
         self._now = time.time()
 
-    def _is_old(self, path: Path, *, locks: bool = True) -> bool:
+    def _is_old(self, path: StorePath, *, locks: bool = True) -> bool:
         default = GRACE_S if locks and isinstance(path, Path) else GRACE_WITHOUT_LOCKS_S
         grace = default if self._grace is None else self._grace
         return self._now - last_change(path) >= grace
 
-    def _remove(self, path: Path, why: str, how: Callable[[Path], object]) -> None:
-        n_bytes = n_bytes_below(path) if path.is_dir() else path.stat().st_size
+    def _remove(self, path: StorePath, why: str, how: Callable[[StorePath], object]) -> None:
+        n_bytes = path.stat().st_size if path.name == CLAIM or is_temporary(path) else n_bytes_below(path)
         if not self._report.dry_run and how(path) is False:
             return
-        place = path.relative_to(self._store).as_posix()
+        place = self._place(path)
         self._report.removed.append(Removed(place=place, why=why, n_bytes=n_bytes))
+
+    def _place(self, path: StorePath) -> str:
+        return place_of(self._store, path)
 
     def _note(self, text: str) -> None:
         if text not in self._report.notes:
             self._report.notes.append(text)
 
-    def dead_writers(self, home: Path) -> None:
+    def dead_writers(self, home: StorePath) -> None:
         """Parts without a record."""
         for part in directories(home):
-            if (part / RECORD).is_file():
+            if is_file(part / RECORD):
                 continue
-            place, writer = part.relative_to(self._store), writer_of(part)
+            place, writer = self._place(part), writer_of(part)
             if writer == "alive":
                 self._note(f"{place} is being written and stays.")
             elif writer == "none" and any(files_below(part)):
@@ -171,28 +175,30 @@ class _Sweep:
             else:
                 self._remove(part, "its writer died before the commit", remove_dead)
 
-    def leftovers(self, home: Path) -> None:
+    def leftovers(self, home: StorePath) -> None:
         """Claims and unpublished records beside a record: what a kill leaves in a moment."""
         for part in recorded_paths(home):
-            if (part / CLAIM).is_file() and writer_of(part) == "dead":
+            if writer_of(part) == "dead":
                 self._remove(part / CLAIM, "its writer died after the commit", _unlink)
             self.temporaries(part)
         self.temporaries(home)
 
-    def temporaries(self, folder: Path) -> None:
+    def temporaries(self, folder: StorePath) -> None:
         """Records that were never published."""
-        for path in sorted(child for child in folder.iterdir() if is_temporary(child)) if folder.is_dir() else []:
+        # Object stores publish a record in one request.
+        local = folder.iterdir() if isinstance(folder, Path) and folder.is_dir() else ()
+        for path in sorted(child for child in local if is_temporary(child)):
             if self._now - path.stat().st_mtime >= (GRACE_S if self._grace is None else self._grace):
                 self._remove(path, "its writer died before the commit", _unlink)
 
-    def removed_parts(self, home: Path) -> None:
+    def removed_parts(self, home: StorePath) -> None:
         """What `remove` hid, and what was made of it by a compaction that ran at the same time."""
         removed = removed_names(home)
         for part in _parts(home) if removed else []:
             if removed.intersection([part.name, *part.details["replaces"]]):
                 self._remove(part.path, "removed by `rm`", remove_part)
 
-    def replaced_parts(self, home: Path) -> None:
+    def replaced_parts(self, home: StorePath) -> None:
         """Parts that others stand for.
 
         The invariant: a part goes only when nothing that it replaces is there any more; else the rows of that would
@@ -203,9 +209,9 @@ class _Sweep:
         doomed = [part for part in parts if part.name in replaced]
         if not doomed:
             return
-        place = home.relative_to(self._store)
+        place = self._place(home)
         heirs = [part for part in parts if part.name not in replaced and part.details["replaces"]]
-        if not all(self._is_old(heir.path / RECORD) for heir in heirs):
+        if not all(self._is_old(heir.path) for heir in heirs):
             self._note(f"{place}: {len(doomed)} replaced parts stay a while for readers that are open (--older-than).")
             return
         try:
@@ -232,13 +238,11 @@ class _Sweep:
             if any(directories(home) for home in homes) or (is_dataset and directories(removals)):
                 continue
             if not directories(removals) and not self._is_old(path):
-                self._note(f"{path.relative_to(self._store)} is empty and too young to go (--older-than).")
+                self._note(f"{self._place(path)} is empty and too young to go (--older-than).")
                 continue
             with alone(self._store) as is_alone:
                 if not is_alone:
-                    self._note(
-                        f"{path.relative_to(self._store)} is empty and stays while a build or an add is at work."
-                    )
+                    self._note(f"{self._place(path)} is empty and stays while a build or an add is at work.")
                 elif not any(directories(home) for home in homes):
                     self._remove(path, "holds nothing", _remove_owner)
 
@@ -257,16 +261,16 @@ def in_order(parts: Sequence[Part]) -> list[Part]:
     return ordered
 
 
-def _parts(home: Path) -> list[Part]:
+def _parts(home: StorePath) -> list[Part]:
     return [Part(path) for path in recorded_paths(home)]
 
 
-def _unlink(path: Path) -> None:
+def _unlink(path: StorePath) -> None:
     with writing(path):
         path.unlink(missing_ok=True)
 
 
-def _remove_owner(path: Path) -> None:
+def _remove_owner(path: StorePath) -> None:
     """Remove an empty space or data set, its description first: without one it does not count."""
     with writing(path):
         (path / RECORD).unlink(missing_ok=True)

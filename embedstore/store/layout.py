@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from embedstore.errors import EmbedstoreError, InputError, StoreWriteError
+from embedstore.store import objects
+from embedstore.store.files import StorePath, is_file
 
 FORMAT_VERSION = 1
 """Version of the layout on disk. A store of a higher version is refused."""
@@ -64,8 +66,8 @@ def utc_now() -> str:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what the operating system says about a failed write below ``path`` into one clear error."""
+def writing(path: StorePath) -> Iterator[None]:
+    """Turn what the operating system or the server says about a failed write below ``path`` into one clear error."""
     again = "Free space and run the same command again: what is committed is kept."
     permission = "No permission to write there. Choose another --store, or change the permissions."
     advice = {
@@ -77,15 +79,22 @@ def writing(path: Path) -> Iterator[None]:
     }
     try:
         yield
-    except OSError as error:
+    except objects.failures() as error:
         if isinstance(error, EmbedstoreError):
+            raise
+        if not isinstance(path, Path):
+            why = objects.explain(error)
+            raise StoreWriteError(f"Cannot write to the store at {path}: {why}") from error
+        if not isinstance(error, OSError):
             raise
         why = advice.get(error.errno or 0, "Nothing of this step was committed; run the same command again.")
         raise StoreWriteError(f"Cannot write to the store at {path}: {error.strerror or error}. {why}") from error
 
 
-def fsync_directory(path: Path) -> None:
-    """Make the names inside ``path`` survive a power loss."""
+def fsync_directory(path: StorePath) -> None:
+    """Make the names inside ``path`` survive a power loss; in object storage they do."""
+    if not isinstance(path, Path):
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -93,12 +102,15 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def publish(path: Path, payload: bytes) -> bool:
+def publish(path: StorePath, payload: bytes) -> bool:
     """Create ``path`` with ``payload`` whole or not at all; False if it exists already.
 
     A reader can never see a prefix of the payload: it is written and synced under another name first, and
-    linked to its own by an operation that fails where the name is taken.
+    linked to its own by an operation that fails where the name is taken. Object storage does this in one request.
     """
+    if not isinstance(path, Path):
+        with writing(path):
+            return objects.create(path, payload)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with writing(path):
         try:
@@ -130,14 +142,23 @@ def _link(temporary: Path, path: Path) -> bool:
     return True
 
 
-def is_temporary(path: Path) -> bool:
+def is_vacant(path: StorePath) -> bool:
+    """Whether a store could be made here: nothing is there, or only what a first writer left that died."""
+    if not isinstance(path, Path):
+        return objects.is_vacant(path)
+    if not path.is_dir():
+        return not path.exists()
+    return all(is_temporary(child) for child in path.iterdir())
+
+
+def is_temporary(path: StorePath) -> bool:
     """Whether this is what a writer that died left of a record that it had not published."""
     return path.name.startswith(f".{RECORD}.") and path.name.endswith(".tmp")
 
 
-def make_directory(path: Path) -> None:
+def make_directory(path: StorePath) -> None:
     """Create a directory and its parents; each new name survives a power loss once this returns."""
-    if path.is_dir():
+    if not isinstance(path, Path) or path.is_dir():
         return
     make_directory(path.parent)
     with contextlib.suppress(FileExistsError):
@@ -147,18 +168,34 @@ def make_directory(path: Path) -> None:
     fsync_directory(path.parent)
 
 
-def ensure_group(path: Path, attributes: dict[str, Any] | None = None) -> None:
+def ensure_group(path: StorePath, attributes: dict[str, Any] | None = None) -> None:
     """Create a zarr group at ``path``, parents included, unless one is there."""
-    if (path / RECORD).exists():
+    if is_file(path / RECORD):
         return
     with writing(path):
         make_directory(path)
     publish(path / RECORD, to_json({"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}))
 
 
-def ensure_store(path: Path) -> None:
-    """Create an empty store at ``path``, unless one is there."""
+def check_writable(path: StorePath) -> None:
+    """Refuse a file system on which two writers could overwrite each other; StoreWriteError says so."""
+    if not isinstance(path, Path):
+        objects.check_exclusive(path)
+
+
+def ensure_store(path: StorePath) -> None:
+    """Create an empty store at ``path``, unless one is there.
+
+    Raises
+    ------
+    StoreWriteError
+        If it cannot be written to, or not safely by two writers at once.
+    """
+    check_writable(path)
     ensure_group(path, {NAMESPACE: {"format": FORMAT_VERSION}})
+    if not isinstance(path, Path):
+        with writing(path):
+            objects.check_server(path / RECORD)
 
 
 def to_json(document: Any) -> bytes:

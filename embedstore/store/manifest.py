@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from embedstore.errors import StoreCorruptError
+from embedstore.errors import StoreCorruptError, StoreError
+from embedstore.store.files import StorePath, read_bytes
 from embedstore.store.layout import (
     FORMAT_VERSION,
     NAMESPACE,
@@ -72,8 +72,8 @@ def sealed_group(ours: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {**group, "attributes": {NAMESPACE: {**ours, "record_xxh3_128": seal}}}
 
 
-def read_record(directory: Path) -> dict[str, Any]:
-    """Read a sealed group's metadata and check its hash of itself.
+def read_record(directory: StorePath, payload: bytes | None = None) -> dict[str, Any]:
+    """Read a sealed group's metadata, unless ``payload`` is that, and check its hash of itself.
 
     Raises
     ------
@@ -82,8 +82,10 @@ def read_record(directory: Path) -> dict[str, Any]:
     """
     path = directory / RECORD
     try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
+        record: dict[str, Any] = json.loads(read_bytes(path) if payload is None else payload)
         stated = record["attributes"][NAMESPACE].pop("record_xxh3_128")
+    except StoreError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreCorruptError(f"{path} is not a record of this store: {error}. {_REPAIR}") from error
     if xxhash.xxh3_128_hexdigest(canonical_json(record)) != stated:

@@ -13,19 +13,29 @@ from numpy.typing import NDArray
 
 from embedstore.errors import StoreCorruptError, StoreError
 from embedstore.sequences import key_text
+from embedstore.store import objects
+from embedstore.store.arrays import ShardedArray
+from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.keys import KeyTable
 from embedstore.store.layout import DATASETS, NAMESPACE, RECORD, REMOVALS, SKIPPED
 from embedstore.store.manifest import read_record
-from embedstore.store.shards import ShardedArray
 from embedstore.types import DIGEST_BYTES, Digests
 
 
 class Part:
-    """One committed part; its arrays by name."""
+    """One committed part; its arrays by name.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    path
+        Its directory.
+    payload
+        Its commit record, if it was read already.
+    """
+
+    def __init__(self, path: StorePath, payload: bytes | None = None) -> None:
         self.path = path
-        record = read_record(path)
+        record = read_record(path, payload)
         self.details: dict[str, Any] = record["attributes"][NAMESPACE]
         if not path.absolute().as_posix().endswith(f"/{self.details['place']}"):
             raise StoreCorruptError(f"{path} was moved there from {self.details['place']}. Move it back.")
@@ -56,25 +66,24 @@ class Part:
         return [data[start:stop] for start, stop in pairwise(offsets)]
 
 
-def recorded_paths(directory: Path) -> list[Path]:
+def recorded_paths(directory: StorePath) -> list[StorePath]:
     """Directories of all parts with a record, in order of their names, whatever order the file system lists them in."""
-    if not directory.is_dir():
-        return []
-    return [path for path in sorted(directory.iterdir()) if path.is_dir() and (path / RECORD).is_file()]
+    return [path for path, _ in _recorded(directory)]
 
 
-def committed_paths(directory: Path) -> list[Path]:
+def committed_paths(directory: StorePath) -> list[StorePath]:
     """Directories of the parts with a record that were not removed, in order of their names."""
-    found = recorded_paths(directory)
-    try:
-        removed = removed_names(directory) if found else frozenset()
-    except StoreCorruptError:
-        # One that is hurt must not hide the others: it is listed, and an error for whoever opens it.
-        return found
-    return [path for path in found if path.name not in removed]
+    hidden = _hidden_names(directory)
+    return [path for path in recorded_paths(directory) if path.name not in hidden]
 
 
-def committed_parts(directory: Path) -> list[Part]:
+def has_parts(directory: StorePath) -> bool:
+    """Whether any part in a directory has a record and was not removed, found without reading all of them."""
+    hidden = _hidden_names(directory)
+    return any(path.name not in hidden and is_file(path / RECORD) for path in directories(directory))
+
+
+def committed_parts(directory: StorePath) -> list[Part]:
     """Parts with a record that were not removed and that no other replaces, in order of their names."""
     parts, removed = _read_parts(directory)
     # What was made from something that was removed meanwhile is removed with it.
@@ -83,14 +92,23 @@ def committed_parts(directory: Path) -> list[Part]:
     return [part for part in kept if part.name not in replaced]
 
 
-def _read_parts(directory: Path) -> tuple[list[Part], frozenset[str]]:
+def _recorded(directory: StorePath) -> list[tuple[StorePath, bytes | None]]:
+    """Each part with a record, and that record where it had to be read to know so."""
+    if isinstance(directory, Path):
+        return [(path, None) for path in directories(directory) if (path / RECORD).is_file()]
+    paths = objects.directories(directory)
+    records = objects.read_many([path / RECORD for path in paths])
+    return [(path, record) for path, record in zip(paths, records, strict=True) if record is not None]
+
+
+def _read_parts(directory: StorePath) -> tuple[list[Part], frozenset[str]]:
     while True:
         removed, parts = removed_names(directory), []
-        for path in recorded_paths(directory):
+        for path, record in _recorded(directory):
             try:
-                parts.append(Part(path))
+                parts.append(Part(path, record))
             except StoreCorruptError:
-                if (path / RECORD).is_file():
+                if is_file(path / RECORD):
                     raise
                 # Another process removed it since it was listed; what replaces it is there.
                 break
@@ -98,7 +116,7 @@ def _read_parts(directory: Path) -> tuple[list[Part], frozenset[str]]:
             return parts, removed
 
 
-def removals_home(directory: Path) -> Path:
+def removals_home(directory: StorePath) -> StorePath:
     """Where it stands that parts of this home were removed: one place for a data set, one for all of a space."""
     owner = directory.parent
     # A data set may be called "skipped" too.
@@ -106,12 +124,18 @@ def removals_home(directory: Path) -> Path:
     return (owner.parent if is_skipped else owner) / REMOVALS
 
 
-def removed_names(directory: Path) -> frozenset[str]:
+def removed_names(directory: StorePath) -> frozenset[str]:
     """Names of the parts of this home that were removed, whether or not their files are still there."""
-    home = removals_home(directory)
-    if not home.is_dir():
+    found = _recorded(removals_home(directory))
+    return frozenset(name for path, record in found for name in Part(path, record).details["removed"])
+
+
+def _hidden_names(directory: StorePath) -> frozenset[str]:
+    try:
+        return removed_names(directory)
+    except StoreCorruptError:
+        # A record that is hurt must not hide the others: all is listed, and an error for whoever opens it.
         return frozenset()
-    return frozenset(name for path in recorded_paths(home) for name in Part(path).details["removed"])
 
 
 class KeyedParts:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from embedstore.errors import InputError, StoreWriteError
 from embedstore.registry import unknown_name
 from embedstore.store.claims import remove_part
+from embedstore.store.files import StorePath
 from embedstore.store.homes import dataset_homes, n_bytes_below, space_homes
 from embedstore.store.keys import distinct
 from embedstore.store.layout import DATASETS, REMOVALS, SPACES, ensure_group
@@ -88,7 +88,7 @@ def remove(store: Store, name: str, *, kind: Kind | None = None, dry_run: bool =
     parts = [path for home in homes[:-1] for path in recorded_paths(home) if path.name not in removed_names(home)]
     stays = _what_stays(store, name, chosen)
     n_bytes = sum(map(n_bytes_below, parts))
-    left: list[Path] = []
+    left: list[StorePath] = []
     if not dry_run:
         hide(store.path, f"{target.name}/{name}", parts)
         store.refresh()
@@ -105,7 +105,7 @@ def remove(store: Store, name: str, *, kind: Kind | None = None, dry_run: bool =
     )
 
 
-def hide(store: Path, owner: str, parts: list[Path]) -> None:
+def hide(store: StorePath, owner: str, parts: list[StorePath]) -> None:
     """Publish that these parts of a data set, a space or the sequences were removed: in one step, for all readers."""
     home = f"{owner}/{REMOVALS}"
     ensure_group(store / home)
@@ -113,7 +113,7 @@ def hide(store: Path, owner: str, parts: list[Path]) -> None:
         writer.commit(0, {"removed": sorted(path.name for path in parts)})
 
 
-def _gone(part: Path) -> bool:
+def _gone(part: StorePath) -> bool:
     try:
         remove_part(part)
     except StoreWriteError:

@@ -1,23 +1,20 @@
-"""Arrays as canonical zarr v3 shards: streamed to disk by us, mapped at memory speed, readable by any zarr.
+"""Writes arrays as canonical zarr v3 shards: streamed to disk by us, readable by any zarr.
 
 A shard is its chunks in order, each followed by its crc32c, then the index of (offset, length) pairs with a
-crc32c of its own. Nothing is compressed, so chunk ``i`` stands at ``i * (chunk_bytes + 4)`` and a memory map with
-a stride is a view of the data. zarr-python writes the same bytes for the same array.
+crc32c of its own; nothing is compressed. zarr-python writes the same bytes for the same array.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import google_crc32c
 import numpy as np
 import xxhash
 from numpy.typing import DTypeLike, NDArray
 
-from embedstore.errors import StoreCorruptError
+from embedstore.store.files import NewFile, StorePath, new_file
 from embedstore.store.layout import RECORD, fsync_directory, to_json
 
 CHUNK_BYTES = 256 * 1024
@@ -26,16 +23,21 @@ CHUNK_BYTES = 256 * 1024
 CHUNKS_PER_SHARD = 512
 """Chunks in a shard file, hence at most 128 MiB of data a file."""
 
-_CRC_BYTES = 4
-_INDEX_BYTES = CHUNKS_PER_SHARD * 16 + _CRC_BYTES
+CRC_BYTES = 4
+"""Bytes of a chunk's checksum, which stands behind it."""
+
+INDEX_BYTES = CHUNKS_PER_SHARD * 16 + CRC_BYTES
+"""Bytes of the index at the end of a shard."""
+
 _MISSING = np.uint64(2**64 - 1)
 
 FileTable = dict[str, dict[str, Any]]
 """Path below the part -> {"bytes": size, "xxh3_128": hash}: what a commit record says of each file."""
 
 
-def _crc32c(payload: bytes) -> bytes:
-    return int(google_crc32c.value(payload)).to_bytes(_CRC_BYTES, "little")
+def crc32c(payload: bytes) -> bytes:
+    """The checksum of a chunk, as it is stored."""
+    return int(google_crc32c.value(payload)).to_bytes(CRC_BYTES, "little")
 
 
 def _fill_value(dtype: np.dtype[Any]) -> float | int:
@@ -58,7 +60,7 @@ class ArrayWriter:
         Shape of one row: ``()`` for a vector of numbers, ``(D,)`` for a matrix.
     """
 
-    def __init__(self, part: Path, name: str, dtype: DTypeLike, row_shape: tuple[int, ...] = ()) -> None:
+    def __init__(self, part: StorePath, name: str, dtype: DTypeLike, row_shape: tuple[int, ...] = ()) -> None:
         self.name = name
         self.dtype = np.dtype(dtype).newbyteorder("<")
         self.row_shape = row_shape
@@ -69,8 +71,7 @@ class ArrayWriter:
         self._part = part
         self._buffer = np.empty((self.chunk_rows, *row_shape), self.dtype)
         self._buffered = 0
-        self._shard: BinaryIO | None = None
-        self._shard_hash = xxhash.xxh3_128()
+        self._file: _HashedFile | None = None
         self._shard_chunks = 0
         self._n_shards = 0
 
@@ -95,68 +96,72 @@ class ArrayWriter:
         if self._buffered:
             self._buffer[self._buffered :] = _fill_value(self.dtype)
             self._write_chunk()
-        if self._shard is not None:
-            self._close_shard()
+        if self._file is not None:
+            self._close_shard(self._file)
         metadata = array_metadata(self.n_rows, self.row_shape, self.dtype, self.chunk_rows)
+        self._file = _HashedFile(self._part / self.name / RECORD)
+        self._file.write(to_json(metadata))
+        self._finish(self._file, f"{self.name}/{RECORD}")
         directory = self._part / self.name
-        directory.mkdir(parents=True, exist_ok=True)
-        payload = to_json(metadata)
-        with (directory / RECORD).open("xb") as file:
-            self.files[f"{self.name}/{RECORD}"] = {
-                "bytes": len(payload),
-                "xxh3_128": xxhash.xxh3_128_hexdigest(payload),
-            }
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        for folder in [directory, *(path for path in directory.rglob("*") if path.is_dir())]:
-            fsync_directory(folder)
+        if isinstance(directory, Path):
+            for folder in [directory, *(path for path in directory.rglob("*") if path.is_dir())]:
+                fsync_directory(folder)
         return metadata
 
     def abandon(self) -> None:
         """Close the open file without finishing it."""
-        if self._shard is not None:
-            # What is still buffered may not fit on the disk; it is not wanted any more.
-            with contextlib.suppress(OSError):
-                self._shard.close()
-            self._shard = None
+        if self._file is not None:
+            self._file.abandon()
+            self._file = None
 
     def _shard_name(self) -> str:
         return "/".join([self.name, "c", str(self._n_shards), *("0" for _ in self.row_shape)])
 
     def _write_chunk(self) -> None:
-        if self._shard is None:
-            path = self._part / self._shard_name()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._shard = path.open("xb")
-            self._shard_hash = xxhash.xxh3_128()
+        if self._file is None:
+            self._file = _HashedFile(self._part / self._shard_name())
             self._shard_chunks = 0
         data = self._buffer.tobytes()
-        self._put(data)
-        self._put(_crc32c(data))
+        self._file.write(data)
+        self._file.write(crc32c(data))
         self._shard_chunks += 1
         self._buffered = 0
         if self._shard_chunks == CHUNKS_PER_SHARD:
-            self._close_shard()
+            self._close_shard(self._file)
 
-    def _close_shard(self) -> None:
-        assert self._shard is not None  # noqa: S101 - for mypy; the two callers have just seen it
-        chunk_bytes = self._buffer.nbytes + _CRC_BYTES
+    def _close_shard(self, shard: _HashedFile) -> None:
+        chunk_bytes = self._buffer.nbytes + CRC_BYTES
         index = np.full((CHUNKS_PER_SHARD, 2), _MISSING, dtype="<u8")
         index[: self._shard_chunks, 0] = np.arange(self._shard_chunks, dtype=np.uint64) * np.uint64(chunk_bytes)
         index[: self._shard_chunks, 1] = chunk_bytes
-        self._put(index.tobytes() + _crc32c(index.tobytes()))
-        self._shard.flush()
-        os.fsync(self._shard.fileno())
-        self.files[self._shard_name()] = {"bytes": self._shard.tell(), "xxh3_128": self._shard_hash.hexdigest()}
-        self._shard.close()
-        self._shard = None
+        shard.write(index.tobytes() + crc32c(index.tobytes()))
+        self._finish(shard, self._shard_name())
         self._n_shards += 1
 
-    def _put(self, payload: bytes) -> None:
-        assert self._shard is not None  # noqa: S101 - for mypy
-        self._shard.write(payload)
-        self._shard_hash.update(payload)
+    def _finish(self, file: _HashedFile, name: str) -> None:
+        self.files[name] = file.finish()
+        self._file = None
+
+
+class _HashedFile:
+    """A new file of which size and hash are known at its end."""
+
+    def __init__(self, path: StorePath) -> None:
+        self._file: NewFile = new_file(path)
+        self._hash = xxhash.xxh3_128()
+        self._n_bytes = 0
+
+    def write(self, payload: bytes) -> None:
+        self._file.write(payload)
+        self._hash.update(payload)
+        self._n_bytes += len(payload)
+
+    def finish(self) -> dict[str, Any]:
+        self._file.finish()
+        return {"bytes": self._n_bytes, "xxh3_128": self._hash.hexdigest()}
+
+    def abandon(self) -> None:
+        self._file.abandon()
 
 
 def array_metadata(n_rows: int, row_shape: tuple[int, ...], dtype: np.dtype[Any], chunk_rows: int) -> dict[str, Any]:
@@ -189,89 +194,3 @@ def array_metadata(n_rows: int, row_shape: tuple[int, ...], dtype: np.dtype[Any]
         ],
         "attributes": {},
     }
-
-
-class ShardedArray:
-    """Rows of an array that `ArrayWriter` wrote, through memory maps.
-
-    Parameters
-    ----------
-    directory
-        The array's directory.
-    metadata
-        Its zarr metadata, from the part's commit record.
-    """
-
-    def __init__(self, directory: Path, metadata: dict[str, Any]) -> None:
-        self.shape: tuple[int, ...] = tuple(metadata["shape"])
-        self.dtype = np.dtype(metadata["data_type"]).newbyteorder("<")
-        self.chunk_rows = int(metadata["codecs"][0]["configuration"]["chunk_shape"][0])
-        self._directory = directory
-        self._shard_rows = self.chunk_rows * CHUNKS_PER_SHARD
-        self._chunk_shape = (self.chunk_rows, *self.shape[1:])
-        self._chunk_bytes = self.dtype.itemsize * int(np.prod(self._chunk_shape, dtype=np.int64))
-        self._maps: dict[int, NDArray[Any]] = {}
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def read(self, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-        """Rows ``start`` to ``stop`` as a new array."""
-        stop = len(self) if stop is None else min(stop, len(self))
-        out = np.empty((max(0, stop - start), *self.shape[1:]), self.dtype)
-        row = start
-        while row < stop:
-            shard, inside = divmod(row, self._shard_rows)
-            chunk, first = divmod(inside, self.chunk_rows)
-            last = min(self.chunk_rows, first + stop - row)
-            out[row - start : row - start + last - first] = self._chunks(shard)[chunk, first:last]
-            row += last - first
-        return out
-
-    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """The rows with these numbers, in this order, as a new array."""
-        out = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        shards = rows // self._shard_rows
-        for shard in np.unique(shards):
-            where = np.flatnonzero(shards == shard)
-            chunk, inside = np.divmod(rows[where] - shard * self._shard_rows, self.chunk_rows)
-            out[where] = self._chunks(int(shard))[chunk, inside]
-        return out
-
-    def damaged_chunks(self) -> list[str]:
-        """Names of the chunks whose bytes do not match their crc32c."""
-        bad = []
-        for shard in range(-(-len(self) // self._shard_rows)):
-            raw = self._raw(shard)
-            for chunk, stored in enumerate(raw):
-                if _crc32c(stored[:-_CRC_BYTES].tobytes()) != stored[-_CRC_BYTES:].tobytes():
-                    bad.append(f"{self._directory.name} shard {shard} chunk {chunk}")
-        return bad
-
-    def _raw(self, shard: int) -> NDArray[np.uint8]:
-        path = self._directory.joinpath("c", str(shard), *("0" for _ in self.shape[1:]))
-        rows_here = min(self._shard_rows, len(self) - shard * self._shard_rows)
-        n_chunks = -(-rows_here // self.chunk_rows)
-        stride = self._chunk_bytes + _CRC_BYTES
-        expected = n_chunks * stride + _INDEX_BYTES
-        size = path.stat().st_size if path.exists() else -1
-        if size != expected:
-            # A map that reaches past the end of its file kills the process with a bus error.
-            raise StoreCorruptError(
-                f"{path} has {max(size, 0):,} bytes where {expected:,} are due. "
-                "Run `embedstore verify` to see what else is hurt."
-            )
-        return np.memmap(path, np.uint8, "r", shape=(n_chunks, stride))
-
-    def _chunks(self, shard: int) -> NDArray[Any]:
-        if shard not in self._maps:
-            self._maps[shard] = _strided(self._raw(shard), self._chunk_shape, self.dtype)
-        return self._maps[shard]
-
-
-def _strided(raw: NDArray[np.uint8], chunk_shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """View mapped chunks, checksums stepped over, as an array of shape (n_chunks, *chunk_shape)."""
-    inner = [dtype.itemsize]
-    for size in reversed(chunk_shape[1:]):
-        inner.insert(0, inner[0] * size)
-    return np.ndarray((len(raw), *chunk_shape), dtype, buffer=raw, strides=(raw.strides[0], *inner))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
 
@@ -12,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError, LedgerError, StoreCorruptError, StoreError
+from embedstore.pooling import RESIDUES
 from embedstore.store.claims import AtWork
+from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.keys import as_digests
 from embedstore.store.layout import (
     BUILDS,
@@ -30,7 +31,7 @@ from embedstore.store.layout import (
     writing,
 )
 from embedstore.store.manifest import read_record, sealed_group, space_id
-from embedstore.store.reader import KeyedParts, Part, committed_parts, committed_paths
+from embedstore.store.reader import KeyedParts, Part, committed_parts, has_parts
 from embedstore.store.writer import PartWriter
 from embedstore.types import Digests, Vectors
 
@@ -43,8 +44,14 @@ PART_SECONDS = 60.0
 FLAG_UNKNOWN_RESIDUE = 1
 """Bit of ``flags``: the model has no token for a residue of this sequence."""
 
-RESIDUES = "residues"
-"""The pooling of a space that keeps every residue's vector."""
+FLAG_WINDOWED = 2
+"""Bit of ``flags``: the protein was longer than one pass, and was embedded in overlapping windows."""
+
+FLAG_TRUNCATED = 4
+"""Bit of ``flags``: the vector is over the first residues alone."""
+
+IMPORTED = "import"
+"""The ``origin`` of a space whose vectors were read from another tool's file; one that was built here has none."""
 
 
 class SpaceBase:
@@ -65,7 +72,7 @@ class SpaceBase:
     values: ClassVar[str]
     """Name of the array that holds what the space is for."""
 
-    def __init__(self, identity: Mapping[str, Any], *, path: Path | None = None) -> None:
+    def __init__(self, identity: Mapping[str, Any], *, path: StorePath | None = None) -> None:
         self.identity: dict[str, Any] = dict(identity)
         self.id = space_id(self.identity)
         self.dim = int(self.identity["dim"])
@@ -91,6 +98,11 @@ class SpaceBase:
     def pooling(self) -> str:
         """How residue vectors became one, or ``residues`` where they did not."""
         return str(self.identity["pooling"])
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether another tool made the vectors: the model is then what a person stated, or unknown."""
+        return self.identity.get("origin") == IMPORTED
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -169,8 +181,8 @@ class ResidueSpace(SpaceBase):
         InputError
             If the protein has no such residues.
         """
-        (found,) = self._locate(as_digests([digest]))
-        part, first, length = found
+        owners, starts, lengths = self._locate(as_digests([digest]))
+        part, first, length = self.parts[int(owners[0])], int(starts[0]), int(lengths[0])
         last = length if stop is None else stop
         if not 0 <= start <= last <= length:
             raise InputError(f"Residues {start} to {stop} were asked of a protein that has {length}.")
@@ -179,7 +191,16 @@ class ResidueSpace(SpaceBase):
 
     def take(self, digests: Digests) -> list[Vectors]:
         """Matrices of these keys, each (L, D) in the stored dtype; StoreError names keys that have none."""
-        return [part.array("residues").read(first, first + length) for part, first, length in self._locate(digests)]
+        owners, starts, lengths = self._locate(digests)
+        out: list[Vectors] = [np.empty((0, self.dim), self.dtype)] * len(digests)
+        for index in np.unique(owners):
+            where = np.flatnonzero(owners == index)
+            stops = starts[where] + lengths[where]
+            for row, matrix in zip(
+                where, self.parts[index].array("residues").ranges(starts[where], stops), strict=True
+            ):
+                out[row] = matrix
+        return out
 
     def blocks(self, block_residues: int = 65536) -> Iterator[tuple[Digests, list[Vectors]]]:
         """Stream all matrices as ``(keys (n, 24), [(L, D), …])``, each key once.
@@ -201,19 +222,21 @@ class ResidueSpace(SpaceBase):
                     yield digests[start:stop][kept], matrices
                 start = stop
 
-    def _locate(self, digests: Digests) -> list[tuple[Part, int, int]]:
-        """Part, first row and number of rows of each matrix."""
+    def _locate(self, digests: Digests) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Index of the part, first row and number of rows of each matrix, (n,) int64 each."""
         numbers = self._rows.require(digests, what=f"residue vectors in space {self.id}")
-        found = []
-        for number, owner in zip(numbers.tolist(), self._rows.owners(numbers).tolist(), strict=True):
-            part = self.parts[owner]
-            local = number - int(self._rows.starts[owner])
-            first, last = part.array("residues_offsets").read(local, local + 2).tolist()
-            found.append((part, first, last - first))
-        return found
+        owners = self._rows.owners(numbers)
+        starts, lengths = np.empty(len(numbers), np.int64), np.empty(len(numbers), np.int64)
+        for index in np.unique(owners):
+            where = np.flatnonzero(owners == index)
+            offsets = self.parts[index].array("residues_offsets")
+            local = numbers[where] - self._rows.starts[index]
+            starts[where] = offsets.take(local)
+            lengths[where] = offsets.take(local + 1) - starts[where]
+        return owners, starts, lengths
 
 
-def open_space(directory: Path) -> Space | ResidueSpace:
+def open_space(directory: StorePath) -> Space | ResidueSpace:
     """The space in a directory of a store.
 
     Raises
@@ -228,13 +251,13 @@ def open_space(directory: Path) -> Space | ResidueSpace:
     return space
 
 
-def make_space(identity: Mapping[str, Any], *, path: Path | None = None) -> Space | ResidueSpace:
+def make_space(identity: Mapping[str, Any], *, path: StorePath | None = None) -> Space | ResidueSpace:
     """The space of an identity: of matrices where its pooling is ``residues``, else of vectors."""
     kind = ResidueSpace if identity["pooling"] == RESIDUES else Space
     return kind(identity, path=path)
 
 
-def create_space(store: Path, identity: dict[str, Any]) -> Space | ResidueSpace:
+def create_space(store: StorePath, identity: dict[str, Any]) -> Space | ResidueSpace:
     """The space of this identity, described if it is not there; it counts once something is committed into it."""
     ensure_store(store)
     path = store / SPACES / space_id(identity)
@@ -350,10 +373,8 @@ def write_build(space: SpaceBase, ledger: dict[str, Any]) -> None:
         part.commit(0, ledger)
 
 
-def space_names(directory: Path) -> list[str]:
+def space_names(directory: StorePath) -> list[str]:
     """Ids of the spaces in alphabetical order; one into which nothing was ever committed does not count."""
-    if not directory.is_dir():
-        return []
     kept = (PARTS, f"{SKIPPED}/{PARTS}", BUILDS)
-    spaces = [path for path in sorted(directory.iterdir()) if (path / RECORD).is_file()]
-    return [path.name for path in spaces if any(committed_paths(path / folder) for folder in kept)]
+    spaces = [path for path in directories(directory) if is_file(path / RECORD)]
+    return [path.name for path in spaces if any(has_parts(path / folder) for folder in kept)]

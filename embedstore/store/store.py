@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from embedstore.registry import unknown_name
 from embedstore.sequences import RecordReader, file_sha256, read_records, source_files
 from embedstore.store.adding import AddReport, Provenance, add_records, restore_sequences
 from embedstore.store.datasets import Dataset, SequenceTable
+from embedstore.store.files import StorePath, directories, locate, read_if_there
 from embedstore.store.keys import distinct, prefixes
 from embedstore.store.layout import (
     DATASETS,
@@ -27,10 +29,11 @@ from embedstore.store.layout import (
     SEQUENCES,
     SPACES,
     check_name,
-    is_temporary,
+    check_writable,
+    is_vacant,
     writing,
 )
-from embedstore.store.reader import committed_paths
+from embedstore.store.reader import has_parts
 from embedstore.store.spaces import ResidueSpace, Space, create_space, open_space, space_names
 from embedstore.types import Digests, ProgressCallback, Record, no_progress
 
@@ -43,9 +46,9 @@ DEFAULT_PATH = "embedstore.zarr"
 Existing = Literal["error", "append"]
 
 
-def store_path(path: str | os.PathLike[str] | None) -> Path:
-    """``path``, else ``$EMBEDSTORE``, else ``./embedstore.zarr``."""
-    return Path(path or os.environ.get("EMBEDSTORE") or DEFAULT_PATH)
+def store_path(path: str | os.PathLike[str] | None) -> StorePath:
+    """``path``, else ``$EMBEDSTORE``, else ``./embedstore.zarr``: a `Path`, or a `upath.UPath` in object storage."""
+    return locate(path or os.environ.get("EMBEDSTORE") or DEFAULT_PATH)
 
 
 def open_store(path: str | os.PathLike[str] | None = None, mode: Literal["r", "a"] = "r") -> Store:
@@ -54,7 +57,7 @@ def open_store(path: str | os.PathLike[str] | None = None, mode: Literal["r", "a
     Parameters
     ----------
     path
-        A directory.
+        A directory, or a place in object storage: ``s3://bucket/name``, ``gs://bucket/name``.
     mode
         ``r`` needs a store to be there; ``a`` makes one with the first thing that is written.
 
@@ -63,14 +66,17 @@ def open_store(path: str | os.PathLike[str] | None = None, mode: Literal["r", "a
     StoreNotFoundError
         If there is no store and ``mode`` is ``r``.
     StoreError
-        If something else stands there.
+        If something else stands there, or it cannot be read.
     StoreVersionError
         If a newer release wrote it.
     """
     directory = store_path(path)
     record = directory / RECORD
-    if not record.is_file():
-        if directory.exists() and not _is_empty(directory):
+    if mode == "a":
+        check_writable(directory)
+    payload = read_if_there(record)
+    if payload is None:
+        if not is_vacant(directory):
             raise StoreError(f"{directory} is there but is no embedstore store. Choose another --store.")
         if mode == "r":
             raise StoreNotFoundError(
@@ -79,7 +85,7 @@ def open_store(path: str | os.PathLike[str] | None = None, mode: Literal["r", "a
             )
         return Store(directory)
     try:
-        version = json.loads(record.read_bytes())["attributes"][NAMESPACE]["format"]
+        version = json.loads(payload)["attributes"][NAMESPACE]["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{directory} is a zarr group but no embedstore store. Choose another --store.") from error
     if not isinstance(version, int):
@@ -92,18 +98,13 @@ def open_store(path: str | os.PathLike[str] | None = None, mode: Literal["r", "a
     return Store(directory)
 
 
-def _is_empty(path: Path) -> bool:
-    """Whether there is nothing that a store could not be made in; a first writer that died leaves a temporary file."""
-    return path.is_dir() and all(is_temporary(child) for child in path.iterdir())
-
-
 class Store:
     """A store that is open; see `open_store`.
 
     Everything is read when first asked for; `refresh` looks again for what others have committed since.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: StorePath) -> None:
         self.path = path
 
     def __repr__(self) -> str:
@@ -127,11 +128,16 @@ class Store:
         for name in ("sequences", "_datasets", "_spaces"):
             self.__dict__.pop(name, None)
 
+    def free_bytes(self) -> int | None:
+        """What the disk of the store has free, None where that is not known, as of an object store."""
+        if not isinstance(self.path, Path):
+            return None
+        there = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.is_dir())
+        return shutil.disk_usage(there).free
+
     def datasets(self) -> list[str]:
         """Names of the data sets, in alphabetical order."""
-        directory = self.path / DATASETS
-        found = sorted(path for path in directory.iterdir() if path.is_dir()) if directory.is_dir() else []
-        return [path.name for path in found if committed_paths(path / PARTS)]
+        return [path.name for path in directories(self.path / DATASETS) if has_parts(path / PARTS)]
 
     def dataset(self, name: str) -> Dataset:
         """The data set ``name``; UnknownNameError if there is none."""
@@ -191,8 +197,7 @@ class Store:
             if name is None or (one.id.rpartition("-")[0] == model and pooling in ("", one.pooling))
         ]
         if len(fitting) > 1:
-            told = ", ".join(f"{one.id} ({one.model}:{one.pooling})" for one in fitting)
-            raise InputError(f"Which space: {told}? Name one (--space).")
+            raise InputError(f"Which space: {_told_apart(fitting)}? Name one (--space).")
         if not spaces:
             raise StoreError(
                 f"The store at {self.path} has no such vectors yet. Make them: `embedstore build --model NAME`."
@@ -299,6 +304,14 @@ class Store:
                 if key in keys:
                     found.setdefault(key, []).append(f"{name}:{ids[row]}")
         return found
+
+
+def _told_apart(spaces: Sequence[Space | ResidueSpace]) -> str:
+    """The ids of spaces, each with whatever of its identity is not the same in all."""
+    shown = ("model", "revision", "layer", "pooling", "precision", "dtype", "long", "residue_policy", "weights_sha256")
+    differing = [name for name in shown if len({str(one.identity.get(name)) for one in spaces}) > 1]
+    facts = [", ".join(f"{name} {one.identity.get(name)}" for name in differing) for one in spaces]
+    return "; ".join(f"{one.id} ({fact})" if fact else one.id for one, fact in zip(spaces, facts, strict=True))
 
 
 class _Source:

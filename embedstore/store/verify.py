@@ -13,8 +13,9 @@ from embedstore.errors import InputError, StoreCorruptError, StoreError
 from embedstore.store.checks import check_files, check_sequences, check_vectors
 from embedstore.store.claims import writer_of
 from embedstore.store.datasets import Dataset
-from embedstore.store.homes import directories, files_below, part_homes
-from embedstore.store.layout import DATASETS, FORMAT_VERSION, NAMESPACE, RECORD, SPACES
+from embedstore.store.files import StorePath, directories, is_file, read_bytes
+from embedstore.store.homes import files_below, part_homes, place_of
+from embedstore.store.layout import DATASETS, FORMAT_VERSION, NAMESPACE, PARTS, RECORD, SPACES
 from embedstore.store.reader import Part, recorded_paths, removed_names
 from embedstore.store.spaces import ResidueSpace, Space, open_space
 from embedstore.store.store import Store
@@ -75,11 +76,13 @@ def verify(
     homes = part_homes(store.path)
     chosen = None if space is None else store.any_space(space).id
     if chosen is not None:
-        homes = [home for home in homes if home.is_relative_to(store.path / SPACES / chosen)]
+        homes = [home for home in homes if store.path / SPACES / chosen in home.parents]
     parts = [(home, path) for home in homes for path in directories(home)]
-    hidden = {home: _hidden(home, report) for home in homes}
+    hidden = {home: _hidden(store.path, home, report) for home in homes}
     for number, (home, path) in enumerate(parts):
-        _guard(report, path, partial(_check_part, path, report, hidden=path.name in hidden[home], quick=quick))
+        _guard(
+            report, path, partial(_check_part, store.path, path, report, hidden=path.name in hidden[home], quick=quick)
+        )
         progress(Progress(stage="verify", done=number + 1, total=len(parts), unit="parts"))
     _check_groups(store.path, homes, report)
     for directory in directories(store.path / SPACES):
@@ -93,7 +96,7 @@ def verify(
     return report
 
 
-def _hidden(home: Path, report: VerifyReport) -> set[str]:
+def _hidden(store: StorePath, home: StorePath, report: VerifyReport) -> set[str]:
     """Names of the parts of a home that readers do not see: `gc` will remove them."""
     try:
         removed = removed_names(home)
@@ -104,27 +107,29 @@ def _hidden(home: Path, report: VerifyReport) -> set[str]:
     there = {path.name for path in recorded_paths(home)}
     hidden = there & (removed | replaced)
     if hidden:
-        report.notes.append(f"{home}: {len(hidden)} parts were replaced or removed; `embedstore gc` frees their space.")
+        report.notes.append(
+            f"{place_of(store, home)}: {len(hidden)} parts were replaced or removed; `embedstore gc` frees their space."
+        )
     return hidden
 
 
-def _guard(report: VerifyReport, path: Path, check: Callable[[], object]) -> None:
-    there = (path / RECORD).is_file()
+def _guard(report: VerifyReport, path: StorePath, check: Callable[[], object]) -> None:
+    there = is_file(path / RECORD)
     try:
         check()
     except InputError as error:
         report.problems.append(str(error))
     except (StoreError, OSError) as error:
         # Another process may have removed the part while it was read.
-        if (path / RECORD).is_file() == there:
+        if is_file(path / RECORD) == there:
             report.problems.append(str(error))
 
 
-def _check_part(path: Path, report: VerifyReport, *, hidden: bool, quick: bool) -> None:
-    if not (path / RECORD).is_file():
+def _check_part(store: StorePath, path: StorePath, report: VerifyReport, *, hidden: bool, quick: bool) -> None:
+    if not is_file(path / RECORD):
         # Another process may have removed it since it was listed.
-        if path.is_dir():
-            _check_unrecorded(path, report)
+        if any(files_below(path)) or (isinstance(path, Path) and path.is_dir()):
+            _check_unrecorded(store, path, report)
         return
     part = Part(path)
     report.n_parts += 1
@@ -142,7 +147,7 @@ def _check_part(path: Path, report: VerifyReport, *, hidden: bool, quick: bool) 
         checks[part.details["kind"]](part)
 
 
-def _check_unrecorded(path: Path, report: VerifyReport) -> None:
+def _check_unrecorded(store: StorePath, path: StorePath, report: VerifyReport) -> None:
     """A part without a record: being written, or left by a writer that died, or hurt."""
     told = {
         "alive": "is being written. It does not count yet.",
@@ -155,10 +160,10 @@ def _check_unrecorded(path: Path, report: VerifyReport) -> None:
     if writer == "none" and any(files_below(path)):
         # Writers leave a claim beside what they write until it is committed.
         raise StoreCorruptError(f"{path / RECORD}, its commit record, is gone. Restore it from a backup.")
-    report.notes.append(f"{path} {told[writer]}")
+    report.notes.append(f"{place_of(store, path)} {told[writer]}")
 
 
-def _check_groups(store: Path, homes: list[Path], report: VerifyReport) -> None:
+def _check_groups(store: StorePath, homes: list[StorePath], report: VerifyReport) -> None:
     """The descriptions by which zarr finds parts: of the store itself, and of each directory on the way."""
     needed = {home for home in homes if recorded_paths(home)}
     on_the_way = {folder for home in homes for folder in (home, *home.parents) if store in folder.parents}
@@ -168,7 +173,7 @@ def _check_groups(store: Path, homes: list[Path], report: VerifyReport) -> None:
             continue
         file = folder / RECORD
         plain = {"zarr_format": 3, "node_type": "group", "attributes": {}}
-        if not file.is_file():
+        if not is_file(file):
             lost = f"{file} is gone, so that zarr finds nothing below it. Write {json.dumps(plain)}."
             is_needed = any(home == folder or folder in home.parents for home in needed)
             # A writer that begins makes the directory first.
@@ -181,9 +186,9 @@ def _check_groups(store: Path, homes: list[Path], report: VerifyReport) -> None:
         report.problems.append(f"{store / RECORD} is not what was written. Restore it from a backup.")
 
 
-def _json(file: Path) -> Any:
+def _json(file: StorePath) -> Any:
     try:
-        return json.loads(file.read_bytes())
+        return json.loads(read_bytes(file))
     except (OSError, ValueError):
         return None
 
@@ -198,7 +203,7 @@ def _check_keys(store: Store, chosen: str | None, report: VerifyReport) -> None:
     store.refresh()
     spaces = [store.any_space(name) for name in ledgers]
     datasets = [store.dataset(name) for name in store.datasets()]
-    removed = {name for one in directories(store.path / DATASETS) for name in removed_names(one / "parts")}
+    removed = {name for one in directories(store.path / DATASETS) for name in removed_names(one / PARTS)}
     for dataset in datasets:
         missing = int((~store.sequences.contains(dataset.digests)).sum())
         if missing:

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from embedstore.errors import StoreWriteError
 from embedstore.store.claims import Claim, remove_part
+from embedstore.store.files import StorePath, read_bytes
 from embedstore.store.layout import RECORD, fsync_directory, make_directory, new_part_name, publish, writing
 from embedstore.store.manifest import commit_record
 from embedstore.store.shards import ArrayWriter, FileTable
@@ -31,11 +32,12 @@ class PartWriter:
         What the part is, for its record.
     """
 
-    def __init__(self, store: Path, home: str, kind: str) -> None:
+    def __init__(self, store: StorePath, home: str, kind: str) -> None:
         self.kind = kind
         self.place = f"{home}/{new_part_name()}"
         self.path = store / self.place
         self._arrays: dict[str, ArrayWriter] = {}
+        self._offered = False
         with writing(self.path):
             make_directory(self.path)
             self.claim = Claim(store, self.path)
@@ -87,7 +89,9 @@ class PartWriter:
             replaces=replaces,
         )
         self.claim.check(files)
-        if not publish(self.path / RECORD, record):
+        self._offered = True
+        # A request whose answer was lost is sent again, and then refused because of itself.
+        if not publish(self.path / RECORD, record) and read_bytes(self.path / RECORD) != record:
             raise StoreWriteError(f"{self.path} has a record already: another writer took this name. Run again.")
         return self.name
 
@@ -95,8 +99,9 @@ class PartWriter:
         """Remove what was written, unless it was committed."""
         for array in self._arrays.values():
             array.abandon()
-        # The record decides, not how far `commit` came: an interrupt can fall between the two.
-        if not (self.path / RECORD).exists():
+        # Here the record decides, not how far `commit` came: an interrupt can fall between the two. A server may still
+        # be at work on a request for it that we gave up, so that nothing is removed once it was offered.
+        if not ((self.path / RECORD).exists() if isinstance(self.path, Path) else self._offered):
             with contextlib.suppress(StoreWriteError):
                 remove_part(self.path)
         self.claim.release()

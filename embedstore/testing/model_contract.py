@@ -10,15 +10,10 @@ from numpy.typing import NDArray
 
 from embedstore.batching import plan_batches
 from embedstore.errors import InputError
+from embedstore.models import load_model
 from embedstore.models.base import RESIDUE_LETTERS, STANDARD_RESIDUES, Model
-
-TOLERANCE = {"float32": 1e-5, "float16": 5e-3, "bfloat16": 3e-2}
-"""Largest ``|a - b| / |b|`` (Euclidean) between a vector computed alone and in a batch, by precision.
-
-Padding changes the order of sums. Measured on random checkpoints of 2 and of 12 layers, the largest of three families:
-float32 2e-7 and 2e-6, bfloat16 5e-3 and 2e-2; float16 was not measured. A batch without its mask moves vectors by more
-than 0.1.
-"""
+from embedstore.models.checking import TOLERANCE
+from embedstore.pooling import POOLINGS, RESIDUES, find_pooling
 
 IDENTITY_KEYS = {
     "model",
@@ -47,6 +42,8 @@ MIXED = (
 
 class ModelContract:
     """Subclass, and give a fixture ``model``; pytest collects the rest.
+
+    A model that inherits from `embedstore.models.Model` passes with `identity` and `embed` alone.
 
     Attributes
     ----------
@@ -145,6 +142,48 @@ class ModelContract:
     def test_an_unknown_pooling_is_refused(self, model: Model) -> None:
         with pytest.raises(InputError, match=r"Unknown pooling 'maen'\. Did you mean 'mean'"):
             model.embed([b"MKV"], pooling="maen")
+
+    def test_several_poolings_at_once_are_each_what_they_are_alone(self, model: Model) -> None:
+        together = model.embed_each(MIXED, model.poolings)
+        assert list(together) == list(model.poolings)
+        for name in model.poolings:
+            alone, found = model.embed(MIXED, pooling=name), together[name]
+            assert isinstance(found, np.ndarray)
+            assert found.shape == (len(MIXED), model.dim)
+            np.testing.assert_array_equal(found, alone)
+
+    def test_its_poolings_are_known_and_others_are_refused_by_name(self, model: Model) -> None:
+        assert model.poolings[0] == "mean"
+        for name in set(POOLINGS) - set(model.poolings):
+            with pytest.raises(InputError, match=f"Unknown pooling '{name}' for model .* it has mean"):
+                model.embed_each([b"MKV"], ["mean", name])
+
+    def test_residues_are_what_is_pooled(self, model: Model) -> None:
+        if not model.has_residues:
+            with pytest.raises(InputError, match="Unknown pooling 'residues' for model"):
+                model.embed_each([b"MKV"], [RESIDUES])
+            return
+        together = model.embed_each(MIXED, [RESIDUES, "mean"])
+        rows = together[RESIDUES]
+        assert [states.shape for states in rows] == [(len(sequence), model.dim) for sequence in MIXED]
+        assert {states.dtype for states in rows} == {np.dtype(np.float32)}
+        pooled = np.vstack([find_pooling("mean")(states) for states in rows])
+        assert distance(pooled, np.asarray(together["mean"])) <= 1e-5
+
+    def test_an_empty_batch_gives_no_rows_under_any_pooling(self, model: Model) -> None:
+        for name, found in model.embed_each([], model.poolings).items():
+            assert np.asarray(found).shape == (0, model.dim), name
+
+    def test_a_window_is_no_longer_than_the_model_takes(self, model: Model) -> None:
+        if model.window_residues is not None:
+            assert 1 <= model.window_residues <= (model.max_residues or model.window_residues)
+
+    def test_load_options_give_the_same_model_again(self, model: Model) -> None:
+        if model.load_options is None:
+            pytest.skip("not made by load_model")
+        options = json.loads(json.dumps(model.load_options))
+        again = load_model(**options, device=str(getattr(model, "device", "cpu")))
+        assert again.identity() == model.identity()
 
     def test_identity_names_all_that_decides_the_vectors(self, model: Model) -> None:
         identity = model.identity()

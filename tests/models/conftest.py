@@ -7,21 +7,25 @@ import pytest
 from embedstore.models import Model, load_model
 from embedstore.testing.checkpoints import make_checkpoint
 
+KINDS = ("t5", "prost_t5", "ankh", "bert", "electra", "albert", "xlnet", "esm", "esm1", "esmc")
+
+
+def family_of(kind: str) -> str:
+    """ESM-1b and ESM-2 are one family."""
+    return "esm" if kind == "esm1" else kind
+
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A small checkpoint of each family; ProtT5's weights are a .bin, as in its repository."""
+    """A small checkpoint of each kind; ProtT5's weights are a .bin, as in its repository."""
     root = tmp_path_factory.mktemp("checkpoints")
-    return {
-        family: make_checkpoint(root / f"tiny_{family}", family, safetensors=family != "t5")
-        for family in ("t5", "bert", "esm")
-    }
+    return {kind: make_checkpoint(root / f"tiny_{kind}", kind, safetensors=kind != "t5") for kind in KINDS}
 
 
 @pytest.fixture(scope="session")
 def loaded(checkpoints: dict[str, Path]) -> dict[str, Model]:
     """The same, loaded on the CPU in float32; models are not changed by use."""
     return {
-        family: load_model(path, family=family, device="cpu", precision="float32")
-        for family, path in checkpoints.items()
+        kind: load_model(path, family=family_of(kind), device="cpu", precision="float32")
+        for kind, path in checkpoints.items()
     }

@@ -39,8 +39,13 @@ def load(directory: Path, family: str) -> Model:
 
 
 def test_the_catalog_has_the_promised_rows() -> None:
-    names = ["prot_t5", "prot_bert", "esm2_8m", "esm2_35m", "esm2_150m", "esm2_650m", "esm2_3b", "kmer"]
-    assert [name for name in MODELS if name in names] == names
+    names = (
+        "prot_t5 prot_t5_bfd prost_t5 ankh_base ankh_large prot_bert prot_bert_bfd prot_electra prot_albert prot_xlnet"
+    )
+    names += " esm1b esm1v_1 esm1v_2 esm1v_3 esm1v_4 esm1v_5"
+    names += " esm2_8m esm2_35m esm2_150m esm2_650m esm2_3b esm2_15b esmc_300m esmc_600m kmer"
+    assert [name for name in MODELS if name in names.split()] == names.split()
+    assert MODELS["esm1v_5"].checkpoint == "facebook/esm1v_t33_650M_UR90S_5"
     assert MODELS["esm2_150m"].checkpoint == "facebook/esm2_t30_150M_UR50D"
 
 
@@ -97,11 +102,14 @@ def test_a_checkpoint_of_another_size_is_not_the_named_model(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("family", list(FAMILIES))
-def test_a_checkpoint_of_another_family_is_refused(family: str, checkpoints: dict[str, Path]) -> None:
-    for other, directory in checkpoints.items():
-        if other != family:
-            with pytest.raises(InputError, match=f"holds a model of type '{other}' .*family '{family}'"):
+def test_a_checkpoint_of_another_architecture_is_refused(family: str, checkpoints: dict[str, Path]) -> None:
+    for kind, directory in checkpoints.items():
+        if MODEL_TYPES.get(kind, kind) != MODEL_TYPES.get(family, family):
+            with pytest.raises(InputError, match=f"holds a model of type .*family '{family}'"):
                 load(directory, family)
+
+
+MODEL_TYPES = {"prost_t5": "t5", "ankh": "t5", "esm1": "esm"}
 
 
 def test_a_directory_needs_its_family(checkpoints: dict[str, Path]) -> None:
@@ -119,6 +127,40 @@ def test_unknown_names_are_named(checkpoints: dict[str, Path]) -> None:
 def test_arguments_that_exclude_each_other_are_refused(checkpoints: dict[str, Path]) -> None:
     with pytest.raises(InputError, match=r"Both family= .--family. and weights="):
         load_model(checkpoints["esm"], family="esm", weights=checkpoints["esm"])
+
+
+def test_a_repository_of_the_hub_loads_as_a_family_and_offline_from_the_cache(empty_cache: Path) -> None:
+    with pytest.raises(WeightsUnavailableError, match=r"No weights for this id: lab/esm_mine .*in place of the id\."):
+        load_model("lab/esm_mine", family="esm", device="cpu")
+    repository = empty_cache / "models--lab--esm_mine"
+    make_checkpoint(repository / "snapshots" / COMMIT, "esm")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT, encoding="utf-8")
+    model = load_model("lab/esm_mine", family="esm", device="cpu", precision="float32", layer=-2)
+    assert model.identity()["checkpoint"] == "lab/esm_mine"
+    assert (model.name, model.identity()["revision"], model.identity()["layer"]) == ("esm_mine", COMMIT, 1)
+    assert model.load_options == {
+        "name_or_path": "lab/esm_mine",
+        "family": "esm",
+        "precision": "float32",
+        "layer": 1,
+    }
+
+
+def test_a_repository_of_the_hub_needs_its_family_or_its_name_here() -> None:
+    with pytest.raises(InputError, match=r"'lab/esm' is no catalog name but a repository .*Say which family"):
+        load_model("lab/esm")
+    with pytest.raises(InputError, match="It is the checkpoint of model 'prot_bert': pass that name"):
+        load_model("Rostlab/prot_bert")
+
+
+def test_load_options_name_the_weights_and_what_auto_became(tmp_path: Path) -> None:
+    directory = make_checkpoint(tmp_path / "esm", "esm", dim=320, n_layers=6, n_heads=20)
+    options = load_model("esm2_8m", weights=directory, device="cpu").load_options
+    assert options is not None
+    assert options.pop("precision") in ("float32", "bfloat16")
+    assert options == {"name_or_path": "esm2_8m", "weights": str(directory), "layer": 6}
+    assert load_model("kmer").load_options == {"name_or_path": "kmer", "precision": "auto"}
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
@@ -185,7 +227,7 @@ def test_precision_family_and_tokenizer_are_in_the_identity(checkpoints: dict[st
     low = load_model(checkpoints["esm"], family="esm", device="cpu", precision="bfloat16").identity()
     assert (plain["precision"], low["precision"]) == ("float32", "bfloat16")
     assert {key for key in plain if plain[key] != low[key]} == {"precision"}
-    policies = {load(path, family).identity()["residue_policy"] for family, path in checkpoints.items()}
+    policies = {load(checkpoints[kind], kind).identity()["residue_policy"] for kind in ("t5", "bert", "esm")}
     assert policies == {"UZOB read as X; *J read as unknown", "*J read as unknown"}
     other = shutil.copytree(checkpoints["esm"], tmp_path / "esm")
     vocabulary = (other / "vocab.txt").read_text(encoding="utf-8").replace("L\nA\n", "A\nL\n")

@@ -13,7 +13,7 @@ import torch
 import embedstore
 from embedstore.errors import OutOfMemoryError
 from embedstore.models import load_model
-from embedstore.models.memory import USABLE_SHARE, EncoderSize, available_bytes, cgroup_rooms
+from embedstore.models.memory import USABLE_SHARE, EncoderSize, available_bytes, cgroup_rooms, plan_budget, total_bytes
 from embedstore.testing.checkpoints import make_checkpoint
 
 CPU = torch.device("cpu")
@@ -82,7 +82,7 @@ print(size.forward_bytes(2, 1_500, padded=True, itemsize=4, on_gpu=False) / peak
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read as Linux tells it")
-@pytest.mark.parametrize("family", ["t5", "bert", "esm"])
+@pytest.mark.parametrize("family", ["t5", "ankh", "bert", "albert", "xlnet", "esm", "esmc"])
 def test_the_estimate_is_near_the_measured_peak(family: str, tmp_path: Path) -> None:
     path = make_checkpoint(tmp_path / family, family, dim=512, n_heads=8)
     # A process of its own: what earlier tests freed would be used again and not be seen.
@@ -99,6 +99,51 @@ def test_families_without_a_bias_need_memory_in_proportion_to_the_length() -> No
 
     assert needed(esm, 40_000) < 20 * needed(esm, 2_000)
     assert needed(T5, 40_000) > 100 * needed(T5, 2_000)
+
+
+PROT_T5 = EncoderSize(dim=1024, inner=4096, ff=16384, n_heads=32, ff_copies=3, position_bias=True, fused=True)
+PROT_T5_BYTES = 2 * 1_208_141_824
+
+
+def budget_on(gpu_gib: float, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr("embedstore.models.memory.total_bytes", lambda device: int(gpu_gib * 2**30))
+    return plan_budget(PROT_T5, PROT_T5_BYTES, torch.device("cuda"), itemsize=2)
+
+
+def test_the_budget_is_a_power_of_two_that_grows_with_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    budgets = [budget_on(gib, monkeypatch) for gib in (4, 8, 16, 24, 40, 80, 141)]
+    assert budgets == sorted(budgets)
+    assert (budgets[0], budgets[-1]) == (2_048, 65_536)
+    assert all(budget.bit_count() == 1 for budget in budgets)
+    # What a graphics card of 24 GiB takes is told apart from what a machine of a computing centre does.
+    assert len(set(budgets)) > 3
+
+
+def test_the_budget_fits_whatever_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    for gib in (12, 16, 24, 40, 80):
+        n = budget_on(gib, monkeypatch) // 1_024
+        needed = PROT_T5.forward_bytes(n, 1_024, padded=True, itemsize=2, on_gpu=True)
+        assert needed + PROT_T5_BYTES <= gib * 2**30
+
+
+def test_on_a_cpu_the_budget_is_no_more_than_what_keeps_it_busy() -> None:
+    assert plan_budget(T5, 0, CPU, itemsize=4) == 4_096
+    assert plan_budget(T5, total_bytes(CPU), CPU, itemsize=4) == 256
+
+
+def test_every_layers_states_count_where_one_of_them_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_checkpoint(tmp_path / "esm", "esm", dim=32, n_layers=4)
+    last, inner = (
+        load_model(path, family="esm", device="cpu", precision="float32", layer=layer) for layer in (None, 2)
+    )
+    size = EncoderSize(dim=32, inner=32, ff=128, n_heads=4, ff_copies=6, position_bias=False, fused=True)
+    needed = size.forward_bytes(1, 3_002, padded=False, itemsize=4, on_gpu=False)
+    monkeypatch.setattr("embedstore.models.transformer.available_bytes", lambda _: int(needed / USABLE_SHARE) + 1)
+    assert last.embed([b"M" * 3_000]).shape == (1, 32)
+    with pytest.raises(OutOfMemoryError, match="needs about"):
+        inner.embed([b"M" * 3_000])
 
 
 def test_available_memory_is_no_more_than_the_machine_has() -> None:

@@ -25,8 +25,13 @@ def test_automatic_precision_on_a_cpu_is_what_it_computes_natively() -> None:
     assert resolve_precision("auto", CPU) == ("bfloat16" if cpu_has_bfloat16() else "float32")
 
 
-def test_automatic_precision_on_a_gpu_is_float16() -> None:
-    assert resolve_precision("auto", torch.device("cuda")) == "float16"
+def test_automatic_precision_on_a_gpu_is_what_the_models_card_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    assert resolve_precision("auto", gpu, half="float16") == "float16"
+    assert resolve_precision("auto", gpu, half=None) == "float32"
+    for native, expected in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda _, native=native: native)
+        assert resolve_precision("auto", gpu, half="bfloat16") == expected
 
 
 def test_float16_on_a_cpu_is_refused() -> None:
@@ -62,7 +67,7 @@ def test_in_float16_t5_keeps_wo_in_float32(checkpoints: dict[str, Path]) -> None
     assert dtypes["wi"] == dtypes["q"] == torch.float16
 
 
-@pytest.mark.parametrize("family", ["t5", "bert", "esm"])
+@pytest.mark.parametrize("family", ["t5", "prost_t5", "ankh", "bert", "electra", "albert", "xlnet", "esm", "esmc"])
 def test_bfloat16_stays_near_float32(family: str, checkpoints: dict[str, Path]) -> None:
     low = load(checkpoints[family], family, "bfloat16").embed(MIXED)
     assert low.dtype == np.float32
@@ -79,6 +84,28 @@ def test_a_sequence_that_overflows_is_computed_again_in_float32(checkpoints: dic
     assert model.n_recomputed == 1
     plain = load(checkpoints["esm"], "esm").embed([b"MWK"])
     np.testing.assert_allclose(vectors[1], plain[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_sequence_that_overflows_is_counted_once_whatever_is_asked_of_it(checkpoints: dict[str, Path]) -> None:
+    model = load(checkpoints["bert"], "bert", "bfloat16")
+    with torch.no_grad():
+        words = model._encoder("bfloat16").embeddings.word_embeddings
+        words.weight[int(model.tokens.ids[ord("W")])] = float("inf")
+    found = model.embed_each([b"MWK", b"MKV"], ["mean", "max", "first", "residues"])
+    assert model.n_recomputed == 1
+    exact = load(checkpoints["bert"], "bert").embed_each([b"MWK"], ["max", "first", "residues"])
+    for name in ("max", "first", "residues"):
+        np.testing.assert_allclose(found[name][0], exact[name][0], rtol=1e-5, atol=1e-6)
+
+
+def test_minus_infinity_is_found_under_a_maximum_too(checkpoints: dict[str, Path]) -> None:
+    model = load_model(checkpoints["esm"], family="esm", device="cpu", precision="bfloat16", layer=0)
+    assert isinstance(model, TransformerModel)
+    with torch.no_grad():
+        words = model._encoder("bfloat16").embeddings.word_embeddings
+        words.weight[int(model.tokens.ids[ord("W")])] = float("-inf")
+    model.embed([b"MWK"], pooling="max")
+    assert model.n_recomputed == 1
 
 
 def test_nan_in_float32_is_an_error_that_names_the_row(checkpoints: dict[str, Path]) -> None:

@@ -187,13 +187,13 @@ def test_a_reader_that_lists_parts_while_gc_removes_them_sees_the_whole(
 
     read_record, n_calls = reader.read_record, 0
 
-    def while_others_work(path: Path) -> Any:
+    def while_others_work(path: Path, payload: bytes | None = None) -> Any:
         nonlocal n_calls
         n_calls += 1
         if n_calls == 1:
             embedstore.compact(store)
             embedstore.gc(store, older_than=0)
-        return read_record(path)
+        return read_record(path, payload)
 
     for name in ("sequences", "spaces"):
         home = next(store.path.glob("sequences/parts" if name == "sequences" else "spaces/kmer-*/parts"))
@@ -285,3 +285,31 @@ def test_ages_have_units(text: str | int, seconds: float) -> None:
 def test_what_is_no_age_is_refused(store: Store, text: str) -> None:
     with pytest.raises(InputError, match="is no age"):
         embedstore.gc(store, older_than=text)
+
+
+def test_looking_after_a_store_in_object_storage(store: Store, seen: Any) -> None:
+    upath = pytest.importorskip("upath")
+    remote = upath.UPath("memory://looking-after/store.zarr")
+    for path in files(store):
+        (remote / path.relative_to(store.path).as_posix()).write_bytes(path.read_bytes())
+    opened = embedstore.open(str(remote))
+    before = seen(str(remote))
+    assert before == seen(store.path)
+    assert embedstore.compact(opened).n_parts_after == 3
+    assert seen(str(remote)) == before
+    assert any("stay a while" in note for note in embedstore.gc(opened).notes)
+    report = embedstore.gc(opened, older_than=0)
+    assert set(why(report)) == {"replaced"}, report.notes
+    assert opened.remove("other").n_parts_left == 0
+    assert embedstore.gc(opened, older_than=0, unused=True).dropped["sequences/parts"] > 0
+    opened.remove("made_up")
+    embedstore.gc(opened, older_than=0)
+    after = seen(str(remote))
+    assert set(after) == {"mine", "sequences", opened.space().id, f"{opened.space().id} skipped"}
+    report = embedstore.verify(opened)
+    assert (report.problems, report.notes) == ([], [])
+    part = opened.space().parts[0].path
+    (part / "vectors" / "c" / "0" / "0").write_bytes(b"")
+    (part / "stranger").write_bytes(b"")
+    assert not embedstore.verify(opened, quick=True).ok
+    remote.fs.rm(remote.path, recursive=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import zarr
 from hypothesis import given, settings
@@ -13,7 +14,8 @@ from zarr.codecs import BytesCodec, Crc32cCodec
 
 from embedstore.errors import StoreCorruptError
 from embedstore.store import shards
-from embedstore.store.shards import ArrayWriter, ShardedArray
+from embedstore.store.arrays import ShardedArray
+from embedstore.store.shards import ArrayWriter
 
 
 def write(part: Path, data: np.ndarray, step: int = 1000, name: str = "a") -> ShardedArray:
@@ -76,6 +78,65 @@ def test_any_number_of_rows_in_any_steps_comes_back(
     data = np.arange(n * 3, dtype=np.float32).reshape(n, 3)
     array = write(tmp_path_factory.mktemp("part"), data, step)
     np.testing.assert_array_equal(array.read(), data)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), row=st.sampled_from([(), (3,)]))
+def test_ranges_are_slices_wherever_chunks_and_shards_end(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, row: tuple[int, ...]
+) -> None:
+    n = data.draw(st.integers(0, 900))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "CHUNK_BYTES", 8)
+        rows = np.random.default_rng(n).integers(0, 9, (n, *row)).astype(np.int16)
+        array = write(tmp_path_factory.mktemp("part"), rows)
+    ends = data.draw(st.lists(st.tuples(st.integers(0, n), st.integers(0, n)), max_size=8))
+    starts, stops = (
+        np.array(ends, np.int64).reshape(-1, 2).min(axis=1),
+        np.array(ends, np.int64).reshape(-1, 2).max(axis=1),
+    )
+    found = array.ranges(starts, stops)
+    assert len(found) == len(ends)
+    for start, stop, one in zip(starts, stops, found, strict=True):
+        assert one.dtype == rows.dtype
+        np.testing.assert_array_equal(one, rows[start:stop])
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, 2), (3, 2), (99, 101)])
+def test_a_range_outside_of_the_array_is_an_error(tmp_path: Path, start: int, stop: int) -> None:
+    array = write(tmp_path / "part", np.ones((100, 4), np.float32))
+    with pytest.raises(StoreCorruptError, match="which has 100"):
+        array.ranges(np.array([0, start]), np.array([1, stop]))
+
+
+def test_no_file_stays_open_after_a_read(tmp_path: Path) -> None:
+    array = write(tmp_path / "part", np.ones((100, 4), np.float32))
+    array.ranges(np.arange(9), np.arange(1, 10))
+    array.read()
+    (tmp_path / "part/a/c/0/0").unlink()
+    with pytest.raises(StoreCorruptError, match="0 bytes where"):
+        array.read()
+    assert not [one for one in psutil.Process().open_files() if one.path.startswith(str(tmp_path))]
+
+
+def test_reading_a_large_array_does_not_fill_memory(tmp_path: Path) -> None:
+    n_rows, width = 100_000, 1024
+    (tmp_path / "part").mkdir()
+    writer = ArrayWriter(tmp_path / "part", "a", np.float16, (width,))
+    for start in range(0, n_rows, 10_000):
+        writer.append(np.full((10_000, width), start // 10_000, np.float16))
+    array = ShardedArray(tmp_path / "part" / "a", writer.close())
+    array.read(0, 4096)
+    before = psutil.Process().memory_info().rss
+    most = 0
+    for start in range(0, n_rows, 4096):
+        assert array.read(start, start + 4096)[0, 0] == start // 10_000
+        most = max(most, psutil.Process().memory_info().rss)
+    starts = np.arange(0, n_rows, 2)
+    assert sum(len(rows) for rows in array.ranges(starts[::16], starts[::16] + 1)) == len(starts[::16])
+    most = max(most, psutil.Process().memory_info().rss)
+    # The array has 205 MB; a block 8 MB, and the scattered rows 6 MB.
+    assert most - before < 50e6
 
 
 def test_a_truncated_file_is_an_error_and_not_a_bus_error(tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""How long a build will take, how much memory and disk: from a timed sample of its own batches."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from embedstore.embedding import FAILURES, Embedder
+from embedstore.errors import StoreWriteError
+from embedstore.planning import Unit, Work
+from embedstore.store import Store
+
+_STRATA = 8
+"""Batches that are timed: one of each eighth of the work, sorted by length."""
+
+_RESERVE_BYTES = 64 << 20
+"""Disk that is left alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a sample says: seconds, a range that holds them roughly, and resident memory in bytes; None if not known."""
+
+    seconds: float | None = None
+    seconds_range: tuple[float, float] | None = None
+    memory_bytes: int | None = None
+
+
+def estimate(store: Store, work: Work, embedder: Embedder, sample_seconds: float) -> Estimate:
+    """Embed a few batches of the work and keep nothing.
+
+    Batches are sorted by length, and time a residue grows with length; so one batch is timed of each eighth of the
+    residues, and stands for its eighth. The range is that of the time a residue, from the fastest eighth to the slowest
+    where some were not timed, and else twice the standard error of a batch, or a tenth if that is more.
+
+    Parameters
+    ----------
+    sample_seconds
+        No further batch is timed after so many seconds; the longest and the shortest always are.
+    """
+    unit = next((unit for unit in work.units() if unit.batches), None)
+    if unit is None:
+        return Estimate(seconds=0.0, seconds_range=(0.0, 0.0), memory_bytes=psutil.Process().memory_info().rss)
+    total = work.totals(embedder.long).n_residues
+    chosen = _strata(unit)
+    started = time.monotonic()
+    rates: dict[int, float] = {}
+    # The longest decides the memory, the shortest the other end of the range; then the middle.
+    order = sorted(chosen, key=lambda stratum: (stratum not in (min(chosen), max(chosen)), stratum))
+    for stratum in order:
+        if len(rates) >= 2 and time.monotonic() - started > sample_seconds:
+            break
+        rate = _seconds_per_residue(store, embedder, unit, chosen[stratum], warm=bool(rates))
+        if rate is not None:
+            rates[stratum] = rate
+    if not rates:
+        return Estimate()
+    known = sorted(rates)
+    each = np.interp(sorted(chosen), known, [rates[stratum] for stratum in known])
+    seconds = float(each.mean() * total)
+    spread = 0.1 if len(rates) == len(chosen) else float((each.max() - each.min()) / (2 * each.mean()))
+    low, high = seconds * (1 - max(spread, 0.1)), seconds * (1 + max(spread, 0.1))
+    return Estimate(seconds=seconds, seconds_range=(low, high), memory_bytes=int(psutil.Process().memory_info().rss))
+
+
+def check_room(store: Store, n_bytes: int) -> None:
+    """Raise StoreWriteError where the disk is too small for so many bytes: better now than after a month."""
+    free = store.free_bytes()
+    if free is not None and n_bytes > max(0, free - _RESERVE_BYTES):
+        raise StoreWriteError(
+            f"The vectors will take {n_bytes / 2**30:,.2f} GiB; the disk of {store.path} has {free / 2**30:,.2f} GiB "
+            "free. Free space, choose another --store, or store less (--dtype float16, no --residues)."
+        )
+
+
+def _strata(unit: Unit) -> dict[int, NDArray[np.int64]]:
+    """A batch from the middle of each eighth of the residues, by number of the eighth."""
+    residues = np.cumsum([unit.keys.lengths[batch].sum() for batch in unit.batches])
+    wanted = (np.arange(_STRATA) + 0.5) / _STRATA * residues[-1]
+    numbers = np.searchsorted(residues, wanted)
+    return {stratum: unit.batches[number] for stratum, number in enumerate(numbers.tolist())}
+
+
+def _seconds_per_residue(
+    store: Store,
+    embedder: Embedder,
+    unit: Unit,
+    rows: NDArray[np.int64],
+    *,
+    warm: bool,
+) -> float | None:
+    """Time of a batch over its residues; None if it did not fit into memory."""
+    batch = unit.keys.rows(rows)
+    sequences = store.sequences.take(batch.digests)
+    groups = [[text] for text in sequences if embedder.goes_alone(len(text))]
+    together = [text for text in sequences if not embedder.goes_alone(len(text))]
+    groups += [together] if together else []
+    try:
+        if not warm:
+            # Weights are read and kernels chosen in the first pass.
+            embedder.embed(groups[-1])
+        started = time.monotonic()
+        for group in groups:
+            embedder.embed(group)
+    except FAILURES:
+        return None
+    return (time.monotonic() - started) / int(batch.lengths.sum())

@@ -1,0 +1,1 @@
+"""Runs units of work: in this process, or in one process a device."""

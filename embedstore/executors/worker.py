@@ -1,0 +1,196 @@
+"""A worker: reads the sequences of a unit, runs them through a model, writes parts, and keeps count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.embedding import FAILURES, Embedder, Outputs, halves, storable
+from embedstore.errors import EmbedstoreError, StoreCorruptError, StoreError
+from embedstore.overlap import WriteBehind, read_ahead
+from embedstore.planning import Batch, Unit
+from embedstore.sequences import digest, key_text
+from embedstore.store import ResidueSpace, Space, Store
+from embedstore.store.spaces import FLAG_TRUNCATED, FLAG_UNKNOWN_RESIDUE, FLAG_WINDOWED, SpaceWriter
+from embedstore.types import Vectors
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What was done: counts to be added up, and for each space the reason by key of what got nothing.
+
+    ``n_done`` counts residues that were seen to, embedded or not; the others as `embedstore.builder.BuildReport`.
+    """
+
+    n_done: int = 0
+    n_unknown_residues: int = 0
+    n_halved_batches: int = 0
+    n_recomputed: int = 0
+    n_windowed: int = 0
+    n_truncated: int = 0
+    seconds_model: float = 0.0
+    padded_share: float = 0.0
+    skipped: list[dict[bytes, str]] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Count what another worker, or another batch, has done."""
+        for name in ("n_done", "n_unknown_residues", "n_halved_batches", "n_recomputed", "n_windowed", "n_truncated"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.seconds_model += other.seconds_model
+        self.padded_share = other.padded_share
+        for mine, theirs in zip(self.skipped, other.skipped, strict=True):
+            mine.update(theirs)
+
+
+class Worker:
+    """Runs units and writes what comes out; use it as a context, whose end commits what is waiting.
+
+    Reading is a batch ahead of the model and writing behind it, each in a thread of its own.
+
+    Parameters
+    ----------
+    store
+        The store.
+    embedder
+        The model with what is wanted of it.
+    spaces
+        Where to write, one for each pooling of the embedder, in its order.
+    """
+
+    def __init__(self, store: Store, embedder: Embedder, spaces: Sequence[Space | ResidueSpace]) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._model = embedder.model
+        self._writers = [SpaceWriter(space) for space in spaces]
+        self._too_large: int | None = None
+        self._tally = self._new_tally()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        for writer in self._writers:
+            writer.__exit__(kind, *rest)
+
+    def run(self, unit: Unit, done: Callable[[Tally], None]) -> None:
+        """Embed a unit; ``done`` gets what each batch adds to the count."""
+        recomputed, seconds = self._model.n_recomputed, self._embedder.seconds_model
+        with WriteBehind() as behind, closing(read_ahead(self._batches(unit))) as batches:  # type: ignore[type-var]
+            for batch, sequences in batches:
+                self._embed(batch, sequences, behind)
+                tally, self._tally = self._tally, self._new_tally()
+                tally.n_done = int(batch.lengths.sum())
+                tally.n_recomputed = self._model.n_recomputed - recomputed
+                tally.seconds_model = self._embedder.seconds_model - seconds
+                tally.padded_share = 1 - float(batch.lengths.mean() / batch.lengths.max())
+                recomputed, seconds = self._model.n_recomputed, self._embedder.seconds_model
+                done(tally)
+
+    def _new_tally(self) -> Tally:
+        return Tally(skipped=[{} for _ in self._writers])
+
+    def _batches(self, unit: Unit) -> Iterator[tuple[Batch, list[bytes]]]:
+        """The batches of a unit with their sequences, those of long proteins one by one."""
+        for rows in unit.batches:
+            batch = unit.keys.rows(rows)
+            sequences = self._read(batch)
+            long = np.array([self._embedder.goes_alone(length) for length in batch.lengths.tolist()])
+            for row in np.flatnonzero(long):
+                yield batch.rows(np.array([row])), [sequences[row]]
+            if not long.all():
+                yield batch.rows(~long), [sequences[row] for row in np.flatnonzero(~long)]
+
+    def _read(self, batch: Batch) -> list[bytes]:
+        """The sequences of a batch, each proved by its key: a damaged store must not end in a wrong vector."""
+        try:
+            sequences = self._store.sequences.read(batch.parts, batch.starts, batch.lengths)
+        except (StoreError, OSError, IndexError):
+            # The parts were compacted and removed since the work was planned.
+            self._store.refresh()
+            sequences = self._store.sequences.take(batch.digests)
+        for key, sequence in zip(batch.digests, sequences, strict=True):
+            if digest(sequence) != key.tobytes():
+                raise StoreCorruptError(
+                    f"The stored sequence of {key_text(key.tobytes())} was changed. "
+                    "Run `embedstore verify` to see which file is hurt."
+                )
+        return sequences
+
+    def _embed(self, batch: Batch, sequences: list[bytes], behind: WriteBehind) -> None:
+        """Embed a batch; one that fails is run in two halves, down to the sequence that cannot be embedded."""
+        long = self._embedder.long
+        if len(batch) == 1 and self._embedder.goes_alone(len(sequences[0])) and long.kind in ("skip", "error"):
+            self._skip(batch, f"{len(sequences[0]):,} residues; {self._model.name} takes at most {long.limit:,}")
+            return
+        if len(batch) > 1 and self._too_large is not None and _padded(batch) >= self._too_large:
+            self._embed_halves(batch, sequences, behind)
+            return
+        failure: EmbedstoreError | None = None
+        try:
+            outputs = self._embedder.embed(sequences)
+        except FAILURES as error:
+            failure = error
+        if failure is None:
+            self._take(batch, sequences, outputs, behind)
+        elif len(batch) == 1:
+            self._skip(batch, f"{failure.kind} with {batch.lengths[0]:,} residues alone: {failure}")
+        else:
+            self._tally.n_halved_batches += 1
+            if isinstance(failure, MemoryError):
+                # What comes next is not tried in a size that did not fit.
+                self._too_large = _padded(batch)
+            self._embed_halves(batch, sequences, behind)
+
+    def _embed_halves(self, batch: Batch, sequences: list[bytes], behind: WriteBehind) -> None:
+        for half in halves(len(batch)):
+            self._embed(batch.rows(half), [sequences[row] for row in half.tolist()], behind)
+
+    def _take(self, batch: Batch, sequences: list[bytes], outputs: Outputs, behind: WriteBehind) -> None:
+        """Count what came out, and have it written."""
+        letters = self._model.unknown_letters
+        unknown = np.array([len(text) - len(text.translate(None, letters)) for text in sequences])
+        flags = np.where(unknown > 0, FLAG_UNKNOWN_RESIDUE, 0).astype(np.uint8)
+        lengths, long = batch.lengths, self._embedder.long
+        if long.limit is not None and lengths.max() > long.limit:
+            cut = lengths > long.limit
+            if long.kind == "truncate":
+                flags[cut] |= FLAG_TRUNCATED
+                lengths = np.minimum(lengths, long.limit)
+                self._tally.n_truncated += int(cut.sum())
+            else:
+                flags[cut] |= FLAG_WINDOWED
+                self._tally.n_windowed += int(cut.sum())
+        self._tally.n_unknown_residues += int(unknown.sum())
+        for number, (writer, name) in enumerate(zip(self._writers, self._embedder.poolings, strict=True)):
+            values = outputs[name]
+            good = batch.missing[number] & self._storable(batch, number, values, writer.space.dtype.name)
+            if good.any():
+                kept = values[good] if isinstance(values, np.ndarray) else [values[row] for row in np.flatnonzero(good)]
+                behind.submit(partial(writer.append, batch.digests[good], kept, lengths[good], flags[good]))
+
+    def _storable(self, batch: Batch, number: int, values: Vectors | list[Vectors], dtype: str) -> NDArray[np.bool_]:
+        if isinstance(values, list):
+            # A matrix is whole or not there: one bad residue keeps all of it out.
+            good = np.array([bool(storable(matrix, dtype).all()) for matrix in values])
+        else:
+            good = storable(values, dtype)
+        for row in np.flatnonzero(~good & batch.missing[number]):
+            largest = np.abs(values[row]).max()
+            reason = f"its vector is not finite, is zero, or exceeds {dtype} (largest {largest:g})"
+            self._tally.skipped[number][batch.digests[row].tobytes()] = reason
+        return good
+
+    def _skip(self, batch: Batch, reason: str) -> None:
+        """Name the only protein of a batch, in every space that lacks it, as one that gets no vector."""
+        for number in np.flatnonzero(batch.missing[:, 0]).tolist():
+            self._tally.skipped[number][batch.digests[0].tobytes()] = reason
+
+
+def _padded(batch: Batch) -> int:
+    return len(batch) * int(batch.lengths.max())
