@@ -17,6 +17,7 @@ StorePath = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")]
 Tsv = Annotated[bool, typer.Option("--tsv", help="Print tab-separated values with a header line.")]
 SpaceName = Annotated[
     str | None,

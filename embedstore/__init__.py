@@ -10,35 +10,48 @@ if TYPE_CHECKING:
     from embedstore.models import MODELS, load_model
     from embedstore.models.checking import check as check_model
     from embedstore.sequences import read_records
-    from embedstore.store import Store, verify
+    from embedstore.store import CompactReport, GcReport, RemovalReport, Store, VerifyReport, compact, gc
     from embedstore.store import open_store as open  # noqa: A004 - the field's name for it, used as embedstore.open
     from embedstore.types import Record
+    from embedstore.verifying import verify
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "BuildPlan": "embedstore.builder:BuildPlan",
     "BuildReport": "embedstore.builder:BuildReport",
+    "CompactReport": "embedstore.store:CompactReport",
+    "GcReport": "embedstore.store:GcReport",
     "MODELS": "embedstore.models:MODELS",
     "Record": "embedstore.types:Record",
+    "RemovalReport": "embedstore.store:RemovalReport",
     "Store": "embedstore.store:Store",
     "build": "embedstore.builder:build",
     "check_model": "embedstore.models.checking:check",
+    "compact": "embedstore.store:compact",
+    "gc": "embedstore.store:gc",
     "load_model": "embedstore.models:load_model",
     "open": "embedstore.store:open_store",
     "plan": "embedstore.builder:plan",
     "read_records": "embedstore.sequences:read_records",
-    "verify": "embedstore.store:verify",
+    "verify": "embedstore.verifying:verify",
+    "VerifyReport": "embedstore.store:VerifyReport",
 }
 
 __all__ = [
     "MODELS",
     "BuildPlan",
     "BuildReport",
+    "CompactReport",
+    "GcReport",
     "Record",
+    "RemovalReport",
     "Store",
+    "VerifyReport",
     "build",
     "check_model",
+    "compact",
+    "gc",
     "load_model",
     "open",
     "plan",

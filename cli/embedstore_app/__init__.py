@@ -9,12 +9,15 @@ import typer
 from cli.embedstore_app.add import add
 from cli.embedstore_app.build import build
 from cli.embedstore_app.check import check
+from cli.embedstore_app.compact import compact
 from cli.embedstore_app.export import export
+from cli.embedstore_app.gc import gc
 from cli.embedstore_app.import_ import import_
 from cli.embedstore_app.info import info
 from cli.embedstore_app.lookup import lookup
 from cli.embedstore_app.ls import ls
 from cli.embedstore_app.models import models
+from cli.embedstore_app.rm import rm
 from cli.embedstore_app.search import search
 from cli.embedstore_app.simulate import simulate
 from cli.embedstore_app.verify import verify
@@ -45,7 +48,7 @@ def main(
     """
 
 
-for command in (add, build, ls, info, verify, search, lookup, models, check, simulate):
+for command in (add, build, ls, info, verify, compact, gc, rm, search, lookup, models, check, simulate):
     app.command()(command)
 app.command("import")(import_)
 app.command()(export)

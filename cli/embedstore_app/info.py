@@ -22,8 +22,8 @@ def info(
     embedstore info --dataset pfam --json
     """
     from cli.output import print_facts
-    from embedstore.store import open_store
+    from embedstore.store import open_store, provenance
 
     opened = open_store(store)
-    described = opened.dataset(dataset).describe() if dataset else opened.any_space(space).describe()
+    described = opened.dataset(dataset).describe() if dataset else provenance(opened, opened.any_space(space))
     print_facts(described, json_=json)

@@ -154,6 +154,8 @@ class _NewSequences:
         self._seen = _Seen()
         self._part = PartWriter(store, f"{SEQUENCES}/{PARTS}", "sequences")
         self._residues = self._part.text("residues")
+        # From here on nobody drops a sequence; until here `gc --unused` may have.
+        known.refresh()
 
     def __enter__(self) -> _NewSequences:
         return self

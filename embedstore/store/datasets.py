@@ -11,7 +11,7 @@ from embedstore.registry import unknown_name
 from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.keys import distinct
 from embedstore.store.layout import PARTS, RECORD
-from embedstore.store.reader import KeyedParts, Part, committed_parts
+from embedstore.store.reader import KeyedParts, Part, committed_parts, committed_paths
 from embedstore.types import DIGEST_BYTES, Digests
 
 _SPREAD = 8
@@ -26,6 +26,12 @@ class SequenceTable:
 
     def __init__(self, directory: StorePath) -> None:
         self._directory = directory / PARTS
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look again for what is committed."""
+        # Also those that others replace: else each key that is not found would make us look again.
+        self._seen = {path.name for path in committed_paths(self._directory)}
         self._rows = KeyedParts(committed_parts(self._directory))
 
     @property
@@ -82,10 +88,9 @@ class SequenceTable:
     def _find(self, digests: Digests) -> NDArray[np.int64]:
         rows = self._rows.find(digests)
         if (rows < 0).any():
-            there = {part.name for part in self.parts}
-            new = [path for path in directories(self._directory) if path.name not in there]
+            new = [path for path in directories(self._directory) if path.name not in self._seen]
             if any(is_file(path / RECORD) for path in new):
-                self._rows = KeyedParts(committed_parts(self._directory))
+                self.refresh()
                 rows = self._rows.find(digests)
         return rows
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -116,11 +115,3 @@ class LocalFile:
         # What is still buffered may not fit on the disk; it is not wanted any more.
         with contextlib.suppress(OSError):
             self._file.close()
-
-
-def remove_tree(path: StorePath) -> None:
-    """Remove everything below ``path``; what cannot be removed is left for later."""
-    if isinstance(path, Path):
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        objects.remove(path)

@@ -32,6 +32,7 @@ SPACES = "spaces"
 PARTS = "parts"
 SKIPPED = "skipped"
 BUILDS = "builds"
+REMOVALS = "removals"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -147,8 +148,12 @@ def is_vacant(path: StorePath) -> bool:
         return objects.is_vacant(path)
     if not path.is_dir():
         return not path.exists()
-    # A record that was not published yet.
-    return all(child.name.startswith(f".{RECORD}.") and child.name.endswith(".tmp") for child in path.iterdir())
+    return all(is_temporary(child) for child in path.iterdir())
+
+
+def is_temporary(path: StorePath) -> bool:
+    """Whether this is what a writer that died left of a record that it had not published."""
+    return path.name.startswith(f".{RECORD}.") and path.name.endswith(".tmp")
 
 
 def make_directory(path: StorePath) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import xxhash
@@ -31,13 +31,14 @@ def commit_record(
     files: FileTable,
     arrays: dict[str, dict[str, Any]],
     details: dict[str, Any],
+    replaces: Sequence[str] = (),
 ) -> bytes:
     """The ``zarr.json`` that makes a part exist: a zarr group whose attributes prove what belongs to it.
 
     Parameters
     ----------
     kind
-        ``sequences``, ``dataset``, ``vectors``, ``skipped`` or ``build``.
+        ``sequences``, ``dataset``, ``vectors``, ``skipped``, ``build`` or ``removal``.
     place
         Path of the part in its store: a part that was moved into another space is not taken for one of its own.
     n_rows
@@ -48,6 +49,8 @@ def commit_record(
         Zarr metadata by array name, consolidated into the record so that opening a part reads one file.
     details
         What else this kind of part says of itself.
+    replaces
+        Names of the parts that this one stands for, and of all that those stood for.
     """
     ours: dict[str, Any] = {
         **details,
@@ -55,7 +58,7 @@ def commit_record(
         "place": place,
         "n_rows": n_rows,
         "files": files,
-        "replaces": [],
+        "replaces": list(replaces),
         "created": utc_now(),
     }
     consolidated = {"kind": "inline", "must_understand": False, "metadata": arrays}

@@ -297,9 +297,3 @@ def sizes(path: UPath) -> dict[str, int]:
     except FileNotFoundError:
         return {}
     return {name.strip("/"): int(about["size"]) for name, about in found.items()}
-
-
-def remove(path: UPath) -> None:
-    """Remove every object below ``path``; what cannot be removed is left for later."""
-    with contextlib.suppress(*failures()):
-        path.fs.rm(path.path, recursive=True)

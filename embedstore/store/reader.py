@@ -17,7 +17,7 @@ from embedstore.store import objects
 from embedstore.store.arrays import ShardedArray
 from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.keys import KeyTable
-from embedstore.store.layout import NAMESPACE, RECORD
+from embedstore.store.layout import DATASETS, NAMESPACE, RECORD, REMOVALS, SKIPPED
 from embedstore.store.manifest import REPAIR, read_record
 from embedstore.types import DIGEST_BYTES, Digests
 
@@ -68,17 +68,33 @@ class Part:
         return [data[start:stop] for start, stop in pairwise(offsets)]
 
 
+def recorded_paths(directory: StorePath) -> list[StorePath]:
+    """Directories of all parts with a record, in order of their names, whatever order the file system lists them in."""
+    return [path for path, _ in _recorded(directory)]
+
+
 def committed_paths(directory: StorePath) -> list[StorePath]:
-    """Directories of the parts with a record, in order of their names, whatever order the file system lists them in."""
-    return [path for path, _ in _committed(directory)]
+    """Directories of the parts with a record that were not removed, in order of their names."""
+    hidden = _hidden_names(directory)
+    return [path for path in recorded_paths(directory) if path.name not in hidden]
 
 
 def has_parts(directory: StorePath) -> bool:
-    """Whether any part in a directory has a record, found without reading all of them."""
-    return any(is_file(path / RECORD) for path in directories(directory))
+    """Whether any part in a directory has a record and was not removed, found without reading all of them."""
+    hidden = _hidden_names(directory)
+    return any(path.name not in hidden and is_file(path / RECORD) for path in directories(directory))
 
 
-def _committed(directory: StorePath) -> list[tuple[StorePath, bytes | None]]:
+def committed_parts(directory: StorePath) -> list[Part]:
+    """Parts with a record that were not removed and that no other replaces, in order of their names."""
+    parts, removed = _read_parts(directory)
+    # What was made from something that was removed meanwhile is removed with it.
+    kept = [part for part in parts if not removed.intersection([part.name, *part.details["replaces"]])]
+    replaced = {name for part in kept for name in part.details["replaces"]}
+    return [part for part in kept if part.name not in replaced]
+
+
+def _recorded(directory: StorePath) -> list[tuple[StorePath, bytes | None]]:
     """Each part with a record, and that record where it had to be read to know so."""
     if isinstance(directory, Path):
         return [(path, None) for path in directories(directory) if (path / RECORD).is_file()]
@@ -87,11 +103,41 @@ def _committed(directory: StorePath) -> list[tuple[StorePath, bytes | None]]:
     return [(path, record) for path, record in zip(paths, records, strict=True) if record is not None]
 
 
-def committed_parts(directory: StorePath) -> list[Part]:
-    """Parts with a record that no other replaces, in order of their names."""
-    parts = [Part(path, record) for path, record in _committed(directory)]
-    replaced = {name for part in parts for name in part.details["replaces"]}
-    return [part for part in parts if part.name not in replaced]
+def _read_parts(directory: StorePath) -> tuple[list[Part], frozenset[str]]:
+    while True:
+        removed, parts = removed_names(directory), []
+        for path, record in _recorded(directory):
+            try:
+                parts.append(Part(path, record))
+            except StoreCorruptError:
+                if is_file(path / RECORD):
+                    raise
+                # Another process removed it since it was listed; what replaces it is there.
+                break
+        else:
+            return parts, removed
+
+
+def removals_home(directory: StorePath) -> StorePath:
+    """Where it stands that parts of this home were removed: one place for a data set, one for all of a space."""
+    owner = directory.parent
+    # A data set may be called "skipped" too.
+    is_skipped = owner.name == SKIPPED and owner.parent.name != DATASETS
+    return (owner.parent if is_skipped else owner) / REMOVALS
+
+
+def removed_names(directory: StorePath) -> frozenset[str]:
+    """Names of the parts of this home that were removed, whether or not their files are still there."""
+    found = _recorded(removals_home(directory))
+    return frozenset(name for path, record in found for name in Part(path, record).details["removed"])
+
+
+def _hidden_names(directory: StorePath) -> frozenset[str]:
+    try:
+        return removed_names(directory)
+    except StoreCorruptError:
+        # A record that is hurt must not hide the others: all is listed, and an error for whoever opens it.
+        return frozenset()
 
 
 class KeyedParts:

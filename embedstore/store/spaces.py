@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError, LedgerError, StoreCorruptError, StoreError
 from embedstore.pooling import RESIDUES
+from embedstore.store.claims import AtWork
 from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.keys import KeyTable, as_digests
 from embedstore.store.layout import (
@@ -298,21 +299,30 @@ class SpaceWriter:
 
     def __init__(self, space: Space | ResidueSpace) -> None:
         self.space = space
+        self._work: AtWork | None = None
         self._part: PartWriter | None = None
         self._started = 0.0
         self._rows = 0
         self._offset = 0
 
     def __enter__(self) -> SpaceWriter:
+        # Also between two parts: what the work reads must not be removed meanwhile.
+        if self.space.path is not None:
+            with writing(self.space.path):
+                self._work = AtWork(self.space.path.parent.parent)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self.commit()
-        elif self._part is not None:
-            self._part.close()
+        try:
+            if kind is None:
+                self.commit()
+            elif self._part is not None:
+                self._part.close()
+        finally:
+            if self._work is not None:
+                self._work.release()
 
     def append(
         self,

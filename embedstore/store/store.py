@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,6 +36,9 @@ from embedstore.store.layout import (
 from embedstore.store.reader import has_parts
 from embedstore.store.spaces import ResidueSpace, Space, create_space, open_space, space_names
 from embedstore.types import Digests, ProgressCallback, Record, no_progress
+
+if TYPE_CHECKING:
+    from embedstore.store.removal import RemovalReport
 
 DEFAULT_PATH = "embedstore.zarr"
 """The store used where none is named and ``$EMBEDSTORE`` is not set."""
@@ -276,6 +279,14 @@ class Store:
         n_new = restore_sequences(self.path, source.records(), known=self.sequences) if missing.any() else 0
         self.refresh()
         return AddReport(dataset=dataset.name, n_records=0, n_distinct=0, n_new=n_new, n_residues=0, already_there=True)
+
+    def remove(
+        self, name: str, *, kind: Literal["dataset", "space"] | None = None, dry_run: bool = False
+    ) -> RemovalReport:
+        """Remove a data set or a space; see `embedstore.store.removal.remove`."""
+        from embedstore.store.removal import remove
+
+        return remove(self, name, kind=kind, dry_run=dry_run)
 
     def ids_of(self, digests: Digests) -> dict[bytes, list[str]]:
         """Ids, each as ``data set:id``, of every key that a data set names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from embedstore.errors import StoreWriteError
-from embedstore.store.files import StorePath, read_bytes, remove_tree
+from embedstore.store.claims import Claim, remove_part
+from embedstore.store.files import StorePath, read_bytes
 from embedstore.store.layout import RECORD, fsync_directory, make_directory, new_part_name, publish, writing
 from embedstore.store.manifest import commit_record
 from embedstore.store.shards import ArrayWriter, FileTable
@@ -38,6 +40,7 @@ class PartWriter:
         self._offered = False
         with writing(self.path):
             make_directory(self.path)
+            self.claim = Claim(store, self.path)
 
     def __enter__(self) -> PartWriter:
         return self
@@ -63,8 +66,11 @@ class PartWriter:
         """A column of texts, stored as UTF-8 bytes and N + 1 offsets."""
         return TextColumn(self, array)
 
-    def commit(self, n_rows: int, details: dict[str, Any]) -> str:
-        """Sync everything, then publish the record; returns the part's name."""
+    def commit(self, n_rows: int, details: dict[str, Any], *, replaces: Sequence[str] = ()) -> str:
+        """Sync everything, then publish the record; returns the part's name.
+
+        ``replaces`` names the parts that readers no longer see from then on.
+        """
         files: FileTable = {}
         metadata = {}
         with writing(self.path):
@@ -74,8 +80,15 @@ class PartWriter:
             fsync_directory(self.path)
             fsync_directory(self.path.parent)
         record = commit_record(
-            kind=self.kind, place=self.place, n_rows=n_rows, files=files, arrays=metadata, details=details
+            kind=self.kind,
+            place=self.place,
+            n_rows=n_rows,
+            files=files,
+            arrays=metadata,
+            details=details,
+            replaces=replaces,
         )
+        self.claim.check(files)
         self._offered = True
         # A request whose answer was lost is sent again, and then refused because of itself.
         if not publish(self.path / RECORD, record) and read_bytes(self.path / RECORD) != record:
@@ -89,7 +102,9 @@ class PartWriter:
         # Here the record decides, not how far `commit` came: an interrupt can fall between the two. A server may still
         # be at work on a request for it that we gave up, so that nothing is removed once it was offered.
         if not ((self.path / RECORD).exists() if isinstance(self.path, Path) else self._offered):
-            remove_tree(self.path)
+            with contextlib.suppress(StoreWriteError):
+                remove_part(self.path)
+        self.claim.release()
 
 
 class TextColumn:

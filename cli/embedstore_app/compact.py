@@ -1,0 +1,35 @@
+"""``embedstore compact``: small parts become large ones."""
+
+from __future__ import annotations
+
+from cli.options import Json, SpaceName, StorePath
+
+
+def compact(space: SpaceName = None, store: StorePath = None, json: Json = False) -> None:
+    """Merge the small parts of the sequences and of all spaces, and drop second copies. Nothing that is read changes.
+
+    embedstore compact
+
+    embedstore compact --space prot_t5
+
+    The disk space of the parts that were merged is freed by `embedstore gc`, an hour later by default.
+    """
+    from cli.output import print_json, say
+    from cli.progress import progress_bar
+    from embedstore.store import compact as compact_store
+    from embedstore.store import open_store
+
+    with progress_bar() as progress:
+        report = compact_store(open_store(store), space, progress=progress)
+    if json:
+        print_json(report.to_dict())
+        return
+    for one in report.merged:
+        copies = f", {one.n_copies:,} second copies dropped" if one.n_copies else ""
+        say(f"{one.place}: {one.n_parts:,} parts merged, {one.n_rows:,} rows, {one.n_bytes:,} bytes{copies}")
+    for note in report.notes:
+        say(f"note: {note}")
+    if report.merged:
+        say(f"{report.n_parts_before:,} parts became {report.n_parts_after:,}. `embedstore gc` frees the space.")
+    else:
+        say(f"Nothing to merge in {report.n_parts_before:,} parts.")
