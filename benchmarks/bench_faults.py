@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.fault_calls import run_calls, run_full_disks
 from benchmarks.fault_damage import run_damage
 from benchmarks.fault_kills import run_kills
-from benchmarks.harness import RESULTS, write_result
+from benchmarks.harness import RESULTS, commit, write_result
 
 PARTS = ("kills", "full", "calls", "damage")
 
@@ -52,7 +52,7 @@ def main() -> None:
                 found[part] = run_calls(home, every=arguments.every)
             else:
                 found[part] = run_damage(home, every=arguments.every)
-        found[part]["seconds"] = round(time.monotonic() - started, 1)
+        found[part] |= {"seconds": round(time.monotonic() - started, 1), "commit": commit()}
     if not arguments.no_result:
         kept = json.loads((RESULTS / "faults.json").read_text()) if (RESULTS / "faults.json").exists() else {}
         write_result("faults", {**{part: kept[part] for part in PARTS if part in kept}, **found}, packages=["numpy"])

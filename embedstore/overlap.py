@@ -68,7 +68,7 @@ class WriteBehind:
         Calls that may wait; a further one blocks, so that memory stays bounded.
     """
 
-    def __init__(self, *, depth: int = 4) -> None:
+    def __init__(self, *, depth: int = 2) -> None:
         self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._room = _room(depth)
         self._error: BaseException | None = None

@@ -15,7 +15,7 @@ from embedstore.batching import plan_batches
 from embedstore.errors import InputError, StoreError
 from embedstore.sequences import key_text
 from embedstore.store import Store
-from embedstore.store.buckets import Buckets
+from embedstore.store.buckets import Buckets, Sieve
 from embedstore.store.keys import KeyTable, distinct
 from embedstore.store.manifest import space_id
 from embedstore.types import Digests
@@ -158,23 +158,30 @@ class Work:
         chosen = [store.dataset(name) for name in self.datasets]
         # What the ledger may claim: the parts that were there when the work was planned, and no later one.
         self.covers = {dataset.name: [part.name for part in dataset.parts] for dataset in chosen}
-        self.n_units = max(1, -(-sum(dataset.n_rows for dataset in chosen) // UNIT_ROWS))
+        n_rows = sum(dataset.n_rows for dataset in chosen)
+        self.n_units = max(1, -(-n_rows // UNIT_ROWS))
         self._store = store
         self._budget = budget
         self._cut = cut
         self._stack = ExitStack()
+        # A small data set in a large store: what is not asked for must not fill the units.
+        self._sieve = Sieve(n_rows)
         with ExitStack() as stack:
             self._wanted = stack.enter_context(Buckets(self.n_units))
             for dataset in chosen:
                 for part in dataset.parts:
                     for start in range(0, part.n_rows, _BLOCK_ROWS):
-                        self._wanted.append(part.array("digests").read(start, start + _BLOCK_ROWS))
+                        digests = part.array("digests").read(start, start + _BLOCK_ROWS)
+                        self._wanted.append(digests)
+                        self._sieve.add(digests)
             self._residues = stack.enter_context(Buckets(self.n_units, part="<i4", start="<i8", length="<i8"))
             for index, part in enumerate(store.sequences.parts):
                 for start in range(0, part.n_rows, _BLOCK_ROWS):
                     digests = part.array("digests").read(start, start + _BLOCK_ROWS)
                     offsets = part.array("residues_offsets").read(start, start + len(digests) + 1)
-                    self._residues.append(digests, part=index, start=offsets[:-1], length=np.diff(offsets))
+                    kept = self._sieve.may_hold(digests)
+                    lengths = np.diff(offsets)[kept]
+                    self._residues.append(digests[kept], part=index, start=offsets[:-1][kept], length=lengths)
             self._there = [stack.enter_context(self._keys_of(one)) for one in self.space_ids]
             self._stack = stack.pop_all()
 
@@ -238,7 +245,8 @@ class Work:
         if space in self._store.spaces():
             for part in self._store.any_space(space).parts:
                 for start in range(0, part.n_rows, _BLOCK_ROWS):
-                    buckets.append(part.array("digests").read(start, start + _BLOCK_ROWS))
+                    digests = part.array("digests").read(start, start + _BLOCK_ROWS)
+                    buckets.append(digests[self._sieve.may_hold(digests)])
         return buckets
 
     def _joined(self, bucket: int) -> Batch:

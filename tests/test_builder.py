@@ -32,7 +32,7 @@ from embedstore.errors import (
 from embedstore.models import Model, load_model
 from embedstore.sequences import digest
 from embedstore.store import Store, buckets, spaces
-from embedstore.store.buckets import Buckets
+from embedstore.store.buckets import Buckets, Sieve
 from embedstore.store.writer import PartWriter
 from embedstore.testing.checkpoints import make_checkpoint
 
@@ -364,3 +364,31 @@ def test_a_protein_whose_residue_vectors_do_not_fit_is_skipped_by_name(
     report = embedstore.build(store, model, max_residues=100)
     assert report.n_skipped == len({text for text in proteins(500).values() if len(text) > 100}) > 0
     assert all("do not fit into memory" in reason for reason in report.skipped.values())
+
+
+def test_a_small_data_set_in_a_large_store_is_planned_without_the_others(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.add("large", fasta(tmp_path / "large.fasta", proteins(6000, seed=8)))
+    embedstore.build(store, load_model("kmer"), ["large"])
+    taken: list[int] = []
+    append = Buckets.append
+    monkeypatch.setattr(
+        Buckets, "append", lambda self, rows, **more: (taken.append(len(rows)), append(self, rows, **more))
+    )
+    few = embedstore.open(store.path)
+    few.add("few", fasta(tmp_path / "few.fasta", dict(list(proteins(500).items())[:20])))
+    plan = embedstore.plan(few, load_model("kmer"), ["few"])
+    assert (plan.n_expected, plan.n_missing) == (20, 20)
+    # What is asked for, and one in sixteen of the others, of sequences and of vectors.
+    assert sum(taken) < 2 * 6500 / 8
+
+
+def test_a_sieve_never_holds_back_what_was_added() -> None:
+    source = np.random.default_rng(0)
+    keys, others = source.integers(0, 256, (2, 5000, 24), dtype=np.uint8)
+    sieve = Sieve(len(keys))
+    sieve.add(keys)
+    assert sieve.may_hold(keys).all()
+    assert sieve.may_hold(others).mean() < 0.1
+    assert not Sieve(0).may_hold(others).any()

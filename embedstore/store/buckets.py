@@ -31,6 +31,43 @@ def _spilling() -> Iterator[None]:
         ) from error
 
 
+_SIEVE_BITS = 1 << 26
+
+
+class Sieve:
+    """Tells most keys that are not among some from those that may be: 8 MiB at most, however many they are.
+
+    Parameters
+    ----------
+    n_keys
+        How many will be added, about; of others, one in sixteen passes, and more where there are tens of millions.
+    """
+
+    def __init__(self, n_keys: int) -> None:
+        self._size = min(max(1 << (16 * n_keys).bit_length(), 1 << 10), _SIEVE_BITS)
+        self._bits = np.zeros(self._size // 8, np.uint8)
+
+    def add(self, digests: Digests) -> None:
+        """Take keys (n, 24) in."""
+        place = self._place(digests)
+        np.bitwise_or.at(self._bits, place >> np.uint64(3), _bit(place))
+
+    def may_hold(self, digests: Digests) -> NDArray[np.bool_]:
+        """(n,) bool: False for keys that were certainly not added."""
+        place = self._place(digests)
+        kept: NDArray[np.bool_] = (self._bits[place >> np.uint64(3)] & _bit(place)) != 0
+        return kept
+
+    def _place(self, digests: Digests) -> NDArray[np.uint64]:
+        # Other bytes than those that choose the bucket: within one, those are nearly the same.
+        return prefixes(digests[:, 8:16]) & np.uint64(self._size - 1)
+
+
+def _bit(place: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    bits: NDArray[np.uint8] = np.left_shift(1, place & np.uint64(7)).astype(np.uint8)
+    return bits
+
+
 class Buckets:
     """Rows with a key, kept in ``n_buckets`` equal ranges of keys.
 
