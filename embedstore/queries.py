@@ -92,8 +92,7 @@ def check_model(space: Space, model: Model) -> None:
     A checkpoint that was moved or renamed is still the same, and float32 serves a space of lower precision.
     """
     _refuse_imported(space)
-    # As stated now: older stores have other words for the same policy.
-    ours = {**space.identity, "long": str(policy_of(space))}
+    ours = space.identity
     theirs = identity_of(model, pooling=space.pooling, dtype=space.dtype.name, long=policy_of(space))
     ignored = {*_NAMES, "precision"} if theirs["precision"] == "float32" else set(_NAMES)
     differing = [name for name in sorted({*theirs, *ours} - ignored) if theirs.get(name) != ours.get(name)]

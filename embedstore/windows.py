@@ -19,7 +19,7 @@ OVERLAP = 256
 """Residues that two windows share at least, unless said otherwise: context for those at a cut."""
 
 _TEXT = re.compile(
-    r"whole|window (?P<window>\d+) overlap (?P<overlap>\d+)|truncate (?P<truncate>\d+)|skip (?P<skip>\d+)"
+    r"skip over none|window (?P<window>\d+) overlap (?P<overlap>\d+)|truncate (?P<truncate>\d+)|skip over (?P<skip>\d+)"
 )
 
 
@@ -27,8 +27,8 @@ _TEXT = re.compile(
 class LongPolicy:
     """What is done with proteins longer than ``limit`` residues.
 
-    As text it is part of a space's identity: ``window 4096 overlap 256``, ``truncate 1022``, ``skip 1022``, or
-    ``whole`` where no protein is too long. ``error`` stores what ``skip`` stores, and reads the same.
+    As text it is part of a space's identity: ``window 4096 overlap 256``, ``truncate 1022``, ``skip over 1022``, or
+    ``skip over none`` where no protein is too long. ``error`` stores what ``skip`` stores, and reads the same.
 
     >>> policy = LongPolicy(kind="window", limit=1022, overlap=256)
     >>> str(policy), LongPolicy.parse(str(policy)) == policy
@@ -41,16 +41,14 @@ class LongPolicy:
 
     def __str__(self) -> str:
         if self.limit is None:
-            return "whole"
+            return "skip over none"
         if self.kind == "window":
             return f"window {self.limit} overlap {self.overlap}"
-        return f"{'truncate' if self.kind == 'truncate' else 'skip'} {self.limit}"
+        return f"{'truncate' if self.kind == 'truncate' else 'skip over'} {self.limit}"
 
     @classmethod
     def parse(cls, text: str) -> LongPolicy:
         """The policy that a space's identity states."""
-        # Format 1 before windows: "skip over none", "skip over 39998".
-        text = re.sub(r"^skip over (none|(\d+))$", lambda found: f"skip {found[2]}" if found[2] else "whole", text)
         found = _TEXT.fullmatch(text)
         if not found:
             raise InputError(f"{text!r} is no policy for long proteins that this release knows. Upgrade embedstore.")

@@ -149,7 +149,7 @@ def test_a_query_is_treated_as_its_space_treats_long_proteins(store: Store, mode
     by_hand = Embedder(model, ["mean"], LongPolicy.parse(str(space.identity["long"]))).embed([fresh[0].residues])
     np.testing.assert_array_equal(found[0], by_hand["mean"][0])
     embedstore.build(store, model, long="skip", dtype="float32")
-    skipping = next(one for one in map(store.space, store.spaces()) if one.identity["long"] == "skip 100")
+    skipping = next(one for one in map(store.space, store.spaces()) if one.identity["long"] == "skip over 100")
     with pytest.raises(InputError, match=r"'new' has 351 residues; .* takes at most 100"):
         embed_queries(skipping, fresh, model=model)
 
@@ -168,14 +168,12 @@ def test_numbers_that_do_not_go_together_are_refused(options: dict[str, object],
         long_policy(**options, longest=100, window=100, model="small")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("text", ["whole", "window 1022 overlap 256", "truncate 50", "skip 1022"])
+@pytest.mark.parametrize("text", ["skip over none", "window 1022 overlap 256", "truncate 50", "skip over 1022"])
 def test_a_policy_reads_back_from_the_identity(text: str) -> None:
     assert str(LongPolicy.parse(text)) == text
 
 
-def test_older_words_for_a_policy_are_still_read() -> None:
-    assert LongPolicy.parse("skip over 39998") == LongPolicy(kind="skip", limit=39998)
-    assert str(LongPolicy.parse("skip over none")) == "whole"
+def test_a_policy_of_a_newer_release_is_refused() -> None:
     with pytest.raises(InputError, match="no policy for long proteins that this release knows"):
         LongPolicy.parse("fold 7")
 
