@@ -73,22 +73,21 @@ def damaged(path: Path, damage: str, files: list[Path], source: random.Random) -
         other.write_bytes(kept)
 
 
-def is_found(path: Path) -> bool:
+def is_found(path: Path, crashes: list[str]) -> bool:
     """Whether a store that is hurt says so: to `verify`, or already when it is opened."""
     try:
         return not embedstore.verify(embedstore.open(path)).ok
     except EmbedstoreError:
         return True
+    except Exception as error:  # noqa: BLE001 - counted
+        # A traceback tells too, but is not what a user should get.
+        crashes.append(repr(error))
+        return True
 
 
 def is_excused(name: str) -> bool:
-    """Damage that hurts no data: to a marker that says only "a group", and a ledger that is gone without a trace."""
-    damage, _, kind = name.partition(", ")
-    return (
-        kind.endswith("description of a group")
-        or kind == "datasets: description"
-        or (damage == "delete" and kind.endswith("record of builds"))
-    )
+    """Damage that hurts no data: a ledger whose record is gone leaves no trace, as `verify` says of itself."""
+    return name == "delete, spaces: record of builds"
 
 
 def run_damage(folder: Path, *, every: int = 1, seed: int = 1) -> dict[str, Any]:
@@ -99,12 +98,13 @@ def run_damage(folder: Path, *, every: int = 1, seed: int = 1) -> dict[str, Any]
     found: Counter[str] = Counter()
     total: Counter[str] = Counter()
     missed: list[str] = []
+    crashes: list[str] = []
     for damage in DAMAGES:
         for path in files[:: max(1, every)]:
             for told in damaged(path, damage, files, source):
                 name = f"{damage}, {kind_of(path, store.path)}"
                 total[name] += 1
-                if is_found(store.path):
+                if is_found(store.path, crashes):
                     found[name] += 1
                 else:
                     missed.append(told.replace(str(store.path), ""))
@@ -112,10 +112,11 @@ def run_damage(folder: Path, *, every: int = 1, seed: int = 1) -> dict[str, Any]
     unexcused = [name for name, count in total.items() if found[name] < count and not is_excused(name)]
     table = {name: f"{found[name]}/{count}" for name, count in sorted(total.items())}
     return {
-        "ok": whole and not unexcused,
+        "ok": whole and not unexcused and not crashes,
         "n_files": len(files),
         "n_damages": sum(total.values()),
         "n_found": sum(found.values()),
         "by_kind": table,
         "missed": missed,
+        "crashes": crashes,
     }

@@ -45,4 +45,4 @@ def test_a_call_that_fails_at_any_point_and_a_full_disk_lose_nothing() -> None:
 def test_damage_of_every_kind_is_found_where_data_stands() -> None:
     found = harness("--only", "damage", "--every", "7")["damage"]
     assert found["n_damages"] >= 50
-    assert found["n_found"] >= 0.85 * found["n_damages"]
+    assert found["n_found"] >= found["n_damages"] - 1, found["missed"]

@@ -30,7 +30,7 @@ from embedstore.store.layout import (
     utc_now,
     writing,
 )
-from embedstore.store.manifest import read_record, sealed_group, space_id
+from embedstore.store.manifest import REPAIR, read_record, sealed_group, space_id
 from embedstore.store.reader import KeyedParts, Part, committed_parts, has_parts
 from embedstore.store.writer import PartWriter
 from embedstore.types import Digests, Vectors
@@ -256,7 +256,9 @@ def open_space(directory: StorePath) -> Space | ResidueSpace:
     StoreCorruptError
         If its description was changed, or is not that of this directory.
     """
-    identity = read_record(directory)["attributes"][NAMESPACE]["identity"]
+    identity = read_record(directory)["attributes"][NAMESPACE].get("identity")
+    if identity is None:
+        raise StoreCorruptError(f"{directory / RECORD} is not the description of a space. {REPAIR}")
     space = make_space(identity, path=directory)
     if space.id != directory.name:
         raise StoreCorruptError(f"Space {space.id} stands in a directory called {directory.name}. Rename it back.")

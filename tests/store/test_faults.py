@@ -287,6 +287,13 @@ def test_the_description_of_a_space_in_place_of_a_record_is_told_and_not_a_trace
     assert any("is not the record of a part" in problem for problem in report.problems)
 
 
+def test_the_record_of_a_part_in_place_of_the_description_of_a_space_is_told_and_not_a_traceback(built: Store) -> None:
+    (part,) = built.path.glob("spaces/*/parts/*/zarr.json")
+    shutil.copy(part, part.parent.parent.parent / "zarr.json")
+    report = embedstore.verify(embedstore.open(built.path))
+    assert any("is not the description of a space" in problem for problem in report.problems)
+
+
 def test_a_data_set_that_a_build_covered_and_that_is_gone_is_a_problem(built: Store) -> None:
     shutil.rmtree(built.path / "datasets" / "mine")
     report = embedstore.verify(built)
