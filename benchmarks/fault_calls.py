@@ -8,6 +8,7 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import embedstore
 from benchmarks.fault_kills import content, write_proteins
-from embedstore.errors import StoreWriteError
+from embedstore.errors import EmbedstoreError, StoreWriteError
 from embedstore.models import load_model
 from embedstore.store import Store, spaces
 from embedstore.types import Progress
@@ -130,8 +131,12 @@ def run_calls(folder: Path, *, every: int = 1) -> dict[str, Any]:
         for code in (errno.EIO, errno.ENOSPC):
             for number in range(1, len(points) + 1, every):
                 counts[f"{points[number - 1]} {errno.errorcode[code]}"] += 1
-                problem = _one_fault(folder / "hurt.zarr", file, faults, number, code, expected)
+                try:
+                    problem = _one_fault(folder / "hurt.zarr", file, faults, number, code, expected)
+                except EmbedstoreError as error:
+                    problem = f"{type(error).__name__}: {error}"
                 if problem:
+                    print(number, points[number - 1], problem, file=sys.stderr, flush=True)
                     told.append(f"{errno.errorcode[code]} at call {number} ({points[number - 1]}): {problem}")
     finally:
         spaces.PART_ROWS = kept

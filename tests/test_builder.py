@@ -392,3 +392,17 @@ def test_a_sieve_never_holds_back_what_was_added() -> None:
     assert sieve.may_hold(keys).all()
     assert sieve.may_hold(others).mean() < 0.1
     assert not Sieve(0).may_hold(others).any()
+
+
+def test_a_model_that_uses_its_array_again_does_not_change_what_waits_to_be_written(store: Store) -> None:
+    class Reusing(Wrapped):
+        def embed(self, sequences: Sequence[bytes], *, pooling: str = "mean") -> NDArray[np.float32]:
+            self.array[: len(sequences)] = super().embed(sequences, pooling=pooling)
+            return self.array[: len(sequences)]
+
+    model = Reusing()
+    model.array = np.zeros((500, model.dim), np.float32)  # type: ignore[attr-defined]
+    embedstore.build(store, model)
+    digests = store.space().digests
+    expected = load_model("kmer").embed(store.sequences.take(digests)).astype(np.float16)
+    np.testing.assert_array_equal(store.space().take(digests), expected)

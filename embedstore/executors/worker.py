@@ -183,7 +183,12 @@ class Worker:
             values = outputs[name]
             good = batch.missing[number] & self._storable(batch, number, values, writer.space.dtype.name)
             if good.any():
-                kept = values[good] if isinstance(values, np.ndarray) else [values[row] for row in np.flatnonzero(good)]
+                kept: Vectors | list[Vectors]
+                if isinstance(values, list):
+                    kept = [values[row] for row in np.flatnonzero(good)]
+                else:
+                    # A copy, since a model may use its array again, and small, since several may wait.
+                    kept = (values if good.all() else values[good]).astype(writer.space.dtype)
                 behind.submit(partial(writer.append, batch.digests[good], kept, lengths[good], flags[good]))
 
     def _storable(self, batch: Batch, number: int, values: Vectors | list[Vectors], dtype: str) -> NDArray[np.bool_]:
