@@ -368,8 +368,9 @@ def _close_ledger(
     if lost:
         raise LedgerError(
             f"{len(lost):,} of {totals.n_expected:,} sequences are neither embedded nor skipped, among them "
-            f"{', '.join(map(key_text, lost[:5]))}. This is a defect of embedstore: please report it. Running the "
-            "build again embeds them."
+            f"{', '.join(map(key_text, lost[:5]))}. Running the build again embeds them. Unless vectors of "
+            f"{', '.join(work.space_ids)} were removed meanwhile (`embedstore rm`), this is a defect of embedstore: "
+            "please report it."
         )
     n_present = totals.n_expected - totals.n_missing
     report = BuildReport(

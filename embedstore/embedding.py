@@ -58,6 +58,8 @@ class Embedder:
     ----------
     seconds_model
         Spent inside the model so far.
+    n_halved
+        How often the windows of a protein did not fit into memory together, so that half of them were tried.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Embedder:
         self.poolings = list(poolings)
         self.long = long
         self.seconds_model = 0.0
+        self.n_halved = 0
         self._budget = batch_residues or model.batch_residues
 
     def goes_alone(self, length: int) -> bool:
@@ -130,9 +133,18 @@ class Embedder:
         wanted = [RESIDUES, _FIRST] if _FIRST in self.poolings else [RESIDUES]
         windows: list[NDArray[np.float32]] = []
         first: list[NDArray[np.float32]] = []
-        at_once = max(1, self._budget // size)
-        for row in range(0, len(starts), at_once):
-            found = self._forward([sequence[start : start + size] for start in starts[row : row + at_once]], wanted)
+        while len(windows) < len(starts):
+            at_once = max(1, self._budget // size)
+            chosen = starts[len(windows) : len(windows) + at_once]
+            try:
+                found = self._forward([sequence[start : start + size] for start in chosen], wanted)
+            except OutOfMemoryError:
+                if len(chosen) == 1:
+                    raise
+                # Nor are the windows of the next protein tried in a number that did not fit.
+                self._budget = len(chosen) // 2 * size
+                self.n_halved += 1
+                continue
             windows += list(found[RESIDUES])
             first += list(found.get(_FIRST, []))
         states = blend(windows, starts, len(sequence))

@@ -42,8 +42,9 @@ def estimate(store: Store, work: Work, embedder: Embedder, sample_seconds: float
     sample_seconds
         No further batch is timed after so many seconds; the longest and the shortest always are.
     """
-    unit = next((unit for unit in work.units() if unit.batches), None)
-    if unit is None:
+    # The fullest: of a unit that a build was killed in, only the short ones are left.
+    unit = max(work.units(), key=_n_residues, default=None)
+    if unit is None or not unit.batches:
         return Estimate(seconds=0.0, seconds_range=(0.0, 0.0), memory_bytes=psutil.Process().memory_info().rss)
     total = work.totals(embedder.long).n_residues
     chosen = _strata(unit)
@@ -75,6 +76,11 @@ def check_room(store: Store, n_bytes: int) -> None:
             f"The vectors will take {n_bytes / 2**30:,.2f} GiB; the disk of {store.path} has {free / 2**30:,.2f} GiB "
             "free. Free space, choose another --store, or store less (--dtype float16, no --residues)."
         )
+
+
+def _n_residues(unit: Unit) -> int:
+    """Residues of what is to be embedded of a unit."""
+    return int(unit.keys.lengths[unit.needed].sum())
 
 
 def _strata(unit: Unit) -> dict[int, NDArray[np.int64]]:

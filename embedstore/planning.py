@@ -87,8 +87,9 @@ class Totals:
     """Sums over all units of a build; sequences are distinct ones.
 
     ``n_residues`` and ``longest`` are of those that some space lacks, ``n_residues_present`` of the others;
-    ``n_rows_missing`` and ``n_residues_missing`` are what each space lacks. ``long_keys`` names the first few that
-    are over the limit of the long policy.
+    ``n_rows_missing`` and ``n_residues_missing`` are what each space lacks and will hold: no more of a protein than the
+    long policy leaves. ``n_computed`` positions hold a residue, ``n_padding`` none. ``long_keys`` names the first few
+    that are over the limit of the long policy.
     """
 
     n_expected: int = 0
@@ -98,7 +99,8 @@ class Totals:
     longest: int = 0
     n_long: int = 0
     n_batches: int = 0
-    n_padded: int = 0
+    n_computed: int = 0
+    n_padding: int = 0
     n_rows_missing: list[int]
     n_residues_missing: list[int]
     long_keys: list[bytes] = field(default_factory=list)
@@ -106,7 +108,7 @@ class Totals:
     @property
     def padded_share(self) -> float:
         """Part of the computed positions that is padding."""
-        return 1 - self.n_residues / self.n_padded if self.n_padded else 0.0
+        return self.n_padding / (self.n_padding + self.n_computed) if self.n_computed else 0.0
 
 
 class Work:
@@ -213,8 +215,7 @@ class Work:
             needed = lacking(keys)
             batches = []
             if needed.any():
-                lengths = keys.lengths if self._cut is None else np.minimum(keys.lengths, self._cut)
-                planned = plan_batches(lengths, budget=self._budget)
+                planned = plan_batches(self._left(keys.lengths), budget=self._budget)
                 batches = [kept for batch in planned if len(kept := batch[needed[batch]])]
             yield Unit(keys=keys, batches=batches)
 
@@ -230,15 +231,24 @@ class Work:
             totals.n_residues_present += int(lengths[~needed].sum())
             totals.longest = max(totals.longest, int(lengths[needed].max(initial=0)))
             totals.n_batches += len(unit.batches)
-            totals.n_padded += sum(len(batch) * int(lengths[batch].max()) for batch in unit.batches)
+            kept = self._left(lengths)
+            totals.n_padding += sum(int((kept[batch].max() - kept[batch]).sum()) for batch in unit.batches)
+            totals.n_computed += int(kept[needed].sum())
+            fits = np.ones(len(lengths), np.bool_)
+            if long.limit is not None and long.kind == "skip":
+                fits = lengths <= long.limit
             for number, missing in enumerate(unit.keys.missing):
-                totals.n_rows_missing[number] += int(missing.sum())
-                totals.n_residues_missing[number] += int(lengths[missing].sum())
+                totals.n_rows_missing[number] += int((missing & fits).sum())
+                totals.n_residues_missing[number] += int(kept[missing & fits].sum())
             if long.limit is not None:
                 over = needed & (lengths > long.limit)
                 totals.n_long += int(over.sum())
                 totals.long_keys += [row.tobytes() for row in unit.keys.digests[over][: 3 - len(totals.long_keys)]]
         return totals
+
+    def _left(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What is computed of proteins of these lengths, in residues."""
+        return lengths if self._cut is None else np.minimum(lengths, self._cut)
 
     def _keys_of(self, space: str) -> Buckets:
         buckets = Buckets(self.n_units)

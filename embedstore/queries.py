@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from embedstore.batching import plan_batches
-from embedstore.embedding import Embedder, identity_of
-from embedstore.errors import InputError, SpaceMismatchError
+from embedstore.embedding import Embedder, identity_of, storable
+from embedstore.errors import InputError, NonFiniteError, SpaceMismatchError
 from embedstore.index import INDEXES, Index
 from embedstore.models import MODELS, Model, load_model
 from embedstore.sequences import digest, key_text
@@ -134,6 +134,8 @@ def embed_queries(
         If the model is not the one of this space.
     InputError
         If a protein is longer than the space's policy takes; it is named.
+    NonFiniteError
+        If a vector cannot be stored in the space's dtype, so that a build would leave it out; it is named.
     """
     digests = as_digests([digest(record.residues) for record in records])
     rows = space.find(digests)
@@ -160,7 +162,14 @@ def embed_queries(
     batches = [together[batch] for batch in plan_batches(lengths[together], budget=model.batch_residues)]
     for batch in [*np.flatnonzero(alone)[:, None], *batches]:
         chosen = missing[batch]
-        out[chosen] = embedder.embed([records[row].residues for row in chosen.tolist()])[space.pooling]
+        made = embedder.embed([records[row].residues for row in chosen.tolist()])[space.pooling]
+        assert isinstance(made, np.ndarray)  # noqa: S101 - for mypy: a vector a protein was asked for
+        if not (good := storable(made, space.dtype.name)).all():
+            raise NonFiniteError(
+                f"The vector of {records[chosen[np.argmin(good)]].id!r} is not finite, is zero, or exceeds "
+                f"{space.dtype.name}, in which space {space.id} is stored. Leave it out."
+            )
+        out[chosen] = made
         done += int(lengths[batch].sum())
         progress(Progress(stage="embed", done=done, total=int(lengths.sum()), unit="residues"))
     return out

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 import embedstore
 from embedstore import builder, planning
+from embedstore.embedding import Embedder, identity_of
 from embedstore.errors import (
     EmbedstoreError,
     InputError,
@@ -29,12 +30,18 @@ from embedstore.errors import (
     StoreWriteError,
     UnknownNameError,
 )
+from embedstore.executors.worker import Worker
 from embedstore.models import Model, load_model
+from embedstore.planning import Work
+from embedstore.queries import embed_queries
 from embedstore.sequences import digest
 from embedstore.store import Store, buckets, spaces
 from embedstore.store.buckets import Buckets, Sieve
+from embedstore.store.claims import alone
 from embedstore.store.writer import PartWriter
 from embedstore.testing.checkpoints import make_checkpoint
+from embedstore.types import Progress, Record
+from embedstore.windows import LongPolicy
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 
@@ -406,3 +413,62 @@ def test_a_model_that_uses_its_array_again_does_not_change_what_waits_to_be_writ
     digests = store.space().digests
     expected = load_model("kmer").embed(store.sequences.take(digests)).astype(np.float16)
     np.testing.assert_array_equal(store.space().take(digests), expected)
+
+
+def test_nobody_is_alone_in_a_store_while_a_worker_is_between_two_parts(store: Store) -> None:
+    model = load_model("kmer")
+    long = LongPolicy(kind="window", limit=None)
+    space = store.create_space(identity_of(model, pooling="mean", dtype="float16", long=long))
+    with Worker(store, Embedder(model, ["mean"], long), [space]), alone(store.path) as is_alone:
+        assert not is_alone
+    with alone(store.path) as is_alone:
+        assert is_alone
+
+
+def test_vectors_that_are_removed_while_a_build_runs_are_told_as_such(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spaces, "PART_ROWS", 100)
+
+    def progress(step: Progress) -> None:
+        if step.done > step.total / 2 and not removed:
+            removed.append(embedstore.open(store.path).remove("kmer").n_rows)
+
+    removed: list[int] = []
+    with pytest.raises(LedgerError, match=r"build again embeds them\. Unless vectors of kmer-\w+ were removed"):
+        embedstore.build(store, Wrapped(), progress=progress)
+    assert removed[0] > 0
+    assert embedstore.build(store, Wrapped()).n_expected == store.space().n_rows
+
+
+def test_an_estimate_does_not_come_from_what_a_killed_build_has_left_of_a_unit(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "UNIT_ROWS", 250)
+    identity = identity_of(
+        load_model("kmer"), pooling="mean", dtype="float16", long=LongPolicy(kind="skip", limit=None)
+    )
+    model, sizes = Wrapped(), []
+    with Work(store, None, [identity], budget=2000) as work:
+        unit = next(work.units())
+        # All but the last batch, which holds the shortest.
+        done = np.concatenate(unit.batches[:-1])
+        with spaces.SpaceWriter(store.create_space(identity)) as writer:
+            keys = unit.keys.rows(done)
+            writer.append(keys.digests, np.ones((len(done), model.dim)), keys.lengths, np.zeros(len(done), np.uint8))
+    embed = Wrapped.embed
+    monkeypatch.setattr(
+        Wrapped, "embed", lambda self, texts, **more: sizes.append(max(map(len, texts))) or embed(self, texts, **more)
+    )
+    assert embedstore.plan(store, model, sample_seconds=5.0).seconds is not None
+    assert max(sizes) > 100
+
+
+def test_a_query_whose_vector_a_build_would_leave_out_is_refused_by_name(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Wrapped()
+    embedstore.build(store, model)
+    monkeypatch.setattr(model, "embed", lambda texts, **_: np.full((len(texts), model.dim), 1e6, np.float32))
+    with pytest.raises(NonFiniteError, match=r"vector of 'huge' is not finite, is zero, or exceeds float16"):
+        embed_queries(store.space(), [Record(id="huge", residues=b"MKV" * 50)], model=model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 
 import embedstore
 from embedstore.embedding import Embedder
-from embedstore.errors import InputError
+from embedstore.errors import InputError, OutOfMemoryError
 from embedstore.models import Model, load_model
+from embedstore.models.base import Embedded
 from embedstore.queries import embed_queries
 from embedstore.store import Store
 from embedstore.store.spaces import FLAG_TRUNCATED, FLAG_WINDOWED
@@ -190,3 +192,35 @@ def test_a_protein_of_35_000_residues_goes_through(tmp_path: Path) -> None:
         key = store.dataset("mine").digests[0].tobytes()
         assert store.residue_space(model.name).matrix(key, 34_990).shape == (10, 16)
     assert embedstore.verify(store).ok
+
+
+def test_windows_that_do_not_fit_together_are_embedded_in_fewer_at_once(
+    store: Store, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = embedstore.build(store, model, pooling="mean", batch_residues=1000)
+    due = by_length(store)
+    store.remove(whole.space)
+    forward, tried = model.embed_each, []
+
+    def small(sequences: Sequence[bytes], poolings: Sequence[str]) -> dict[str, Embedded]:
+        tried.append(len(sequences))
+        if sum(map(len, sequences)) > 200:
+            raise OutOfMemoryError("too many")
+        return forward(sequences, poolings)
+
+    monkeypatch.setattr(model, "embed_each", small)
+    report = embedstore.build(store, model, pooling="mean", batch_residues=1000)
+    assert (whole.n_halved_batches, report.n_skipped, report.n_windowed) == (0, 0, 3)
+    assert report.n_halved_batches > 0
+    for length, vector in by_length(store).items():
+        np.testing.assert_allclose(vector, due[length], atol=2e-3)
+
+
+def test_a_plan_counts_what_the_policy_leaves_of_long_proteins(store: Store, model: Model) -> None:
+    options = {"pooling": [], "residues": True, "batch_residues": 1000, "max_residues": 100}
+    cut = embedstore.plan(store, model, long="truncate", **options)
+    left = sum(min(length, 100) for length in LENGTHS)
+    assert cut.n_bytes == left * model.dim * 2
+    assert cut.padded_share == pytest.approx(1 - left / (100 * len(LENGTHS)))
+    kept = embedstore.plan(store, model, long="skip", **options)
+    assert kept.n_bytes == sum(length for length in LENGTHS if length <= 100) * model.dim * 2

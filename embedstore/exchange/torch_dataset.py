@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch.utils.data import Dataset
 from embedstore.errors import InputError
 from embedstore.exchange.selection import Selection, select
 from embedstore.store import ResidueSpace, Space, Store
+from embedstore.store.files import locate
 from embedstore.store.spaces import open_space
 
 IGNORED = -100
@@ -179,7 +179,7 @@ class SpaceDataset(Dataset[Any]):
     @property
     def _space(self) -> Space | ResidueSpace:
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), open_space(Path(self._path)))
+            self._opened = (os.getpid(), open_space(locate(self._path)))
         return self._opened[1]
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:

@@ -68,21 +68,23 @@ class Worker:
         self._embedder = embedder
         self._model = embedder.model
         self._writers = [SpaceWriter(space) for space in spaces]
+        self._open = ExitStack()
         self._too_large: int | None = None
         self._moved = False
         self._tally = self._new_tally()
 
     def __enter__(self) -> Worker:
+        # Each is ended whatever becomes of the others: after a full disk, none may leave a part lying that fills it.
+        with ExitStack() as stack:
+            for writer in reversed(self._writers):
+                stack.enter_context(writer)
+            self._open = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Each is ended whatever becomes of the others: after a full disk, none may leave a part lying that fills it.
-        stack = ExitStack()
-        for writer in reversed(self._writers):
-            stack.push(writer)
-        stack.__exit__(kind, error, trace)
+        self._open.__exit__(kind, error, trace)
 
     def run(self, unit: Unit, done: Callable[[Tally], None]) -> None:
         """Embed a unit; ``done`` gets what each batch adds to the count."""
@@ -144,10 +146,12 @@ class Worker:
             self._embed_halves(batch, sequences, behind)
             return
         failure: EmbedstoreError | None = None
+        halved = self._embedder.n_halved
         try:
             outputs = self._embedder.embed(sequences)
         except FAILURES as error:
             failure = error
+        self._tally.n_halved_batches += self._embedder.n_halved - halved
         if failure is None:
             self._take(batch, sequences, outputs, behind)
         elif len(batch) == 1:

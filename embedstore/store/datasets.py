@@ -98,7 +98,7 @@ class SequenceTable:
         """Part, first byte and length of each sequence."""
         self._find(digests)
         rows = self._rows.require(digests, what="sequence in this store")
-        owners = np.searchsorted(self._rows.starts, rows, side="right") - 1
+        owners = self._rows.owners(rows)
         starts, lengths = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
         for index in np.unique(owners):
             where = np.flatnonzero(owners == index)

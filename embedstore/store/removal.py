@@ -12,7 +12,7 @@ from embedstore.store.files import StorePath
 from embedstore.store.homes import dataset_homes, n_bytes_below, space_homes
 from embedstore.store.keys import distinct
 from embedstore.store.layout import DATASETS, REMOVALS, SPACES, ensure_group
-from embedstore.store.reader import recorded_paths, removed_names
+from embedstore.store.reader import committed_paths
 from embedstore.store.store import Store
 from embedstore.store.writer import PartWriter
 
@@ -85,7 +85,7 @@ def remove(store: Store, name: str, *, kind: Kind | None = None, dry_run: bool =
     else:
         n_rows = store.dataset(name).n_rows
     homes = (dataset_homes if chosen == "dataset" else space_homes)(target / name)
-    parts = [path for home in homes[:-1] for path in recorded_paths(home) if path.name not in removed_names(home)]
+    parts = [path for home in homes[:-1] for path in committed_paths(home)]
     stays = _what_stays(store, name, chosen)
     n_bytes = sum(map(n_bytes_below, parts))
     left: list[StorePath] = []

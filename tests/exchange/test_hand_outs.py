@@ -12,8 +12,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+import embedstore
 from embedstore.errors import InputError, MissingPackageError, UnknownNameError
 from embedstore.exchange import collate_residues, import_vectors, to_frame, to_numpy, to_torch, to_xarray
+from embedstore.models import load_model
 from embedstore.store import Store
 from embedstore.testing.exchange_files import DIM, PROTEINS, matrices_of, numbered_h5, vectors_of
 
@@ -148,3 +150,13 @@ def test_labels_that_do_not_fit_are_named(filled: Store) -> None:
         to_torch(filled, label="family", kind="residues", residues=True)
     with pytest.raises(InputError, match="Unknown kind of label 'klass'"):
         to_torch(filled, label="family", kind="klass")
+
+
+def test_pytorch_reads_from_object_storage_too(tmp_path: Path) -> None:
+    file = tmp_path / "p.fasta"
+    file.write_text(">a\nMKV\n>b\nMKL\n")
+    store = embedstore.open("memory://torch-data-set/store.zarr", mode="a")
+    store.add("mine", file)
+    embedstore.build(store, load_model("kmer"))
+    vectors = torch.stack([to_torch(store)[row] for row in range(2)])
+    np.testing.assert_array_equal(vectors.numpy(), store.space().take(store.dataset("mine").digests))
