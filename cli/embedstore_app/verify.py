@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Json, Seed, SpaceName, StorePath
+from cli.options import Json, Seed, SpacesName, StorePath
 
 
 def verify(
@@ -14,7 +14,7 @@ def verify(
         bool, typer.Option("--deep", help="Embed some proteins of each space again and compare the vectors.")
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Only records and sizes of files; reads no data.")] = False,
-    space: SpaceName = None,
+    space: SpacesName = None,
     sample: Annotated[int, typer.Option(help="Proteins of each space that --deep embeds.")] = 32,
     seed: Seed = 0,
     store: StorePath = None,
