@@ -47,6 +47,8 @@ def verify(
         for problem in report.problems:
             say(f"problem: {problem}")
         whole = "sizes are as recorded; no data was read." if quick else "verified: nothing lost, nothing changed."
+        if deep and report.ok and not report.n_embedded_again:
+            whole = "whole on disk, but no protein was embedded again: the notes say why."
         say(whole if report.ok else f"{len(report.problems)} problems.")
     if not report.ok:
         raise typer.Exit(1)
