@@ -27,6 +27,14 @@ SpaceName = Annotated[
         show_default=False,
     ),
 ]
+SpacesName = Annotated[
+    str | None,
+    typer.Option(
+        "--space",
+        help="Space id, or the model where only one space has it. [default: all spaces]",
+        show_default=False,
+    ),
+]
 Weights = Annotated[
     Path | None, typer.Option("--weights", help="Directory of the checkpoint, in place of the hub.", show_default=False)
 ]

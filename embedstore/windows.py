@@ -92,8 +92,9 @@ def long_policy(
     if kind not in LONG_POLICIES:
         raise unknown_name("policy for long proteins", kind, list(LONG_POLICIES))
     if max_residues is not None and (max_residues < 1 or max_residues > (longest or max_residues)):
+        allowed = f"from 1 to {longest:,}" if longest else "1 or more"
         raise InputError(
-            f"A limit of {max_residues:,} residues was given; {model} takes from 1 to {longest or 'any number of'}. "
+            f"A limit of {max_residues:,} residues was given; {model} takes {allowed}. "
             "Change it (max_residues=, --max-residues)."
         )
     limit = max_residues or ((window or longest) if kind == "window" else longest)

@@ -18,10 +18,15 @@ def build(
         ),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="A name from `embedstore models`, or a directory with --family.")
+        str,
+        typer.Option("--model", "-m", help="A name from `embedstore models`; a directory or hub id with --family."),
     ] = ...,  # type: ignore[assignment]
     family: Annotated[
-        str | None, typer.Option(help="How to read a directory: t5, bert, esm.", show_default=False)
+        str | None,
+        typer.Option(
+            help="How to read a checkpoint that has no name here: t5, bert, esm …; an unknown one lists all.",
+            show_default=False,
+        ),
     ] = None,
     weights: Weights = None,
     pooling: Annotated[

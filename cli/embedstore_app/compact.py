@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cli.options import Json, SpaceName, StorePath
+from cli.options import Json, SpacesName, StorePath
 
 
-def compact(space: SpaceName = None, store: StorePath = None, json: Json = False) -> None:
+def compact(space: SpacesName = None, store: StorePath = None, json: Json = False) -> None:
     """Merge the small parts of the sequences and of all spaces, and drop second copies. Nothing that is read changes.
 
     embedstore compact

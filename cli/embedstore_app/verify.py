@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Json, Seed, SpaceName, StorePath
+from cli.options import Json, Seed, SpacesName, StorePath
 
 
 def verify(
@@ -14,7 +14,7 @@ def verify(
         bool, typer.Option("--deep", help="Embed some proteins of each space again and compare the vectors.")
     ] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Only records and sizes of files; reads no data.")] = False,
-    space: SpaceName = None,
+    space: SpacesName = None,
     sample: Annotated[int, typer.Option(help="Proteins of each space that --deep embeds.")] = 32,
     seed: Seed = 0,
     store: StorePath = None,
@@ -47,6 +47,8 @@ def verify(
         for problem in report.problems:
             say(f"problem: {problem}")
         whole = "sizes are as recorded; no data was read." if quick else "verified: nothing lost, nothing changed."
+        if deep and report.ok and not report.n_embedded_again:
+            whole = "whole on disk, but no protein was embedded again: the notes say why."
         say(whole if report.ok else f"{len(report.problems)} problems.")
     if not report.ok:
         raise typer.Exit(1)
