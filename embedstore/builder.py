@@ -117,12 +117,15 @@ def plan(
     max_residues: int | None = None,
     overlap: int | None = None,
     batch_residues: int | None = None,
+    devices: Sequence[str] | None = None,
     sample_seconds: float = 0.0,
 ) -> BuildPlan:
     """What `build` would do with the same arguments; writes nothing.
 
     Parameters
     ----------
+    devices
+        As `build` takes them: the time is divided by their number.
     sample_seconds
         Time for embedding a sample, from which the build's time and memory are estimated: at least two batches, and
         no further one after so many seconds. 0 takes none, and does not load the model's weights.
@@ -131,7 +134,7 @@ def plan(
     with job.work(datasets) as work:
         totals = work.totals(job.long)
         job.check(totals)
-        found = estimate(store, work, job.embedder, sample_seconds) if sample_seconds else Estimate()
+        found = estimate(store, work, job.embedder, sample_seconds, n_workers=len(devices or [""]))
         return BuildPlan(
             spaces=work.space_ids,
             model=model.name,

@@ -23,25 +23,29 @@ _RESERVE_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a sample says: seconds, a range that holds them roughly, and resident memory in bytes; None if not known."""
+    """What a sample says: seconds, a range that holds them roughly, and the resident memory of a process in bytes."""
 
     seconds: float | None = None
     seconds_range: tuple[float, float] | None = None
     memory_bytes: int | None = None
 
 
-def estimate(store: Store, work: Work, embedder: Embedder, sample_seconds: float) -> Estimate:
+def estimate(store: Store, work: Work, embedder: Embedder, sample_seconds: float, *, n_workers: int = 1) -> Estimate:
     """Embed a few batches of the work and keep nothing.
 
     Batches are sorted by length, and time a residue grows with length; so one batch is timed of each eighth of the
-    residues, and stands for its eighth. The range is that of the time a residue, from the fastest eighth to the slowest
-    where some were not timed, and else twice the standard error of a batch, or a tenth if that is more.
+    residues, and stands for its eighth. The range is a tenth to either side; where some eighths were not timed, half the
+    difference between the slowest and the fastest if that is more.
 
     Parameters
     ----------
     sample_seconds
-        No further batch is timed after so many seconds; the longest and the shortest always are.
+        No further batch is timed after so many seconds; the longest and the shortest always are. 0: none at all.
+    n_workers
+        Processes that will share the work, each on a device like the one that is timed.
     """
+    if sample_seconds <= 0:
+        return Estimate()
     # The fullest: of a unit that a build was killed in, only the short ones are left.
     unit = max(work.units(), key=_n_residues, default=None)
     if unit is None or not unit.batches:
@@ -62,7 +66,7 @@ def estimate(store: Store, work: Work, embedder: Embedder, sample_seconds: float
         return Estimate()
     known = sorted(rates)
     each = np.interp(sorted(chosen), known, [rates[stratum] for stratum in known])
-    seconds = float(each.mean() * total)
+    seconds = float(each.mean() * total) / n_workers
     spread = 0.1 if len(rates) == len(chosen) else float((each.max() - each.min()) / (2 * each.mean()))
     low, high = seconds * (1 - max(spread, 0.1)), seconds * (1 + max(spread, 0.1))
     return Estimate(seconds=seconds, seconds_range=(low, high), memory_bytes=int(psutil.Process().memory_info().rss))
@@ -101,7 +105,7 @@ def _seconds_per_residue(
 ) -> float | None:
     """Time of a batch over its residues; None if it did not fit into memory."""
     batch = unit.keys.rows(rows)
-    sequences = store.sequences.take(batch.digests)
+    sequences = store.sequences.read(batch.parts, batch.starts, batch.lengths)
     groups = [[text] for text in sequences if embedder.goes_alone(len(text))]
     together = [text for text in sequences if not embedder.goes_alone(len(text))]
     groups += [together] if together else []

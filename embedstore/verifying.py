@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from embedstore.errors import InputError, MissingPackageError, WeightsUnavailableError
-from embedstore.queries import embed_queries
+from embedstore.queries import embed_queries, model_of
 from embedstore.sequences import key_text
 from embedstore.store import ResidueSpace, Space, Store, VerifyReport
 from embedstore.store import verify as verify_files
@@ -30,6 +31,7 @@ def verify(
     space: str | None = None,
     sample: int = SAMPLE,
     seed: int = 0,
+    weights: str | Path | None = None,
     progress: ProgressCallback = no_progress,
 ) -> VerifyReport:
     """Prove that nothing in a store is lost or changed; see `embedstore.store.verify` for what is read.
@@ -49,6 +51,8 @@ def verify(
         Proteins of each space that ``deep`` embeds.
     seed
         Which ones: the same seed, the same proteins.
+    weights
+        Directory of the checkpoint, for spaces whose model is in no catalog or not in the hub's cache.
     progress
         Called after each part, in parts, and after each batch, in residues.
 
@@ -69,7 +73,9 @@ def verify(
         return report
     for name in [store.any_space(space).id] if space else store.spaces():
         try:
-            found = embed_again(store, store.any_space(name), sample=sample, seed=seed, progress=progress)
+            found = embed_again(
+                store, store.any_space(name), sample=sample, seed=seed, weights=weights, progress=progress
+            )
         except (InputError, WeightsUnavailableError, MissingPackageError) as error:
             report.notes.append(f"Space {name} was not embedded again: {error}")
             continue
@@ -99,7 +105,13 @@ class Comparison:
 
 
 def embed_again(
-    store: Store, space: Space | ResidueSpace, *, sample: int, seed: int, progress: ProgressCallback = no_progress
+    store: Store,
+    space: Space | ResidueSpace,
+    *,
+    sample: int,
+    seed: int,
+    weights: str | Path | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> Comparison:
     """Embed a random sample of a space again and compare each vector with the one that is stored.
 
@@ -119,7 +131,7 @@ def embed_again(
     if not len(chosen):
         raise InputError("none of its sequences is in the store.")
     lowest, differing = 1.0, []
-    for digest, cosine, ratio in _compare(store, space, chosen, progress):
+    for digest, cosine, ratio in _compare(store, space, chosen, weights, progress):
         lowest = min(lowest, cosine)
         tolerance = TOLERANCES[precision]
         # Of two vectors at a distance of d lengths, 1 - cosine is about d * d / 2.
@@ -129,7 +141,11 @@ def embed_again(
 
 
 def _compare(
-    store: Store, space: Space | ResidueSpace, digests: Digests, progress: ProgressCallback
+    store: Store,
+    space: Space | ResidueSpace,
+    digests: Digests,
+    weights: str | Path | None,
+    progress: ProgressCallback,
 ) -> Iterator[tuple[bytes, float, float]]:
     """Key, cosine and ratio of lengths of each stored vector against the one made now; of a matrix, of its mean."""
     sequences = store.sequences.take(digests)
@@ -144,7 +160,9 @@ def _compare(
     else:
         stored = space.take(digests).astype(np.float64)
     # A space without a directory holds nothing, so that everything is made anew.
-    made = embed_queries(Space(identity), records, progress=progress).astype(np.float64)
+    anew = Space(identity)
+    model = model_of(anew, weights=weights)
+    made = embed_queries(anew, records, model=model, progress=progress).astype(np.float64)
     for digest, one, other in zip(digests, stored, made, strict=True):
         lengths = float(np.linalg.norm(one)), float(np.linalg.norm(other))
         yield digest.tobytes(), float(one @ other) / (lengths[0] * lengths[1]), lengths[0] / lengths[1]

@@ -97,6 +97,8 @@ def long_policy(
             f"A limit of {max_residues:,} residues was given; {model} takes {allowed}. "
             "Change it (max_residues=, --max-residues)."
         )
+    if kind == "truncate" and (max_residues or longest) is None:
+        raise InputError(f"{model} takes any length: say where to cut (max_residues=, --max-residues).")
     limit = max_residues or ((window or longest) if kind == "window" else longest)
     if overlap is not None and (kind != "window" or limit is None):
         raise InputError("An overlap was given, but nothing is cut into windows. Leave it out (overlap=, --overlap).")

@@ -224,3 +224,10 @@ def test_a_plan_counts_what_the_policy_leaves_of_long_proteins(store: Store, mod
     assert cut.padded_share == pytest.approx(1 - left / (100 * len(LENGTHS)))
     kept = embedstore.plan(store, model, long="skip", **options)
     assert kept.n_bytes == sum(length for length in LENGTHS if length <= 100) * model.dim * 2
+
+
+def test_cutting_for_a_model_without_a_limit_needs_a_number(store: Store, tmp_path: Path) -> None:
+    endless = load_model(make_checkpoint(tmp_path / "t5", "t5"), family="t5")
+    with pytest.raises(InputError, match=r"takes any length: say where to cut \(max_residues=, --max-residues\)"):
+        embedstore.build(store, endless, long="truncate")
+    assert embedstore.build(store, endless, long="truncate", max_residues=120).n_truncated == 2

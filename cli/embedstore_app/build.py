@@ -94,10 +94,10 @@ def build(
     from embedstore.models import load_model
     from embedstore.store import open_store
 
+    target = open_store(store, mode="a" if inputs else "r")
     devices = worker_devices(device)
     loaded = load_model(model, family=family, weights=weights, device=devices[0], precision=precision, layer=layer)
     with progress_bar() as progress:
-        target = open_store(store, mode="a" if inputs else "r")
         reading = {
             "format": format_,
             "id_column": id_column,
@@ -114,9 +114,9 @@ def build(
             "overlap": overlap,
             "batch_residues": batch_residues,
         }
+        options["devices"] = devices if len(devices) > 1 else None
         if dry_run:
             tell_plan(plan(target, loaded, datasets, **options, sample_seconds=SAMPLE_SECONDS), json_=json)
             return
-        several = devices if len(devices) > 1 else None
-        report = build_vectors(target, loaded, datasets, **options, devices=several, progress=progress)
+        report = build_vectors(target, loaded, datasets, **options, progress=progress)
     tell_built(target, report, json_=json)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import Json, Seed, SpacesName, StorePath
+from cli.options import Json, Seed, SpacesName, StorePath, Weights
 
 
 def verify(
@@ -17,6 +17,7 @@ def verify(
     space: SpacesName = None,
     sample: Annotated[int, typer.Option(help="Proteins of each space that --deep embeds.")] = 32,
     seed: Seed = 0,
+    weights: Weights = None,
     store: StorePath = None,
     json: Json = False,
 ) -> None:
@@ -35,7 +36,14 @@ def verify(
 
     with progress_bar() as progress:
         report = verify_store(
-            open_store(store), deep=deep, quick=quick, space=space, sample=sample, seed=seed, progress=progress
+            open_store(store),
+            deep=deep,
+            quick=quick,
+            space=space,
+            sample=sample,
+            seed=seed,
+            weights=weights,
+            progress=progress,
         )
     if json:
         print_json(report.to_dict())

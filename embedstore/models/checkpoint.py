@@ -31,6 +31,8 @@ _SMALL_FILES = (
     "vocab.txt",
     "spiece.model",
 )
+# Who wrote the configuration, and how weights are stored: no vector depends on them.
+_ABOUT_THE_FILE = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache"}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -63,6 +65,14 @@ class Checkpoint:
     def config(self) -> dict[str, Any]:
         """The parsed ``config.json``."""
         return read_config(self.directory)
+
+    def config_sha256(self) -> str:
+        """SHA-256, hexadecimal, of what in ``config.json`` can decide a vector: a norm's epsilon, the kind of positions.
+
+        The same weights under another configuration are another model.
+        """
+        config = {name: value for name, value in self.config().items() if name not in _ABOUT_THE_FILE}
+        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
     def weights_sha256(self) -> str:
         """SHA-256 of the weights, hexadecimal; does not load them.

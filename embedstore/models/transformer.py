@@ -184,6 +184,7 @@ class TransformerModel(Model, ABC):
             "checkpoint": self.spec.checkpoint or self.checkpoint.repository,
             "revision": self.checkpoint.revision,
             "weights_sha256": self.checkpoint.weights_sha256(),
+            "config_sha256": self.checkpoint.config_sha256(),
             "tokens_sha256": self.tokens.sha256,
             "adapter_sha256": None,
             "layer": self.layer,
