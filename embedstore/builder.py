@@ -13,7 +13,7 @@ import numpy as np
 
 from embedstore.embedding import Embedder, identity_of
 from embedstore.errors import InputError, LedgerError, WorkerDiedError
-from embedstore.estimating import Estimate, check_room, estimate
+from embedstore.estimating import check_room, estimate
 from embedstore.executors.local import piece_residues, pieces, run_processes
 from embedstore.executors.serving import Recipe
 from embedstore.executors.worker import Tally, Worker
