@@ -34,7 +34,7 @@ def estimate(store: Store, work: Work, embedder: Embedder, sample_seconds: float
     """Embed a few batches of the work and keep nothing.
 
     Batches are sorted by length, and time a residue grows with length; so one batch is timed of each eighth of the
-    residues, and stands for its eighth. The range is a tenth to either side; where some eighths were not timed, half the
+    residues, and stands for its eighth. The range is a tenth to either side; where some were not timed, half the
     difference between the slowest and the fastest if that is more.
 
     Parameters

@@ -67,7 +67,7 @@ class Checkpoint:
         return read_config(self.directory)
 
     def config_sha256(self) -> str:
-        """SHA-256, hexadecimal, of what in ``config.json`` can decide a vector: a norm's epsilon, the kind of positions.
+        """SHA-256, hexadecimal, of what in ``config.json`` can decide a vector: a norm's epsilon, say.
 
         The same weights under another configuration are another model.
         """
