@@ -121,13 +121,13 @@ def import_vectors(
     if on_conflict not in ON_CONFLICT:
         raise InputError(f"Unknown on_conflict {on_conflict!r}. Known: {', '.join(ON_CONFLICT)}.")
     started = time.monotonic()
+    options = SourceOptions(pooling=pooling, layer=layer, ids=None if ids is None else Path(ids))
+    # Looked at before anything is added: a file of another kind shows at once.
+    source = open_source(Path(path), format, options)
     if fasta is not None:
         store.add(dataset, fasta, progress=progress)
     store.refresh()
-    # The data set first: a name that is wrong shows at once, and the file may be large.
     matching = Matching(store.dataset(dataset), match)
-    options = SourceOptions(pooling=pooling, layer=layer, ids=None if ids is None else Path(ids))
-    source = open_source(Path(path), format, options)
     job = _Job(store, source, matching, on_conflict=on_conflict, progress=progress)
     found = job.matched()
     first = list(islice(found, _LOOKED_AT))

@@ -411,3 +411,12 @@ def test_a_path_with_its_own_options_keeps_them() -> None:
     assert (found / "zarr.json").storage_options["endpoint_url"] == "http://127.0.0.1:1"
     assert found.fs.anon
     assert not found.fs.dircache.use_listings_cache
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [("s3://", "names no bucket"), ("gs:///", "names no bucket"), ("https://x/y", "lists no direct")],
+)
+def test_a_url_that_can_be_no_store_is_refused_with_what_to_pass(url: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        embedstore.open(url, mode="a")
