@@ -112,7 +112,7 @@ def _job(path: Path, file: Path) -> Store:
     """A data set and a space with several parts, a skipped protein and a ledger."""
     store = embedstore.open(path, mode="a")
     store.add("mine", file)
-    embedstore.build(store, load_model("kmer"), batch_residues=200, long="truncate")
+    embedstore.build(store, load_model("kmer"), batch_residues=200, long="skip")
     return store
 
 

@@ -115,7 +115,8 @@ def run(*arguments: str) -> tuple[int, str, str]:
 
     from cli.embedstore_app import app
 
-    done = CliRunner().invoke(app, ["check", *arguments])
+    # Wide enough that no cell of the table is folded, whatever the terminal of who runs the tests.
+    done = CliRunner().invoke(app, ["check", *arguments], env={"COLUMNS": "200"})
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done.exit_code, done.stdout, done.stderr
 

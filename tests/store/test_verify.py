@@ -237,6 +237,7 @@ def test_deep_embeds_matrices_again_by_their_mean(
         return np.stack([row.mean(axis=0) for row in rows])
 
     monkeypatch.setattr("embedstore.verifying.embed_queries", made)
+    monkeypatch.setattr("embedstore.verifying.model_of", lambda space, weights: None)
     report = embedstore.verify(store, deep=True, space="made_up")
     assert report.ok, report.problems
     assert (calls, report.n_embedded_again) == (["made"], 32)
