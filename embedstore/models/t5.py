@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from transformers import T5EncoderModel, T5Tokenizer
+from transformers.models.t5 import modeling_t5
 
 from embedstore.errors import InputError
 from embedstore.models.memory import EncoderSize
@@ -14,6 +16,10 @@ from embedstore.models.transformer import TransformerModel
 
 PROST_T5_PREFIX = "<AA2fold>"
 """What stands before amino acids in ProstT5's input."""
+
+
+# Older releases widen a mask themselves, and know (n, T) alone.
+_TAKES_A_MASK_TO_ADD = hasattr(modeling_t5, "create_bidirectional_mask")
 
 
 class T5Model(TransformerModel):
@@ -51,6 +57,16 @@ class T5Model(TransformerModel):
                 "family='prost_t5' (--family)."
             )
         return super()._read_tokens()
+
+    def _hidden(self, encoder: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        mask = inputs["attention_mask"]
+        if _TAKES_A_MASK_TO_ADD and not bool(mask.all()):
+            # From a mask of zeros and ones transformers makes one of (n, 1, T, T), anew in every layer; this broadcasts
+            # to the same sums, bit by bit, and saves a tenth of the time.
+            added = torch.zeros(mask.shape, dtype=encoder.dtype, device=mask.device)
+            added = added.masked_fill(mask == 0, torch.finfo(encoder.dtype).min)
+            inputs = {**inputs, "attention_mask": added[:, None, None, :]}
+        return super()._hidden(encoder, inputs)
 
     def _load_tokenizer(self, directory: Path) -> Any:
         return T5Tokenizer.from_pretrained(directory, do_lower_case=False, local_files_only=True)
