@@ -57,11 +57,6 @@ def locate(path: str | PathLike[str]) -> UPath:
     protocol, _, place = str(path).partition("://")
     if protocol in _EXTRAS and not place.strip("/"):
         raise InputError(f"{str(path)!r} names no bucket. Pass {protocol}://bucket/name as --store.")
-    if protocol in ("http", "https"):
-        raise InputError(
-            f"A store cannot stand at {str(path)!r}: a web server lists no directories. Pass s3://bucket/name; "
-            "$AWS_ENDPOINT_URL leads to other servers that speak S3."
-        )
     try:
         # A cached listing hides what others have committed since.
         found = UPath(path, use_listings_cache=False)
