@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from embedstore.builder import BuildPlan, BuildReport, build, plan
+    from embedstore.builder import build, plan
+    from embedstore.ledger import BuildPlan, BuildReport
     from embedstore.models import MODELS, load_model
     from embedstore.models.checking import check as check_model
     from embedstore.sequences import read_records
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "BuildPlan": "embedstore.builder:BuildPlan",
-    "BuildReport": "embedstore.builder:BuildReport",
+    "BuildPlan": "embedstore.ledger:BuildPlan",
+    "BuildReport": "embedstore.ledger:BuildReport",
     "CompactReport": "embedstore.store:CompactReport",
     "GcReport": "embedstore.store:GcReport",
     "MODELS": "embedstore.models:MODELS",

@@ -160,11 +160,6 @@ class Embedder:
         return np.asarray(vector, np.float32)[None]
 
 
-def halves(count: int) -> list[NDArray[np.intp]]:
-    """The two halves of a batch that failed."""
-    return np.array_split(np.arange(count), 2)
-
-
 FAILURES: tuple[type[EmbedstoreError], ...] = (OutOfMemoryError, NonFiniteError)
 """What a smaller batch may mend."""
 

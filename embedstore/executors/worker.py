@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.embedding import FAILURES, Embedder, Outputs, halves, storable
+from embedstore.embedding import FAILURES, Embedder, Outputs, storable
 from embedstore.errors import EmbedstoreError, StoreCorruptError, StoreError
 from embedstore.overlap import WriteBehind, read_ahead
 from embedstore.planning import Batch, Unit
@@ -25,7 +25,7 @@ from embedstore.types import Vectors
 class Tally:
     """What was done: counts to be added up, and for each space the reason by key of what got nothing.
 
-    ``n_done`` counts residues that were seen to, embedded or not; the others as `embedstore.builder.BuildReport`.
+    ``n_done`` counts residues that were seen to, embedded or not; the others as `embedstore.ledger.BuildReport`.
     """
 
     n_done: int = 0
@@ -164,7 +164,7 @@ class Worker:
             self._embed_halves(batch, sequences, behind)
 
     def _embed_halves(self, batch: Batch, sequences: list[bytes], behind: WriteBehind) -> None:
-        for half in halves(len(batch)):
+        for half in np.array_split(np.arange(len(batch)), 2):
             self._embed(batch.rows(half), [sequences[row] for row in half.tolist()], behind)
 
     def _take(self, batch: Batch, sequences: list[bytes], outputs: Outputs, behind: WriteBehind) -> None:

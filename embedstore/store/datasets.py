@@ -98,15 +98,7 @@ class SequenceTable:
         """Part, first byte and length of each sequence."""
         self._find(digests)
         rows = self._rows.require(digests, what="sequence in this store")
-        owners = self._rows.owners(rows)
-        starts, lengths = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
-        for index in np.unique(owners):
-            where = np.flatnonzero(owners == index)
-            offsets = self.parts[index].array("residues_offsets")
-            local = rows[where] - self._rows.starts[index]
-            starts[where] = offsets.take(local)
-            lengths[where] = offsets.take(local + 1) - starts[where]
-        return owners, starts, lengths
+        return self._rows.stretches("residues", rows)
 
 
 class Dataset:

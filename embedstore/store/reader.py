@@ -211,6 +211,20 @@ class KeyedParts:
         """Index of the part that each row stands in, (n,) int64."""
         return np.searchsorted(self.starts, rows, side="right") - 1
 
+    def stretches(
+        self, array: str, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Index of the part, first element and number of elements of each row of a ragged array, (n,) int64 each."""
+        owners = self.owners(rows)
+        starts, lengths = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+        for index in np.unique(owners):
+            where = np.flatnonzero(owners == index)
+            offsets = self.parts[index].array(f"{array}_offsets")
+            local = rows[where] - self.starts[index]
+            starts[where] = offsets.take(local)
+            lengths[where] = offsets.take(local + 1) - starts[where]
+        return owners, starts, lengths
+
     def first_of_key(self, index: int) -> NDArray[np.bool_]:
         """Whether each row of a part is the first of its key, (n,) bool."""
         if self._first is None:

@@ -237,15 +237,7 @@ class ResidueSpace(SpaceBase):
     def _locate(self, digests: Digests) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Index of the part, first row and number of rows of each matrix, (n,) int64 each."""
         numbers = self._rows.require(digests, what=f"residue vectors in space {self.id}")
-        owners = self._rows.owners(numbers)
-        starts, lengths = np.empty(len(numbers), np.int64), np.empty(len(numbers), np.int64)
-        for index in np.unique(owners):
-            where = np.flatnonzero(owners == index)
-            offsets = self.parts[index].array("residues_offsets")
-            local = numbers[where] - self._rows.starts[index]
-            starts[where] = offsets.take(local)
-            lengths[where] = offsets.take(local + 1) - starts[where]
-        return owners, starts, lengths
+        return self._rows.stretches("residues", numbers)
 
 
 def open_space(directory: StorePath) -> Space | ResidueSpace:
