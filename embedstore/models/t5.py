@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from transformers import T5EncoderModel, T5Tokenizer
@@ -18,8 +19,28 @@ PROST_T5_PREFIX = "<AA2fold>"
 """What stands before amino acids in ProstT5's input."""
 
 
-# Older releases widen a mask themselves, and know (n, T) alone.
-_TAKES_A_MASK_TO_ADD = hasattr(modeling_t5, "create_bidirectional_mask")
+# Older releases make their own mask, and know (n, T) alone.
+_SHARES_ITS_MASK = hasattr(modeling_t5, "create_bidirectional_mask")
+
+
+def _masked_position_bias(
+    attention: Any, added: torch.Tensor | None, query_length: int, key_length: int, **_: Any
+) -> torch.Tensor:
+    """What is added to the scores of every layer, (1 or n, heads, T, T): position bias and mask.
+
+    The bias depends on the distance alone, so 2T - 1 values of it are made instead of T squared.
+    """
+    device = attention.relative_attention_bias.weight.device
+    distances = torch.arange(1 - query_length, key_length, device=device)
+    buckets = attention._relative_position_bucket(
+        distances,
+        bidirectional=True,
+        num_buckets=attention.relative_attention_num_buckets,
+        max_distance=attention.relative_attention_max_distance,
+    )
+    by_distance = attention.relative_attention_bias(buckets).T
+    bias = by_distance.unfold(1, key_length, 1).flip(1)[None]
+    return cast(torch.Tensor, bias if added is None else bias + added)
 
 
 class T5Model(TransformerModel):
@@ -59,14 +80,21 @@ class T5Model(TransformerModel):
         return super()._read_tokens()
 
     def _hidden(self, encoder: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        if not _SHARES_ITS_MASK:
+            return super()._hidden(encoder, inputs)
+        # Each layer would add the mask to the position bias again, (n, heads, T, T) both: added once here, to the same
+        # bits, in a sixth less time.
         mask = inputs["attention_mask"]
-        if _TAKES_A_MASK_TO_ADD and not bool(mask.all()):
-            # From a mask of zeros and ones transformers makes one of (n, 1, T, T), anew in every layer; this broadcasts
-            # to the same sums, bit by bit, and saves a tenth of the time.
+        added = None
+        if not bool(mask.all()):
             added = torch.zeros(mask.shape, dtype=encoder.dtype, device=mask.device)
-            added = added.masked_fill(mask == 0, torch.finfo(encoder.dtype).min)
-            inputs = {**inputs, "attention_mask": added[:, None, None, :]}
-        return super()._hidden(encoder, inputs)
+            added = added.masked_fill(mask == 0, torch.finfo(encoder.dtype).min)[:, None, None, :]
+        attention = encoder.encoder.block[0].layer[0].SelfAttention
+        attention.compute_bias = partial(_masked_position_bias, attention, added)
+        try:
+            return super()._hidden(encoder, {**inputs, "attention_mask": None})
+        finally:
+            del attention.compute_bias
 
     def _load_tokenizer(self, directory: Path) -> Any:
         return T5Tokenizer.from_pretrained(directory, do_lower_case=False, local_files_only=True)
