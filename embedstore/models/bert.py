@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import BertModel as TransformersBert
 from transformers import BertTokenizer
 
+from embedstore.models.encoders import TAKES_ADDED_MASK, added_mask
 from embedstore.models.transformer import TransformerModel
 
 
@@ -27,6 +29,11 @@ class BertModel(TransformerModel):
     def _longest(cls, config: dict[str, Any]) -> int | None:
         # CLS and SEP take two positions.
         return int(config["max_position_embeddings"]) - 2
+
+    def _hidden(self, encoder: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        if TAKES_ADDED_MASK:
+            inputs = {**inputs, "attention_mask": added_mask(inputs["attention_mask"], encoder.dtype)}
+        return super()._hidden(encoder, inputs)
 
     def _load_tokenizer(self, directory: Path) -> Any:
         # The default lower-cases, after which every residue is [UNK].

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import EsmModel as TransformersEsm
 from transformers import EsmTokenizer
 
+from embedstore.models.encoders import TAKES_ADDED_MASK, added_mask
 from embedstore.models.transformer import TransformerModel
 
 
@@ -33,6 +35,14 @@ class EsmModel(TransformerModel):
             return None
         # ESM-1b: positions begin after the padding id; CLS and EOS take two of them.
         return int(config["max_position_embeddings"]) - int(config["pad_token_id"]) - 1 - 2
+
+    def _hidden(self, encoder: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        if not TAKES_ADDED_MASK:
+            return super()._hidden(encoder, inputs)
+        # The embeddings need the mask as it is: token dropout counts residues.
+        embedded = encoder.embeddings(**inputs)
+        added = added_mask(inputs["attention_mask"], encoder.dtype)
+        return super()._hidden(encoder, {"inputs_embeds": embedded, "attention_mask": added})
 
     def _load_tokenizer(self, directory: Path) -> Any:
         return EsmTokenizer.from_pretrained(directory, local_files_only=True)

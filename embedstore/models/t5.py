@@ -8,19 +8,15 @@ from typing import Any, ClassVar, cast
 
 import torch
 from transformers import T5EncoderModel, T5Tokenizer
-from transformers.models.t5 import modeling_t5
 
 from embedstore.errors import InputError
+from embedstore.models.encoders import TAKES_ADDED_MASK, added_mask
 from embedstore.models.memory import EncoderSize
 from embedstore.models.tokens import TokenTable
 from embedstore.models.transformer import TransformerModel
 
 PROST_T5_PREFIX = "<AA2fold>"
 """What stands before amino acids in ProstT5's input."""
-
-
-# Older releases make their own mask, and know (n, T) alone.
-_SHARES_ITS_MASK = hasattr(modeling_t5, "create_bidirectional_mask")
 
 
 def _masked_position_bias(
@@ -80,15 +76,11 @@ class T5Model(TransformerModel):
         return super()._read_tokens()
 
     def _hidden(self, encoder: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        if not _SHARES_ITS_MASK:
+        if not TAKES_ADDED_MASK:
             return super()._hidden(encoder, inputs)
         # Each layer would add the mask to the position bias again, (n, heads, T, T) both: added once here, to the same
         # bits, in a sixth less time.
-        mask = inputs["attention_mask"]
-        added = None
-        if not bool(mask.all()):
-            added = torch.zeros(mask.shape, dtype=encoder.dtype, device=mask.device)
-            added = added.masked_fill(mask == 0, torch.finfo(encoder.dtype).min)[:, None, None, :]
+        added = added_mask(inputs["attention_mask"], encoder.dtype)
         attention = encoder.encoder.block[0].layer[0].SelfAttention
         attention.compute_bias = partial(_masked_position_bias, attention, added)
         try:

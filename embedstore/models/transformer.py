@@ -286,7 +286,7 @@ class TransformerModel(Model, ABC):
         return [hidden[row, : end + len(sequence)].float() for row, sequence in enumerate(sequences)]
 
     def _hidden(self, encoder: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        """States of all tokens after the layer asked for, (n, T, dim)."""
+        """States of all tokens after the layer asked for, (n, T, dim); ``inputs`` as :meth:`_inputs` gives them."""
         if self.layer == self.spec.n_layers:
             return cast(torch.Tensor, encoder(**inputs).last_hidden_state)
         states = encoder(**inputs, output_hidden_states=True).hidden_states

@@ -1,0 +1,89 @@
+"""What a run is chosen by: validation data alone, never a test split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from benchmarks.train_mini.data import left_out_families, order, rows
+from benchmarks.train_mini.sampling import fixed_batches
+from embedstore.batching import plan_batches
+from embedstore.models.mini_encoder import MiniEncoder
+from embedstore.models.mini_tokens import mini_tokens
+
+BUDGET = 4_096
+
+
+def vectors_of(encoder: MiniEncoder, sequences: Sequence[bytes]) -> NDArray[np.float32]:
+    """The mean of each protein's residue vectors, of norm 1: (n, output_size)."""
+    table = mini_tokens()
+    found = np.empty((len(sequences), encoder.config.output_size), np.float32)
+    lengths = np.array([len(sequence) for sequence in sequences])
+    with torch.inference_mode():
+        for batch in plan_batches(lengths, budget=BUDGET):
+            tokens, mask = table.batch([sequences[row] for row in batch])
+            wide = encoder(torch.from_numpy(tokens), torch.from_numpy(mask))[-1]
+            here = torch.from_numpy(mask)[:, :, None].to(wide.dtype)
+            pooled = encoder.project((wide * here).sum(1) / here.sum(1))
+            found[batch] = functional.normalize(pooled, dim=1).numpy()
+    return found
+
+
+def nearest_label(queries: NDArray[np.float32], base: NDArray[np.float32], labels: Sequence[str]) -> list[str]:
+    """The label of the row with the largest inner product."""
+    return [labels[row] for row in (queries @ base.T).argmax(1).tolist()]
+
+
+class Judge:
+    """Accuracy of the nearest neighbour on sets that training has not seen, and perplexity.
+
+    ``scop2``: superfamily of validation domains among the training domains. ``kog``: eukaryotic groups, never trained
+    on. ``pfam_left_out``: families left out, four examples each. ``perplexity``: of validation proteins.
+    """
+
+    def __init__(self, data: Path, n_perplexity: int = 150) -> None:
+        self.sets: dict[str, tuple[list[bytes], list[str], list[bytes], list[str]]] = {}
+        train, valid = (list(rows(data / f"scop2/{split}.csv.gz")) for split in ("train", "valid"))
+        self.sets["scop2"] = (*_split(valid), *_split(train))
+        groups, queries = (list(rows(data / f"kog_cegma/{split}.csv.gz")) for split in ("train", "valid"))
+        self.sets["kog"] = (*_split(queries), *_split(groups))
+        left_out = left_out_families(data)
+        held = [row for row in rows(data / "pfam/train.csv.gz") if row["label"] in left_out]
+        held.sort(key=lambda row: order(row["id"]))
+        seen: dict[str, int] = {}
+        examples, others = [], []
+        for row in held:
+            seen[row["label"]] = seen.get(row["label"], 0) + 1
+            (examples if seen[row["label"]] <= 4 else others).append(row)
+        self.sets["pfam_left_out"] = (*_split(others[:1500]), *_split(examples))
+        proteins = sorted(rows(data / "proteins/valid.csv.gz"), key=lambda row: order(row["id"]))[:n_perplexity]
+        self.batches = fixed_batches([row["sequence"].encode() for row in proteins], masked=0.15, seed=0)
+
+    def __call__(self, encoder: MiniEncoder) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for name, (queries, truth, base, labels) in self.sets.items():
+            nearest = nearest_label(vectors_of(encoder, queries), vectors_of(encoder, base), labels)
+            found[name] = round(float(np.mean([a == b for a, b in zip(nearest, truth, strict=True)])), 4)
+        found["perplexity"] = round(perplexity(encoder, self.batches), 3)
+        return found
+
+
+def perplexity(encoder: MiniEncoder, batches: list) -> float:  # type: ignore[type-arg]
+    """exp of the mean cross-entropy of hidden residues, in nats; 20 is chance."""
+    total, n = 0.0, 0
+    with torch.inference_mode():
+        for batch in batches:
+            hidden = batch.targets >= 0
+            scores = encoder.letters(encoder(batch.tokens, batch.mask)[-1][hidden])
+            total += float(functional.cross_entropy(scores, batch.targets[hidden], reduction="sum"))
+            n += int(hidden.sum())
+    return float(np.exp(total / n))
+
+
+def _split(held: list[dict[str, str]]) -> tuple[list[bytes], list[str]]:
+    return [row["sequence"].upper().rstrip("*").encode() for row in held], [row["label"] for row in held]

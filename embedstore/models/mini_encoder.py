@@ -1,0 +1,194 @@
+"""The encoder of `mini`: residues and their neighbours from tables, then convolutions and attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from embedstore.models.mini_tokens import N_TOKENS, PAD_ID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MiniConfig:
+    """The shape of a `mini` encoder, as its ``config.json`` has it.
+
+    Attributes
+    ----------
+    hidden_size
+        Length of a residue's vector in front of the last projection.
+    output_size
+        Length of a residue's vector as it is given out, and width of the layer before.
+    blocks
+        A letter a block: ``c`` convolution, ``a`` attention with rotary positions.
+    convolution_size
+        Number of channels that the convolutions mix.
+    kernel_size
+        Width of the convolutions in residues, odd.
+    dilations
+        Of the convolutions, in turns.
+    expansion
+        Width of the inner layer of an attention block, in ``hidden_size``.
+    n_heads
+        Attention heads.
+    neighbours
+        Offsets of the residues that are looked up together with each residue, one table for each pair of offsets.
+    """
+
+    hidden_size: int = 128
+    output_size: int = 512
+    blocks: str = "ccccac"
+    convolution_size: int = 64
+    kernel_size: int = 5
+    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    expansion: int = 2
+    n_heads: int = 4
+    neighbours: tuple[tuple[int, int], ...] = ((-1, 1),)
+
+    @classmethod
+    def from_dict(cls, config: dict[str, Any]) -> MiniConfig:
+        """Read from ``config.json``, whose other keys are left alone."""
+        known = {field.name: config[field.name] for field in fields(cls) if field.name in config}
+        if "neighbours" in known:
+            known["neighbours"] = tuple(tuple(pair) for pair in known["neighbours"])
+        if "dilations" in known:
+            known["dilations"] = tuple(known["dilations"])
+        return cls(**known)
+
+
+class ConvolutionBlock(nn.Module):
+    """A dilated convolution between two narrow layers on each residue (ByteNet, as in CARP: Yang et al. 2024).
+
+    The convolution is one matrix product over the residues beside each other: faster on a CPU than torch's own, and
+    than a depthwise one.
+    """
+
+    def __init__(self, config: MiniConfig, dilation: int) -> None:
+        super().__init__()
+        dim, inner = config.hidden_size, config.convolution_size
+        self.dilation = dilation
+        self.kernel_size = config.kernel_size
+        self.norm = nn.LayerNorm(dim)
+        self.down = nn.Linear(dim, inner)
+        self.norm_along = nn.LayerNorm(inner)
+        self.along = nn.Linear(config.kernel_size * inner, inner)
+        self.up = nn.Linear(inner, dim)
+
+    def forward(self, states: torch.Tensor, mask: torch.Tensor | None, turns: torch.Tensor) -> torch.Tensor:
+        """(n, T, hidden_size) to the same; ``mask`` (n, T, 1) is 0 at padding, None where there is none."""
+        narrow = functional.gelu(self.norm_along(self.down(functional.gelu(self.norm(states)))))
+        if mask is not None:
+            narrow = narrow * mask
+        length, reach = narrow.shape[1], self.dilation * (self.kernel_size // 2)
+        padded = functional.pad(narrow, (0, 0, reach, reach))
+        starts = range(0, 2 * reach + 1, self.dilation)
+        beside = torch.cat([padded[:, start : start + length] for start in starts], dim=2)
+        return cast(torch.Tensor, states + self.up(functional.gelu(self.along(beside))))
+
+
+class AttentionBlock(nn.Module):
+    """Self-attention with rotary positions, then two layers on each residue."""
+
+    def __init__(self, config: MiniConfig) -> None:
+        super().__init__()
+        dim = config.hidden_size
+        self.n_heads = config.n_heads
+        self.norm = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.norm_up = nn.LayerNorm(dim)
+        self.up = nn.Linear(dim, config.expansion * dim)
+        self.down = nn.Linear(config.expansion * dim, dim)
+
+    def forward(self, states: torch.Tensor, mask: torch.Tensor | None, turns: torch.Tensor) -> torch.Tensor:
+        """(n, T, hidden_size) to the same; nothing attends to padding."""
+        n, length, dim = states.shape
+        qkv = self.qkv(self.norm(states)).view(n, length, 3, self.n_heads, dim // self.n_heads).permute(2, 0, 3, 1, 4)
+        query, key = _rotate(qkv[0], turns), _rotate(qkv[1], turns)
+        seen = None if mask is None else mask.transpose(1, 2)[:, None].bool()
+        mixed = functional.scaled_dot_product_attention(query, key, qkv[2], attn_mask=seen)
+        states = states + self.out(mixed.transpose(1, 2).reshape(n, length, dim))
+        return cast(torch.Tensor, states + self.down(functional.gelu(self.up(self.norm_up(states)))))
+
+
+def _rotate(states: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    """Rotary positions (Su et al. 2021, arXiv:2104.09864): (n, heads, T, size) turned by (2, T, size / 2)."""
+    first, second = states.chunk(2, dim=-1)
+    cos, sin = turns[0], turns[1]
+    return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
+
+
+def _turns(length: int, size: int, like: torch.Tensor) -> torch.Tensor:
+    """Cosines and sines of the positions, (2, T, size / 2)."""
+    rates = 10_000.0 ** -(torch.arange(0, size, 2, device=like.device, dtype=torch.float32) / size)
+    angles = torch.arange(length, device=like.device, dtype=torch.float32)[:, None] * rates
+    return torch.stack((angles.cos(), angles.sin())).to(like.dtype)
+
+
+class MiniEncoder(nn.Module):
+    """Tokens (n, T) and their mask to residue vectors (n, T, output_size).
+
+    Nothing of a protein depends on what it is batched with: padding is zero before each convolution, and no attention
+    goes to it.
+    """
+
+    def __init__(self, config: MiniConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim = config.hidden_size
+        self.residue = nn.Embedding(N_TOKENS, dim)
+        self.triplets = nn.ModuleList(nn.Embedding(N_TOKENS**3, dim) for _ in config.neighbours)
+        n_convolutions = 0
+        self.blocks = nn.ModuleList()
+        for kind in config.blocks:
+            if kind == "c":
+                dilation = config.dilations[n_convolutions % len(config.dilations)]
+                self.blocks.append(ConvolutionBlock(config, dilation))
+                n_convolutions += 1
+            else:
+                self.blocks.append(AttentionBlock(config))
+        self.norm = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, config.output_size)
+        self.project = nn.Linear(config.output_size, config.output_size)
+        self.letters = nn.Linear(config.output_size, N_TOKENS)
+        self.apply(_initialise)
+
+    def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
+        """States before the first block and after each, (n, T, hidden_size); last the wide ones, (n, T, output_size).
+
+        :meth:`project` makes the vectors of the wide states. It is linear, so for a mean over residues it is enough to
+        call it once a protein.
+        """
+        states = self.residue(tokens)
+        for (left, right), table in zip(self.config.neighbours, self.triplets, strict=True):
+            numbers = (_shifted(tokens, left) * N_TOKENS + tokens) * N_TOKENS + _shifted(tokens, right)
+            states = states + table(numbers)
+        here = None if bool(mask.all()) else mask[:, :, None].to(states.dtype)
+        turns = _turns(tokens.shape[1], self.config.hidden_size // self.config.n_heads, states)
+        found = [states]
+        for block in self.blocks:
+            found.append(block(found[-1], here, turns))
+        found.append(functional.gelu(self.widen(self.norm(found[-1]))))
+        return found
+
+
+def _shifted(tokens: torch.Tensor, offset: int) -> torch.Tensor:
+    """The token ``offset`` residues on, padding beyond the ends."""
+    moved = torch.full_like(tokens, PAD_ID)
+    if abs(offset) < tokens.shape[1]:
+        if offset > 0:
+            moved[:, :-offset] = tokens[:, offset:]
+        else:
+            moved[:, -offset:] = tokens[:, :offset]
+    return moved
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02 * (128 / module.in_features) ** 0.5 * 2)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=0.5 if module.num_embeddings == N_TOKENS else 0.05)
