@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -80,8 +79,9 @@ class Run:
             "seconds": self.seconds,
             "n_residues": self.n_residues,
         }
-        torch.save(state, self._checkpoint.with_suffix(".new"))
-        os.replace(self._checkpoint.with_suffix(".new"), self._checkpoint)
+        new = self._checkpoint.with_suffix(".new")
+        torch.save(state, new)
+        new.replace(self._checkpoint)
 
     def one_step(self, sampler: Sampler) -> dict[str, float]:
         started = time.perf_counter()
