@@ -32,13 +32,6 @@ STREAMS = {
     "secondary": 0.1,
     "ec": 0.05,
 }
-    "cluster": 0.45,
-    "scop2_superfamily": 0.15,
-    "scope_superfamily": 0.15,
-    "pfam": 0.1,
-    "secondary": 0.1,
-    "ec": 0.05,
-}
 """Share of each batch that is drawn from the classes of one label set."""
 
 LENGTHS = {128: 0.6, 224: 0.4}
