@@ -29,11 +29,10 @@ AVERAGE = 0.998
 
 
 def learning_rate(step: int, steps: int, peak: float, warm_up: int = 150) -> float:
-    """A linear rise, then half a cosine down to a fiftieth."""
+    """A linear rise, a plateau, and a linear fall over the last 30%: so a run can be made longer until it falls."""
     if step < warm_up:
         return peak * (step + 1) / warm_up
-    done = (step - warm_up) / max(1, steps - warm_up)
-    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+    return peak * max(0.01, min(1.0, (steps - step) / (0.3 * steps)))
 
 
 class Run:
@@ -130,7 +129,7 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=4000)
-    parser.add_argument("--stop-at", type=int, help="stop at this step of the schedule, to go on later")
+    parser.add_argument("--stop-after", type=float, help="stop after so many CPU minutes, to compare or to go on later")
     parser.add_argument("--batch-residues", type=int, default=24_576)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--masked", type=float, default=0.2)
@@ -167,8 +166,9 @@ def main() -> None:
         half_plain=learns_more,
     )
     judge = Judge(given.data)
-    saved = time.monotonic()
-    while run.step < min(given.steps, given.stop_at or given.steps):
+    saved, begun = time.monotonic(), time.process_time()
+    longest = 60 * (given.stop_after or math.inf)
+    while run.step < given.steps and time.process_time() - begun < longest:
         parts = run.one_step(sampler)
         if run.step % 25 == 0:
             run.log(**{name: round(value, 4) for name, value in parts.items()})
