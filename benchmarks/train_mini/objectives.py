@@ -40,6 +40,8 @@ class Objectives(nn.Module):
             kind: nn.Parameter(torch.randn(data.n_classes(kind), dim) * 0.05) for kind in CURATED
         })  # fmt: skip
         self.secondary = nn.Linear(dim, 4)
+        # Without it all proteins begin at one place, and class losses do not fall for hundreds of steps.
+        self.centre = nn.BatchNorm1d(dim, affine=False, momentum=0.02)
         self.register_buffer("queue", functional.normalize(torch.randn(QUEUE, dim), dim=1))
         self.register_buffer("queue_cluster", torch.full((QUEUE,), -2, dtype=torch.int64))
         self.queue: torch.Tensor
@@ -62,7 +64,7 @@ class Objectives(nn.Module):
         if self.weights.classes or self.weights.pairs:
             here = batch.mask[:, :, None].to(wide.dtype)
             pooled = (wide * here).sum(1) / here.sum(1)
-            vectors = functional.normalize(self.encoder.project(pooled), dim=1)
+            vectors = functional.normalize(self.centre(self.encoder.project(pooled)), dim=1)
             if self.weights.classes:
                 parts["classes"] = self._classes(vectors, batch)
             if self.weights.pairs:

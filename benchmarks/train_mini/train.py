@@ -103,14 +103,23 @@ class Run:
         self.seconds += time.perf_counter() - started
         return parts
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The running mean of the encoder's weights, the centring of its vectors folded into the projection."""
+        held, centre = dict(self.average), self.objectives.centre
+        assert centre.running_mean is not None and centre.running_var is not None
+        spread = (centre.running_var + centre.eps).sqrt()
+        held["project.weight"] = held["project.weight"] / spread[:, None]
+        held["project.bias"] = (held["project.bias"] - centre.running_mean) / spread
+        return held
+
     def averaged(self) -> MiniEncoder:
-        """The encoder with the running mean of its weights."""
+        """The encoder with these weights."""
         encoder = MiniEncoder(self.objectives.encoder.config)
-        encoder.load_state_dict(self.average)
+        encoder.load_state_dict(self.weights())
         return encoder.eval()
 
     def log(self, **fields: Any) -> None:
-        line = {"step": self.step, "seconds": round(self.seconds, 1), "residues": self.n_residues, **fields}
+        line = {"step": self.step, "seconds": round(self.seconds, 1), "n_residues": self.n_residues, **fields}
         with (self.directory / "log.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
@@ -119,7 +128,7 @@ class Run:
         """``config.json`` and float16 weights, as `embedstore` reads them."""
         config = {"model_type": "mini", **asdict(self.objectives.encoder.config)}
         (self.directory / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-        weights = {name: value.to(torch.float16).contiguous() for name, value in self.average.items()}
+        weights = {name: value.to(torch.float16).contiguous() for name, value in self.weights().items()}
         save_file(weights, self.directory / "model.safetensors")
 
 
@@ -130,8 +139,8 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--stop-after", type=float, help="stop after so many CPU minutes, to compare or to go on later")
-    parser.add_argument("--batch-residues", type=int, default=24_576)
-    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--batch-residues", type=int, default=12_288)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--masked", type=float, default=0.2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
