@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.aligners import NO_HIT
 from benchmarks.judge_mini.intervals import percentiles
 from benchmarks.judge_mini.measures import MINI, Finder, Measure, agreement, no_hits, shares
 from benchmarks.judge_mini.sets import Data, Proteins, joined
@@ -93,15 +94,20 @@ def left_out(data: Data, finders: Sequence[Finder]) -> list[Measure]:
     for shots in SHOTS:
         right: dict[str, list[NDArray[np.bool_]]] = {finder.name: [] for finder in finders}
         asked: list[NDArray[np.bool_]] = []
+        without = dict.fromkeys(right, 0)
         for repeat in range(REPEATS):
             examples = train.take(_examples(train.labels, shots, repeat))
             asked.append(~np.isin(queries.columns["id"], examples.columns["id"]))
             for finder in finders:
                 rows = finder.nearest(queries.sequences, examples.sequences)
                 right[finder.name].append(agreement(rows, queries.labels, examples.labels) & asked[-1])
+                without[finder.name] += int(((rows == NO_HIT) & asked[-1]).sum())
         name = f"pfam families left out, {shots} example{'s' if shots > 1 else ''} each of 142"
         counted = {model: np.stack(held, axis=1) for model, held in right.items()}
-        found.append(_over_repeats(name, counted, np.stack(asked, axis=1), queries.labels))
+        measure = _over_repeats(name, counted, np.stack(asked, axis=1), queries.labels)
+        for model, count in without.items():
+            measure.notes[model] |= {"no_hit": count, "asked": int(np.sum(asked))}
+        found.append(measure)
     return found
 
 
