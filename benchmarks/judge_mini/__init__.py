@@ -1,0 +1,1 @@
+"""What `mini` is measured by on data held out: sets, models, intervals, and one module for each kind of measure."""
