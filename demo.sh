@@ -21,7 +21,7 @@ if [ -z "$data" ]; then
 fi
 
 run embedstore add proteins "$data"
-run embedstore build --model kmer proteins
+run embedstore build proteins
 run embedstore verify
 run embedstore ls
 

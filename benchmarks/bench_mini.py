@@ -26,8 +26,9 @@ from benchmarks.aligners import ALIGNERS, Aligner
 from benchmarks.harness import RESULTS, write_result
 from benchmarks.judge_mini import linear, neighbours, residues, speed
 from benchmarks.judge_mini.measures import MINI, Finder, Measure
-from benchmarks.judge_mini.models import WEIGHTS, Embeds, VectorFinder, open_model, read_encoder, untrained
+from benchmarks.judge_mini.models import WEIGHTS, Embeds, VectorFinder, open_model, untrained
 from benchmarks.judge_mini.sets import Data
+from benchmarks.train_mini.judging import read_encoder
 
 OF_SHAPE = (MINI, "random")
 """Models that need the weights: the trained encoder, and one of the same shape."""

@@ -13,23 +13,16 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from benchmarks.train_mini.judging import vectors_of
 from embedstore.batching import plan_batches
 from embedstore.index import ExactIndex
 from embedstore.index.base import unit_rows
-from embedstore.models import load_model
+from embedstore.models import Model, load_model
 from embedstore.models.mini_encoder import MiniConfig, MiniEncoder
-from embedstore.models.mini_tokens import mini_tokens
 from embedstore.sequences import digest
-from embedstore.windows import OVERLAP, blend, window_starts
 from heads.votes import row_keys
 
-WINDOW = 4_096
-"""Longest stretch that the encoder sees at once, as for other models of the package."""
-
-BUDGET = 4_096
 _REPORT_S = 60.0
 
 
@@ -48,89 +41,41 @@ class Embeds(Protocol):
         ...
 
 
-class EncoderVectors:
-    """An encoder of the shape of `mini`, from a directory with ``config.json`` and ``model.safetensors``."""
+class ModelVectors:
+    """A model as `build` runs it, in batches of its own size."""
 
-    has_residues = True
-
-    def __init__(self, directory: Path) -> None:
-        self.encoder = read_encoder(directory)
-        said = [hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in (CONFIG, WEIGHTS)]
-        self.key = hashlib.sha256(" ".join(said).encode()).hexdigest()[:24]
-
-    def vectors(self, sequences: Sequence[bytes]) -> NDArray[np.float32]:
-        lengths = np.array([len(sequence) for sequence in sequences])
-        found = np.empty((len(sequences), self.encoder.config.output_size), np.float32)
-        short = np.flatnonzero(lengths <= WINDOW)
-        found[short] = vectors_of(self.encoder, [sequences[row] for row in short])
-        for row in np.flatnonzero(lengths > WINDOW):
-            found[row] = unit_rows(self.residues([sequences[row]])[0].mean(axis=0)[None])[0]
-        return found
-
-    def residues(self, sequences: Sequence[bytes]) -> list[NDArray[np.float32]]:
-        cut = [window_starts(len(sequence), size=WINDOW, overlap=OVERLAP) for sequence in sequences]
-        pieces = [s[start : start + WINDOW] for s, starts in zip(sequences, cut, strict=True) for start in starts]
-        states = iter(self._states(pieces))
-        return [
-            blend([next(states) for _ in starts], starts, len(sequence))
-            for sequence, starts in zip(sequences, cut, strict=True)
-        ]
-
-    def _states(self, pieces: Sequence[bytes]) -> list[NDArray[np.float32]]:
-        table = mini_tokens()
-        found: dict[int, NDArray[np.float32]] = {}
-        with torch.inference_mode():
-            for batch in plan_batches(np.array([len(piece) for piece in pieces]), budget=BUDGET):
-                tokens, mask = table.batch([pieces[row] for row in batch])
-                states = self.encoder(torch.from_numpy(tokens), torch.from_numpy(mask))[-1]
-                wide = self.encoder.project(states).numpy()
-                found.update((row, wide[n, : len(pieces[row])].copy()) for n, row in enumerate(batch.tolist()))
-        return [found[row] for row in range(len(pieces))]
-
-
-class CatalogVectors:
-    """A model of embedstore's catalog that takes proteins of any length."""
-
-    def __init__(self, name: str) -> None:
-        self.model = load_model(name, precision="float32")
-        self.has_residues = self.model.has_residues
-        self.key = hashlib.sha256(json.dumps(self.model.identity(), sort_keys=True).encode()).hexdigest()[:24]
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.has_residues = model.has_residues
+        self.key = hashlib.sha256(json.dumps(model.identity(), sort_keys=True).encode()).hexdigest()[:24]
 
     def vectors(self, sequences: Sequence[bytes]) -> NDArray[np.float32]:
         found = np.empty((len(sequences), self.model.dim), np.float32)
-        lengths = np.array([len(sequence) for sequence in sequences])
-        for batch in plan_batches(lengths, budget=self.model.batch_residues):
+        for batch in self._batches(sequences):
             found[batch] = unit_rows(self.model.embed([sequences[row] for row in batch]))
         return found
 
     def residues(self, sequences: Sequence[bytes]) -> list[NDArray[np.float32]]:
-        return self.model.embed_residues(sequences)
+        found: dict[int, NDArray[np.float32]] = {}
+        for batch in self._batches(sequences):
+            states = self.model.embed_residues([sequences[row] for row in batch])
+            found.update(zip(batch.tolist(), states, strict=True))
+        return [found[row] for row in range(len(sequences))]
+
+    def _batches(self, sequences: Sequence[bytes]) -> list[NDArray[np.int64]]:
+        lengths = np.array([len(sequence) for sequence in sequences])
+        return plan_batches(lengths, budget=self.model.batch_residues)
 
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-def open_mini(directory: Path) -> EncoderVectors:
-    """`mini` from the directory that training wrote.
-
-    The one place to change when `mini` is to be measured as the package runs it: ``embedstore.models.load_model(
-    directory, family="mini", precision="float32")``.
-    """
-    return EncoderVectors(directory)
-
-
-def open_model(name: str, weights: Path, work: Path) -> EncoderVectors | CatalogVectors:
+def open_model(name: str, weights: Path, work: Path) -> ModelVectors:
     """`mini`, `random`, or a model of the catalog by name."""
-    if name == "mini":
-        return open_mini(weights)
-    return EncoderVectors(untrained(weights, work)) if name == "random" else CatalogVectors(name)
-
-
-def read_encoder(directory: Path) -> MiniEncoder:
-    """The encoder in float32."""
-    encoder = MiniEncoder(MiniConfig.from_dict(json.loads((directory / CONFIG).read_text())))
-    encoder.load_state_dict({name: value.float() for name, value in load_file(directory / WEIGHTS).items()})
-    return encoder.eval()
+    if name in ("mini", "random"):
+        directory = weights if name == "mini" else untrained(weights, work)
+        return ModelVectors(load_model(directory, family="mini", device="cpu"))
+    return ModelVectors(load_model(name, precision="float32"))
 
 
 def untrained(like: Path, work: Path) -> Path:

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch.nn import functional
 
 from benchmarks.train_mini.data import left_out_families, order, rows
-from benchmarks.train_mini.sampling import fixed_batches
+from benchmarks.train_mini.sampling import TrainingBatch, fixed_batches
 from embedstore.batching import plan_batches
-from embedstore.models.mini_encoder import MiniEncoder
+from embedstore.models.mini_encoder import MiniConfig, MiniEncoder
 from embedstore.models.mini_tokens import mini_tokens
 
 BUDGET = 4_096
 
 
-def vectors_of(encoder: MiniEncoder, sequences: Sequence[bytes]) -> NDArray[np.float32]:
-    """The mean of each protein's residue vectors, of norm 1: (n, output_size)."""
+def read_encoder(directory: Path) -> MiniEncoder:
+    """The encoder of a finished run."""
+    config = MiniConfig.from_dict(json.loads((directory / "config.json").read_text()))
+    encoder = MiniEncoder(config)
+    encoder.load_state_dict({name: w.float() for name, w in load_file(directory / "model.safetensors").items()})
+    return encoder.eval()
+
+
+def pooled_of(encoder: MiniEncoder, sequences: Sequence[bytes]) -> NDArray[np.float32]:
+    """The mean of each protein's residue vectors: (n, output_size)."""
     table = mini_tokens()
     found = np.empty((len(sequences), encoder.config.output_size), np.float32)
     lengths = np.array([len(sequence) for sequence in sequences])
@@ -29,9 +39,14 @@ def vectors_of(encoder: MiniEncoder, sequences: Sequence[bytes]) -> NDArray[np.f
             tokens, mask = table.batch([sequences[row] for row in batch])
             wide = encoder(torch.from_numpy(tokens), torch.from_numpy(mask))[-1]
             here = torch.from_numpy(mask)[:, :, None].to(wide.dtype)
-            pooled = encoder.project((wide * here).sum(1) / here.sum(1))
-            found[batch] = functional.normalize(pooled, dim=1).numpy()
+            found[batch] = encoder.project((wide * here).sum(1) / here.sum(1)).numpy()
     return found
+
+
+def vectors_of(encoder: MiniEncoder, sequences: Sequence[bytes]) -> NDArray[np.float32]:
+    """The same of norm 1."""
+    pooled = pooled_of(encoder, sequences)
+    return pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
 
 
 def nearest_label(queries: NDArray[np.float32], base: NDArray[np.float32], labels: Sequence[str]) -> list[str]:
@@ -45,6 +60,8 @@ class Judge:
     ``scop2``: superfamily of validation domains among the training domains. ``kog``: eukaryotic groups, never trained
     on. ``pfam_left_out``: families left out, four examples each. ``perplexity``: of validation proteins.
     """
+
+    ACCURACIES = ("scop2", "kog", "pfam_left_out")
 
     def __init__(self, data: Path, n_perplexity: int = 150) -> None:
         self.sets: dict[str, tuple[list[bytes], list[str], list[bytes], list[str]]] = {}
@@ -73,13 +90,13 @@ class Judge:
         return found
 
 
-def perplexity(encoder: MiniEncoder, batches: list) -> float:  # type: ignore[type-arg]
+def perplexity(encoder: MiniEncoder, batches: list[TrainingBatch]) -> float:
     """exp of the mean cross-entropy of hidden residues, in nats; 20 is chance."""
     total, n = 0.0, 0
     with torch.inference_mode():
         for batch in batches:
             hidden = batch.targets >= 0
-            scores = encoder.letters(encoder(batch.tokens, batch.mask)[-1][hidden])
+            scores = encoder.letters_of(encoder(batch.tokens, batch.mask)[-1][hidden])
             total += float(functional.cross_entropy(scores, batch.targets[hidden], reduction="sum"))
             n += int(hidden.sum())
     return float(np.exp(total / n))

@@ -1,6 +1,6 @@
 """Train `mini`: one run, resumed where it was stopped.
 
-    python -m benchmarks.train_mini.train DATA WORK RUN [--steps 4000] [--blocks ccccac] [--residues 1 ...]
+    python -m benchmarks.train_mini.train DATA WORK RUN [--steps 4000] [--blocks ccccccc] [--residues 8 ...]
 
 WORK is what `benchmarks.train_mini.data` wrote. RUN gets ``log.jsonl``, ``checkpoint.pt`` (tensors alone, read with
 ``weights_only``) and, at the end, ``config.json`` and ``model.safetensors``, which are `mini`.
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.train_mini.judging import Judge
+from benchmarks.train_mini.judging import Judge, read_encoder
 from benchmarks.train_mini.objectives import Objectives, Weights
 from benchmarks.train_mini.sampling import Sampler, TrainingSet
 from embedstore.models.mini_encoder import MiniConfig, MiniEncoder
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--stop-after", type=float, help="stop after so many CPU minutes, to compare or to go on later")
     parser.add_argument("--batch-residues", type=int, default=12_288)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--masked", type=float, default=0.2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
@@ -151,6 +151,7 @@ def main() -> None:
         default = getattr(MiniConfig(), name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     parser.add_argument("--no-triplets", action="store_true")
+    parser.add_argument("--start-from", type=Path, help="begin with the weights of a finished run, of its shape")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(given.seed)
@@ -165,7 +166,8 @@ def main() -> None:
         config = replace(config, neighbours=())
     data = TrainingSet.read(given.work / "train.npz")
     weights = Weights(**{name: getattr(given, name) for name in asdict(Weights())})
-    run = Run(given.run, Objectives(MiniEncoder(config), data, weights), rate=given.rate, steps=given.steps)
+    encoder = read_encoder(given.start_from) if given.start_from else MiniEncoder(config)
+    run = Run(given.run, Objectives(encoder, data, weights), rate=given.rate, steps=given.steps)
     learns_more = weights.classes > 0 or weights.pairs > 0
     sampler = Sampler(
         data,

@@ -20,7 +20,7 @@ def build(
     model: Annotated[
         str,
         typer.Option("--model", "-m", help="A name from `embedstore models`; a directory or hub id with --family."),
-    ] = ...,  # type: ignore[assignment]
+    ] = "mini",
     family: Annotated[
         str | None,
         typer.Option(
@@ -74,6 +74,8 @@ def build(
     json: Json = False,
 ) -> None:
     """Embed every distinct sequence that the model's space lacks.
+
+    embedstore build proteins.fasta
 
     embedstore build --model prot_t5
 

@@ -39,9 +39,9 @@ class ModelSpec:
         Which layout and residue policy the checkpoint has: ``"kmer"`` or a name in
         `embedstore.models.catalog.FAMILIES`.
     checkpoint
-        Hugging Face repository id, or None for a model without weights.
+        Hugging Face repository id, or None for a model without weights, or with weights that come with the package.
     revision
-        Branch, tag or commit of ``checkpoint``.
+        Branch, tag or commit of ``checkpoint``; of packaged weights their number, raised with every training.
     licence
         Licence of the weights.
     dim
@@ -57,7 +57,7 @@ class ModelSpec:
         Longest stretch that is embedded in one pass where long proteins are cut into windows; None: no windows.
     half_precision
         ``"float16"`` or ``"bfloat16"``: what ``precision="auto"`` takes on a GPU, by what the card allows; None where
-        the model is computed in float32.
+        it takes float32, on a CPU too.
     unknown_to_x
         Letters that are replaced by ``X`` before the model sees them, as its card asks.
     summary

@@ -19,6 +19,7 @@ _ABSOLUTE = 39_998  # ProtTrans's tables hold 40,000 positions, two of them for 
 _WINDOW = 4_096
 
 FAMILIES = {
+    "mini": "embedstore.models.mini:MiniModel",
     "t5": "embedstore.models.t5:T5Model",
     "prost_t5": "embedstore.models.prost_t5:ProstT5Model",
     "ankh": "embedstore.models.ankh:AnkhModel",
@@ -33,7 +34,7 @@ FAMILIES = {
 
 
 def _row(family: str, **fields: Any) -> ModelSpec:
-    """A row of a checkpoint on the hub."""
+    """A row of a family that reads checkpoints."""
     return ModelSpec(**{"family": family, "target": FAMILIES[family], "revision": "main", **fields})
 
 
@@ -116,6 +117,19 @@ def _esmc(size: str, *, dim: int, n_layers: int, n_parameters: int) -> ModelSpec
 MODELS: Catalog[ModelSpec] = Catalog(
     "model",
     (
+        _row(
+            "mini",
+            name="mini",
+            checkpoint=None,
+            revision="1",
+            licence="Apache-2.0",
+            dim=1024,
+            n_layers=7,
+            n_parameters=3_603_500,
+            window_residues=40_960,
+            summary="Small encoder of our own, 3.6M parameters, weights in the package: needs no hub, fast on a CPU",
+            citation="embedstore, embedstore/models/weights/mini/CARD.md",
+        ),
         _prottrans(
             "t5",
             name="prot_t5",

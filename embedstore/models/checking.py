@@ -178,9 +178,9 @@ def _check_against_float32(model: Model, sequences: list[bytes], report: CheckRe
     if report.identity["family"] == "kmer":
         report.notes.append("no model card to compare with: the vectors are defined by the code itself")
         return
-    from embedstore.models.transformer import TransformerModel
+    from embedstore.models.encoder_model import EncoderModel
 
-    if not isinstance(model, TransformerModel):
+    if not isinstance(model, EncoderModel):
         report.notes.append("no recipe to compare with: the model is not one of embedstore's families")
         return
     exact = model.in_precision("float32")

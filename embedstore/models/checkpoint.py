@@ -1,4 +1,4 @@
-"""Finding a checkpoint on disk or on the hub, and naming its weights by their hash."""
+"""A checkpoint on disk, and its weights named by their hash."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or requests', by release
-
 from embedstore.errors import FileFormatError, WeightsUnavailableError
 from embedstore.models.base import ModelSpec
 
@@ -22,14 +19,6 @@ _WEIGHT_FILES = (
     "model.safetensors.index.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
-)
-_SMALL_FILES = (
-    "config.json",
-    "tokenizer*",
-    "added_tokens.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-    "spiece.model",
 )
 # Who wrote the configuration, and how weights are stored: no vector depends on them.
 _ABOUT_THE_FILE = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache"}
@@ -102,42 +91,10 @@ def find_checkpoint(spec: ModelSpec, directory: Path | None) -> Checkpoint:
             f"Model {spec.name!r} names no checkpoint and no directory was given. "
             "Pass its directory as weights= (--weights)."
         )
+    # Not at the top: the hub's client takes a while to import, and a checkpoint on disk needs none.
+    from embedstore.models.hub import fetch_checkpoint
+
     return fetch_checkpoint(spec.checkpoint, spec.revision, model=spec.name)
-
-
-def fetch_checkpoint(repository: str, revision: str | None = None, *, model: str | None = None) -> Checkpoint:
-    """The checkpoint of a repository: in the hub's cache, else from the hub.
-
-    Parameters
-    ----------
-    repository
-        Hub id, ``owner/name``.
-    revision
-        Branch, tag or commit.
-    model
-        Catalog name that it stands for, if any.
-
-    Raises
-    ------
-    WeightsUnavailableError
-        If it is nowhere to be had; the message says how to get it.
-    """
-    # The cache first: a run on a cluster must not need the network for what it already has.
-    cached = _snapshot(repository, revision, _SMALL_FILES, local_only=True)
-    if cached is not None and _weight_files(cached):
-        return open_checkpoint(cached)
-    if not constants.HF_HUB_OFFLINE:
-        fetched = _fetch(repository, revision)
-        if fetched is not None:
-            return open_checkpoint(fetched)
-    reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub could not be reached or refused"
-    asked = "this id" if model is None else f"model {model!r}"
-    place = "in place of the id" if model is None else "as weights= (--weights)"
-    raise WeightsUnavailableError(
-        f"No weights for {asked}: {repository} (revision {revision or 'main'}) is not in the cache at "
-        f"{constants.HF_HUB_CACHE}, and {reason}. Where there is a network, run `hf download {repository}`, "
-        f"bring the folder that it prints to this machine, and pass it {place}."
-    )
 
 
 def open_checkpoint(directory: Path) -> Checkpoint:
@@ -153,7 +110,7 @@ def open_checkpoint(directory: Path) -> Checkpoint:
         raise WeightsUnavailableError(
             f"No config.json in {directory}; expected {wanted}. Download the checkpoint again."
         )
-    files = _weight_files(directory)
+    files = weight_files(directory)
     if not files:
         raise WeightsUnavailableError(f"No weights in {directory}; expected {wanted}. Download the checkpoint again.")
     absent = [path.name for path in files if not path.is_file()]
@@ -190,27 +147,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
-def _fetch(repository: str, revision: str | None) -> Path | None:
-    """Download what one model needs; safetensors where there are any, so that no pickle is fetched."""
-    for patterns in (("model*.safetensors", "model.safetensors.index.json"), ("pytorch_model*.bin*",)):
-        directory = _snapshot(repository, revision, (*_SMALL_FILES, *patterns), local_only=False)
-        if directory is None or _weight_files(directory):
-            return directory
-    return directory
-
-
-def _snapshot(repository: str, revision: str | None, patterns: tuple[str, ...], *, local_only: bool) -> Path | None:
-    """The hub's folder for a revision, or None where neither cache nor hub has it."""
-    try:
-        found = snapshot_download(
-            repository, revision=revision, allow_patterns=list(patterns), local_files_only=local_only
-        )
-    except (OSError, HTTPError):  # not cached, no network, no such repository, gated: all "not to be had"
-        return None
-    return Path(found)
-
-
-def _weight_files(directory: Path) -> tuple[Path, ...]:
+def weight_files(directory: Path) -> tuple[Path, ...]:
     """The files of the preferred kind of weights, empty where there are none."""
     for name in _WEIGHT_FILES:
         path = directory / name

@@ -56,9 +56,9 @@ def gpu_names() -> list[str]:
 def resolve_precision(precision: str, device: torch.device, *, half: str | None = "float16") -> str:
     """The precision to compute in: a key of :data:`DTYPES`.
 
-    ``"auto"`` is on a GPU the model's own half precision, if it has one that the device multiplies natively, and else
-    float32; on a CPU bfloat16 where it multiplies that natively (without, it is five times slower than float32) and
-    else float32.
+    ``"auto"`` is float32 for a model without a half precision of its own. For others it is on a GPU theirs, if the
+    device multiplies it natively, and else float32; on a CPU bfloat16 where it multiplies that natively (without, it is
+    five times slower than float32) and else float32.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def resolve_precision(precision: str, device: torch.device, *, half: str | None 
     device
         Where it computes.
     half
-        What the model's card allows on a GPU: ``"float16"``, ``"bfloat16"`` or None.
+        What the model's card allows on a GPU: ``"float16"`` or ``"bfloat16"``; None: float32 everywhere.
 
     Raises
     ------
@@ -75,11 +75,13 @@ def resolve_precision(precision: str, device: torch.device, *, half: str | None 
         For an unknown precision, or float16 on a CPU.
     """
     if precision == "auto":
+        if half is None:
+            return "float32"
         if device.type == "cpu":
             return "bfloat16" if cpu_has_bfloat16() else "float32"
         if half == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
             return "float32"
-        return half or "float32"
+        return half
     if precision not in DTYPES:
         raise unknown_name("precision", precision, ["auto", *DTYPES])
     if precision == "float16" and device.type == "cpu":

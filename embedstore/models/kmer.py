@@ -26,11 +26,12 @@ from embedstore.models.base import (
 REVISION = "1"
 """Raised with any change to the arithmetic: the vectors are then another space."""
 
-# Residues per 10,000 in Swiss-Prot (UniProtKB release statistics), in the order of STANDARD_RESIDUES; sum 10,002.
-_FREQUENCY = np.array(
+FREQUENCY = np.array(
     [825, 138, 546, 671, 386, 707, 227, 591, 580, 965, 241, 406, 474, 393, 553, 665, 536, 686, 110, 292], dtype=np.int64
 )
-_TOTAL = int(_FREQUENCY.sum())
+"""Residues per 10,000 in Swiss-Prot (UniProtKB release statistics), in the order of STANDARD_RESIDUES; sum 10,002."""
+
+_TOTAL = int(FREQUENCY.sum())
 _OTHER = 20  # code of every letter that is none of the twenty
 _GAPS = (1, 2, 3, 4)
 _N_WAVES = 10
@@ -166,7 +167,7 @@ def _composition(codes: NDArray[np.int64], rows: NDArray[np.intp], n_rows: int) 
     """(n, 21): Pearson residuals of the residue counts; the other letters have no expectation to subtract."""
     counts = np.bincount(rows * 21 + codes, minlength=n_rows * 21).reshape(n_rows, 21)
     known = counts[:, :20]
-    residuals = (known * _TOTAL - known.sum(axis=1, keepdims=True) * _FREQUENCY) / np.sqrt(_FREQUENCY * _TOTAL)
+    residuals = (known * _TOTAL - known.sum(axis=1, keepdims=True) * FREQUENCY) / np.sqrt(FREQUENCY * _TOTAL)
     # Scaled like an average residue (p = 1/20), so that a protein of X alone has a vector that is not zero.
     return np.hstack([residuals, counts[:, 20:] * np.sqrt(20.0)])
 
@@ -184,8 +185,8 @@ def _profile(
         phases = (2 * places + 1) * wave * (_PHASES // 4) // lengths[rows] % _PHASES
         heights = _wave_table()[phases[known]]
         sums = np.bincount(bins, weights=heights, minlength=n_rows * 20).reshape(n_rows, 20)
-        residuals[:, wave - 1] = sums * _TOTAL - sums.sum(axis=1, keepdims=True) * _FREQUENCY
-    residuals /= np.sqrt(_FREQUENCY * _TOTAL)
+        residuals[:, wave - 1] = sums * _TOTAL - sums.sum(axis=1, keepdims=True) * FREQUENCY
+    residuals /= np.sqrt(FREQUENCY * _TOTAL)
     return residuals.reshape(n_rows, -1)
 
 
@@ -226,7 +227,7 @@ def _projection(n_columns: int) -> NDArray[np.float32]:
     words = splitmix64(np.arange(n_features * n_words, dtype=np.uint64)).reshape(n_features, n_words)
     bits = words[:, :, None] >> np.arange(64, dtype=np.uint64) & np.uint64(1)
     signs = 1.0 - 2.0 * bits.reshape(n_features, -1)[:, :n_columns]
-    weights = np.rint(_PAIR_UNIT * _TOTAL / np.sqrt(np.outer(_FREQUENCY, _FREQUENCY).reshape(-1)))
+    weights = np.rint(_PAIR_UNIT * _TOTAL / np.sqrt(np.outer(FREQUENCY, FREQUENCY).reshape(-1)))
     table: NDArray[np.float32] = (signs * np.tile(weights, len(_GAPS))[:, None]).astype(np.float32)
     return table
 
@@ -235,5 +236,5 @@ def _projection(n_columns: int) -> NDArray[np.float32]:
 def _expected_pair(n_columns: int) -> NDArray[np.int64]:
     """(4, n_columns): what one pair at each gap adds on average, in units of ``1 / _TOTAL ** 2``."""
     table = _projection(n_columns).astype(np.int64).reshape(len(_GAPS), _N_PAIRS, n_columns)
-    frequency = np.outer(_FREQUENCY, _FREQUENCY).reshape(-1)
+    frequency = np.outer(FREQUENCY, FREQUENCY).reshape(-1)
     return np.stack([frequency @ table[gap] for gap in range(len(_GAPS))])

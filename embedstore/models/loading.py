@@ -95,7 +95,7 @@ def _from_elsewhere(name_or_path: str | PathLike[str], family: str, options: dic
     text = str(name_or_path)
     if _is_hub_id(text):
         # Not at the top: it imports the hub's client, which a directory or the k-mer model needs not.
-        from embedstore.models.checkpoint import fetch_checkpoint
+        from embedstore.models.hub import fetch_checkpoint
 
         directory, name, repository = fetch_checkpoint(text).directory, text.partition("/")[2], text
     else:

@@ -103,7 +103,9 @@ class EncoderSize:
         return max(_BUCKET_BYTES, copies * one + mask)
 
 
-def plan_budget(size: EncoderSize, weights: int, device: torch.device, *, itemsize: int) -> int:
+def plan_budget(
+    size: EncoderSize, weights: int, device: torch.device, *, itemsize: int, largest: int | None = None
+) -> int:
     """Default budget of padded residues a batch: a power of two that fits the device.
 
     It follows from the total memory and not from what is free now, since batches decide rounding: two runs on one
@@ -119,10 +121,12 @@ def plan_budget(size: EncoderSize, weights: int, device: torch.device, *, itemsi
         Where it runs.
     itemsize
         Bytes of a number in the precision of the model.
+    largest
+        Most that is planned, a power of two, in place of what :data:`BUDGETS` has.
     """
-    smallest, largest = BUDGETS.get(device.type, BUDGETS["cpu"])
+    smallest, usual = BUDGETS.get(device.type, BUDGETS["cpu"])
     room = USABLE_SHARE * (total_bytes(device) - weights)
-    budget = largest
+    budget = largest or usual
     while budget > smallest:
         n_tokens = min(budget, _REFERENCE_RESIDUES)
         needed = size.forward_bytes(

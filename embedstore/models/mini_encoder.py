@@ -1,7 +1,8 @@
-"""The encoder of `mini`: residues and their neighbours from tables, then convolutions and attention."""
+"""The encoder of `mini`: residues and their neighbours from tables, then convolutions or attention."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from embedstore.models.mini_tokens import N_TOKENS, PAD_ID
+from embedstore.models.mini_tokens import N_STANDARD, N_TOKENS, PAD_ID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +21,10 @@ class MiniConfig:
     ----------
     hidden_size
         Length of a residue's vector in front of the last projection.
+    wide_size
+        Length of a residue's learned state in front of the last projection.
     output_size
-        Length of a residue's vector as it is given out, and width of the layer before.
+        Length of a residue's vector as it is given out.
     blocks
         A letter a block: ``c`` convolution, ``a`` attention with rotary positions.
     convolution_size
@@ -36,17 +39,37 @@ class MiniConfig:
         Attention heads.
     neighbours
         Offsets of the residues that are looked up together with each residue, one table for each pair of offsets.
+    gaps
+        Distances of the residue pairs that are looked up for the spectrum: fixed vectors of ``pair_size`` numbers, so
+        that their mean over a protein holds its counts of pairs, as the model `kmer` has them.
+    pair_size
+        Length of these; 0: no pairs.
+    n_profile_waves
+        Cosine waves of each of the twenty residues along the chain, a part of the spectrum too.
+    n_waves
+        Cosine waves along the chain that weigh each number of a residue's wide state: so a mean over residues keeps
+        where on the chain they stand.
     """
 
     hidden_size: int = 128
+    wide_size: int = 512
     output_size: int = 512
-    blocks: str = "ccccac"
+    blocks: str = "ccccccc"
     convolution_size: int = 64
     kernel_size: int = 5
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     expansion: int = 2
     n_heads: int = 4
     neighbours: tuple[tuple[int, int], ...] = ((-1, 1),)
+    n_waves: int = 8
+    gaps: tuple[int, ...] = (1, 2, 3, 4)
+    pair_size: int = 0
+    n_profile_waves: int = 0
+
+    @property
+    def spectrum_size(self) -> int:
+        """Numbers of a residue that are not learned."""
+        return self.pair_size + N_STANDARD * self.n_profile_waves
 
     @classmethod
     def from_dict(cls, config: dict[str, Any]) -> MiniConfig:
@@ -54,8 +77,9 @@ class MiniConfig:
         known = {field.name: config[field.name] for field in fields(cls) if field.name in config}
         if "neighbours" in known:
             known["neighbours"] = tuple(tuple(pair) for pair in known["neighbours"])
-        if "dilations" in known:
-            known["dilations"] = tuple(known["dilations"])
+        for name in ("dilations", "gaps"):
+            if name in known:
+                known[name] = tuple(known[name])
         return cls(**known)
 
 
@@ -151,16 +175,26 @@ class MiniEncoder(nn.Module):
             else:
                 self.blocks.append(AttentionBlock(config))
         self.norm = nn.LayerNorm(dim)
-        self.widen = nn.Linear(dim, config.output_size)
-        self.project = nn.Linear(config.output_size, config.output_size)
-        self.letters = nn.Linear(config.output_size, N_TOKENS)
+        self.widen = nn.Linear(dim, config.wide_size)
+        self.place = nn.Linear(config.n_waves, config.wide_size, bias=False)
+        self.letters = nn.Linear(config.wide_size, N_TOKENS)
+        if config.pair_size:
+            self.pairs = nn.ModuleList(nn.Embedding(N_TOKENS**2, config.pair_size) for _ in config.gaps)
+        if config.n_profile_waves:
+            self.profile = nn.Embedding(N_TOKENS, N_STANDARD)
+        self.project = nn.Linear(config.wide_size + config.spectrum_size, config.output_size)
         self.apply(_initialise)
+        nn.init.zeros_(self.place.weight)
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
-        """States before the first block and after each, (n, T, hidden_size); last the wide ones, (n, T, output_size).
+        """What :meth:`each_layer` gives, all of it."""
+        return list(self.each_layer(tokens, mask))
 
-        :meth:`project` makes the vectors of the wide states. It is linear, so for a mean over residues it is enough to
-        call it once a protein.
+    def each_layer(self, tokens: torch.Tensor, mask: torch.Tensor) -> Iterator[torch.Tensor]:
+        """States before the first block and after each, (n, T, hidden_size); last the wide ones.
+
+        These are (n, T, wide_size + spectrum_size): what was learned, then the spectrum. :meth:`project` makes vectors
+        of them. It is linear, so for a mean over residues it is enough to call it once a protein.
         """
         states = self.residue(tokens)
         for (left, right), table in zip(self.config.neighbours, self.triplets, strict=True):
@@ -168,11 +202,37 @@ class MiniEncoder(nn.Module):
             states = states + table(numbers)
         here = None if bool(mask.all()) else mask[:, :, None].to(states.dtype)
         turns = _turns(tokens.shape[1], self.config.hidden_size // self.config.n_heads, states)
-        found = [states]
+        yield states
         for block in self.blocks:
-            found.append(block(found[-1], here, turns))
-        found.append(functional.gelu(self.widen(self.norm(found[-1]))))
-        return found
+            states = block(states, here, turns)
+            yield states
+        waves = _waves(mask, max(self.config.n_waves, self.config.n_profile_waves)).to(states.dtype)
+        learned = functional.gelu(self.widen(self.norm(states))) * (1 + self.place(waves[..., : self.config.n_waves]))
+        yield torch.cat([learned, *self._spectrum(tokens, waves)], dim=2)
+
+    def _spectrum(self, tokens: torch.Tensor, waves: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Pairs (n, T, pair_size) and profile (n, T, 20 n_profile_waves), where there are such."""
+        if self.config.pair_size:
+            numbers = [tokens * N_TOKENS + _shifted(tokens, gap) for gap in self.config.gaps]
+            found = self.pairs[0](numbers[0])
+            for table, number in zip(self.pairs[1:], numbers[1:], strict=True):
+                found = found + table(number)
+            yield found
+        if self.config.n_profile_waves:
+            kinds, heights = self.profile(tokens), waves[..., : self.config.n_profile_waves]
+            yield (kinds[..., None, :] * heights[..., None]).flatten(2)
+
+    def letters_of(self, wide: torch.Tensor) -> torch.Tensor:
+        """Scores of the tokens at residues, (…, N_TOKENS), from their wide states: what was hidden there."""
+        return cast(torch.Tensor, self.letters(wide[..., : self.config.wide_size]))
+
+
+def _waves(mask: torch.Tensor, n_waves: int) -> torch.Tensor:
+    """Waves 1 to n along each chain, (n, T, n_waves): ``cos(pi j (i + 1/2) / L)`` at residue i of L."""
+    lengths = mask.sum(dim=1, keepdim=True).clamp(min=1)
+    places = (torch.arange(mask.shape[1], device=mask.device)[None] + 0.5) / lengths
+    numbers = torch.arange(1, n_waves + 1, device=mask.device)
+    return torch.cos(torch.pi * places[:, :, None] * numbers)
 
 
 def _shifted(tokens: torch.Tensor, offset: int) -> torch.Tensor:
@@ -189,6 +249,7 @@ def _shifted(tokens: torch.Tensor, offset: int) -> torch.Tensor:
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02 * (128 / module.in_features) ** 0.5 * 2)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding):
         nn.init.normal_(module.weight, std=0.5 if module.num_embeddings == N_TOKENS else 0.05)

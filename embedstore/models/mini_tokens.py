@@ -8,7 +8,8 @@ from embedstore.models.base import RESIDUE_LETTERS, STANDARD_RESIDUES
 from embedstore.models.tokens import TokenTable
 
 PAD_ID, MASK_ID, X_ID = 0, 1, 2
-N_TOKENS = X_ID + 1 + len(STANDARD_RESIDUES)
+N_STANDARD = len(STANDARD_RESIDUES)
+N_TOKENS = X_ID + 1 + N_STANDARD
 
 TOKEN_OF = np.full(256, -1, dtype=np.int64)
 """(256,): the token of each byte; -1 for what is no residue letter."""

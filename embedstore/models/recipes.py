@@ -17,8 +17,9 @@ import transformers
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
+from embedstore.models.encoder_model import EncoderModel
 from embedstore.models.encoders import quiet_transformers, transformers_class
-from embedstore.models.transformer import TransformerModel
+from embedstore.models.mini_recipe import MiniRecipe
 from embedstore.registry import unknown_name
 
 
@@ -92,7 +93,7 @@ class Recipe:
 
 
 def reference_residues(
-    source: TransformerModel | Path, sequence: bytes, *, family: str | None = None, layer: int | None = None
+    source: EncoderModel | Path, sequence: bytes, *, family: str | None = None, layer: int | None = None
 ) -> NDArray[np.float32]:
     """States of one protein's residues as the model card gets them: (L, D) float32.
 
@@ -112,19 +113,21 @@ def reference_residues(
     InputError
         If a directory comes without its family.
     """
-    if isinstance(source, TransformerModel):
+    if isinstance(source, EncoderModel):
         return recipe_of(source).residues(sequence, layer=intermediate_layer(source))
     if family is None:
         raise InputError(f"{source} came without family=; pass one of {', '.join(_LOADERS)}.")
     return Recipe(source, family).residues(sequence, layer=layer)
 
 
-def recipe_of(model: TransformerModel) -> Recipe:
-    """The recipe of a model's checkpoint, on the model's device."""
+def recipe_of(model: EncoderModel) -> Recipe | MiniRecipe:
+    """The recipe of a model's checkpoint, on the model's device where it is a recipe of torch."""
+    if model.family == "mini":
+        return MiniRecipe(model.checkpoint.directory)
     return Recipe(model.checkpoint.directory, model.family, device=str(model.device))
 
 
-def intermediate_layer(model: TransformerModel) -> int | None:
+def intermediate_layer(model: EncoderModel) -> int | None:
     """The layer to ask a recipe for, None for the last."""
     return None if model.layer == model.spec.n_layers else model.layer
 

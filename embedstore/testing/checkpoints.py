@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Tokenizer, models, processors
 from transformers import (
@@ -27,7 +28,9 @@ from transformers import (
     XLNetModel,
 )
 
+from embedstore.errors import InputError
 from embedstore.models.encoders import quiet_transformers, transformers_class
+from embedstore.models.mini_encoder import MiniConfig, MiniEncoder
 from embedstore.registry import unknown_name
 
 # Vocabularies in the order of the real ones: model cards and repositories of Rostlab/prot_t5_xl_half_uniref50-enc,
@@ -42,7 +45,10 @@ _PROST_T5_PREFIXES = ("<fold2AA>", "<AA2fold>")
 # From memory: SentencePiece's pieces for punctuation, which XLNet's and ALBERT's training scripts always add.
 _PUNCTUATION = (".", "(", ")", '"', "-", "–", "£", "€")
 _ANKH_EXTRA_IDS = 116
-_LOOKUPS = ("embeddings", "word_embedding", "shared", "embed_tokens", "relative_attention_bias")
+_LOOKUPS = (
+    *("embeddings", "word_embedding", "shared", "embed_tokens", "relative_attention_bias"),
+    *("residue", "triplets", "pairs", "profile"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +103,7 @@ def make_checkpoint(
     UnknownNameError
         If there is no such family.
     InputError
-        If the installed transformers is too old to know it.
+        If the installed transformers is too old to know it, or weights of ``"mini"`` are to be no safetensors.
 
     Notes
     -----
@@ -121,7 +127,9 @@ def make_checkpoint(
         torch.manual_seed(seed)
         encoder = _MAKERS[family](path, _Size(dim=dim, n_layers=n_layers, n_heads=n_heads, n_positions=n_positions))
         _spread(encoder)
-        if safetensors:
+        if isinstance(encoder, MiniEncoder):
+            _save_mini(encoder, path, safetensors)
+        elif safetensors:
             encoder.save_pretrained(path)
         else:
             encoder.config.architectures = [type(encoder).__name__]
@@ -306,6 +314,29 @@ def _make_esmc(path: Path, size: _Size) -> Any:
     return transformers_class("EsmcModel", since="5.23")(config)
 
 
+def _make_mini(path: Path, size: _Size) -> MiniEncoder:
+    """Mini: convolutions and attention in turns, a short spectrum; its tokens are in the code."""
+    return MiniEncoder(
+        MiniConfig(
+            hidden_size=size.dim,
+            wide_size=size.dim,
+            output_size=size.dim,
+            pair_size=8,
+            n_profile_waves=2,
+            blocks=("ca" * size.n_layers)[: size.n_layers],
+            convolution_size=size.dim // 2,
+            n_heads=size.n_heads,
+        )
+    )
+
+
+def _save_mini(encoder: MiniEncoder, path: Path, safetensors: bool) -> None:
+    if not safetensors:
+        raise InputError("A mini checkpoint with safetensors=False was asked for; its family reads safetensors alone.")
+    _write_json(path / "config.json", {"model_type": "mini", **asdict(encoder.config)})
+    save_file(encoder.state_dict(), path / "model.safetensors")
+
+
 _MAKERS: dict[str, Callable[[Path, _Size], Any]] = {
     "t5": _make_t5,
     "prost_t5": _make_prost_t5,
@@ -317,6 +348,7 @@ _MAKERS: dict[str, Callable[[Path, _Size], Any]] = {
     "esm": _make_esm,
     "esm1": _make_esm1,
     "esmc": _make_esmc,
+    "mini": _make_mini,
 }
 
 KINDS = tuple(_MAKERS)

@@ -39,9 +39,8 @@ def load(directory: Path, family: str) -> Model:
 
 
 def test_the_catalog_has_the_promised_rows() -> None:
-    names = (
-        "prot_t5 prot_t5_bfd prost_t5 ankh_base ankh_large prot_bert prot_bert_bfd prot_electra prot_albert prot_xlnet"
-    )
+    names = "mini prot_t5 prot_t5_bfd prost_t5 ankh_base ankh_large"
+    names += " prot_bert prot_bert_bfd prot_electra prot_albert prot_xlnet"
     names += " esm1b esm1v_1 esm1v_2 esm1v_3 esm1v_4 esm1v_5"
     names += " esm2_8m esm2_35m esm2_150m esm2_650m esm2_3b esm2_15b esmc_300m esmc_600m kmer"
     assert [name for name in MODELS if name in names.split()] == names.split()

@@ -82,7 +82,7 @@ print(size.forward_bytes(2, 1_500, padded=True, itemsize=4, on_gpu=False) / peak
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read as Linux tells it")
-@pytest.mark.parametrize("family", ["t5", "ankh", "bert", "albert", "xlnet", "esm", "esmc"])
+@pytest.mark.parametrize("family", ["t5", "ankh", "bert", "albert", "xlnet", "esm", "esmc", "mini"])
 def test_the_estimate_is_near_the_measured_peak(family: str, tmp_path: Path) -> None:
     path = make_checkpoint(tmp_path / family, family, dim=512, n_heads=8)
     # A process of its own: what earlier tests freed would be used again and not be seen.
@@ -140,7 +140,7 @@ def test_every_layers_states_count_where_one_of_them_is_asked_for(
     )
     size = EncoderSize(dim=32, inner=32, ff=128, n_heads=4, ff_copies=6, position_bias=False, fused=True)
     needed = size.forward_bytes(1, 3_002, padded=False, itemsize=4, on_gpu=False)
-    monkeypatch.setattr("embedstore.models.transformer.available_bytes", lambda _: int(needed / USABLE_SHARE) + 1)
+    monkeypatch.setattr("embedstore.models.encoder_model.available_bytes", lambda _: int(needed / USABLE_SHARE) + 1)
     assert last.embed([b"M" * 3_000]).shape == (1, 32)
     with pytest.raises(OutOfMemoryError, match="needs about"):
         inner.embed([b"M" * 3_000])

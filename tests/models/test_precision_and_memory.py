@@ -11,19 +11,20 @@ from embedstore.models import load_model
 from embedstore.models.catalog import FAMILIES
 from embedstore.models.checking import check
 from embedstore.models.devices import cpu_has_bfloat16, resolve_device, resolve_precision
-from embedstore.models.transformer import TransformerModel
+from embedstore.models.encoder_model import EncoderModel
 from embedstore.testing.model_contract import MIXED, TOLERANCE, distance
 
 CPU = torch.device("cpu")
 
 
-def load(path: Path, family: str, precision: str = "float32") -> TransformerModel:
+def load(path: Path, family: str, precision: str = "float32") -> EncoderModel:
     model = load_model(path, family=family, device="cpu", precision=precision)
-    assert isinstance(model, TransformerModel)
+    assert isinstance(model, EncoderModel)
     return model
 
 
 def test_automatic_precision_on_a_cpu_is_what_it_computes_natively() -> None:
+    assert resolve_precision("auto", CPU, half=None) == "float32"
     assert resolve_precision("auto", CPU) == ("bfloat16" if cpu_has_bfloat16() else "float32")
 
 
@@ -102,7 +103,7 @@ def test_a_sequence_that_overflows_is_counted_once_whatever_is_asked_of_it(check
 
 def test_minus_infinity_is_found_under_a_maximum_too(checkpoints: dict[str, Path]) -> None:
     model = load_model(checkpoints["esm"], family="esm", device="cpu", precision="bfloat16", layer=0)
-    assert isinstance(model, TransformerModel)
+    assert isinstance(model, EncoderModel)
     with torch.no_grad():
         words = model._encoder("bfloat16").embeddings.word_embeddings
         words.weight[int(model.tokens.ids[ord("W")])] = float("-inf")
@@ -136,7 +137,7 @@ def test_other_errors_of_torch_keep_their_traceback(checkpoints: dict[str, Path]
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_half_precision_on_a_gpu_stays_near_float32_on_the_cpu(family: str, checkpoints: dict[str, Path]) -> None:
     model = load_model(checkpoints[family], family=family, device="cuda")
-    assert isinstance(model, TransformerModel)
-    assert model.identity()["precision"] == model.half_precision
+    assert isinstance(model, EncoderModel)
+    assert model.identity()["precision"] == (model.half_precision or "float32")
     assert distance(model.embed(MIXED), load(checkpoints[family], family).embed(MIXED)) < TOLERANCE[model.precision]
     assert check(model).ok
