@@ -41,16 +41,7 @@ def superfamilies(data: Data, finders: Sequence[Finder]) -> list[Measure]:
     found: list[Measure] = []
     for name in ("scop2", "scope"):
         queries, base = data.split(name, "test", asked=True), data.split(name, "train")
-        nearest = {finder.name: finder.nearest(queries.sequences, base.sequences) for finder in finders}
-        right = {model: agreement(rows, queries.labels, base.labels) for model, rows in nearest.items()}
-        found.append(
-            shares(
-                f"{name}/test: superfamily of the nearest neighbour",
-                right,
-                groups=queries.labels,
-                notes=no_hits(nearest),
-            )
-        )
+        found.append(_by_superfamily(f"{name}/test: superfamily of the nearest neighbour", queries, base, finders))
     return found
 
 
@@ -67,18 +58,18 @@ def rare_superfamilies(data: Data, finders: Sequence[Finder]) -> list[Measure]:
         own = np.flatnonzero(sizes[number] > 1)
         if data.limit is not None:
             own = own[: data.limit]
-        queries = rare.take(own)
-        nearest = {finder.name: finder.nearest(queries.sequences, base.sequences, own) for finder in finders}
-        right = {model: agreement(rows, queries.labels, base.labels) for model, rows in nearest.items()}
-        found.append(
-            shares(
-                f"{name}/rare: another of the same superfamily, never trained on",
-                right,
-                groups=queries.labels,
-                notes=no_hits(nearest),
-            )
-        )
+        title = f"{name}/rare: another of the same superfamily, never trained on"
+        found.append(_by_superfamily(title, rare.take(own), base, finders, own))
     return found
+
+
+def _by_superfamily(
+    title: str, queries: Proteins, base: Proteins, finders: Sequence[Finder], own: NDArray[np.int64] | None = None
+) -> Measure:
+    """Whether the nearest has the query's label; labels are resampled. ``own``: where the queries stand in the base."""
+    nearest = {finder.name: finder.nearest(queries.sequences, base.sequences, own) for finder in finders}
+    right = {model: agreement(rows, queries.labels, base.labels) for model, rows in nearest.items()}
+    return shares(title, right, groups=queries.labels, notes=no_hits(nearest))
 
 
 def left_out(data: Data, finders: Sequence[Finder]) -> list[Measure]:

@@ -26,9 +26,9 @@ import json, sys, time
 start = time.perf_counter()
 import torch
 from pathlib import Path
-from benchmarks.judge_mini.models import open_mini
+from benchmarks.judge_mini.models import open_model
 imported = time.perf_counter()
-open_mini(Path(sys.argv[1])).vectors([b"MKVLAT"])
+open_model("mini", Path(sys.argv[1]), Path()).vectors([b"MKVLAT"])
 print(json.dumps([imported - start, time.perf_counter() - imported]))
 """
 

@@ -18,15 +18,17 @@ import itertools
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from benchmarks.train_mini.judging import Judge, pooled_of, read_encoder
+from benchmarks.train_mini.judging import Judge, nearest_label, pooled_of, read_encoder
 from benchmarks.train_mini.sampling import TrainingSet
 from embedstore.hashing import splitmix64
+from embedstore.index.base import unit_rows
 from embedstore.models.base import STANDARD_RESIDUES
 from embedstore.models.kmer import FREQUENCY
 from embedstore.models.mini_encoder import MiniEncoder
@@ -37,10 +39,18 @@ N_PROFILE_WAVES = 10
 SPECTRA = tuple(itertools.product((0.0, 0.5, 1.0, 1.5), (0.0, 0.5, 1.0, 1.5)))
 """Norms of pairs and profile that are tried, in mean norms of the learned part."""
 
-SHRINKAGES = (None, 3.0, 1.0, 0.3, 0.1)
+SHRINKAGES = (3.0, 1.0, 0.3, 0.1)
 KINDS = ("scop2_superfamily", "scope_superfamily", "pfam", "cluster")
 LONGEST = 400
 """Training proteins are cut to so many residues here."""
+
+
+class Weighing(NamedTuple):
+    """What is tried: norms of the two spectra, and the shrinkage; None: the covariance is left as it is."""
+
+    pairs: float
+    profile: float
+    shrinkage: float | None
 
 
 def with_spectrum(encoder: MiniEncoder) -> MiniEncoder:
@@ -88,11 +98,7 @@ def training_sample(data: TrainingSet, n: int) -> tuple[list[bytes], dict[str, N
     return sequences, {kind: data.labels[kind][chosen] for kind in KINDS}
 
 
-def unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def within_covariance(vectors: NDArray[np.float64], labels: dict[str, NDArray[np.int32]]) -> NDArray[np.float64]:
+def within_covariance(vectors: NDArray[np.float32], labels: dict[str, NDArray[np.int32]]) -> NDArray[np.float64]:
     """Mean over the label sets of the covariance about class means, (D, D)."""
     total = np.zeros((vectors.shape[1],) * 2)
     for held in labels.values():
@@ -129,15 +135,16 @@ class Candidates:
     def _parts(self, vectors: NDArray[np.float64]) -> list[NDArray[np.float64]]:
         return np.split(vectors, [self.size, self.size + self.n_pairs], axis=1)
 
-    def matrix(self, pairs: float, profile: float, shrinkage: float | None) -> NDArray[np.float64]:
+    def matrix(self, weighing: Weighing) -> NDArray[np.float64]:
         """(D, D): what the joint vectors are multiplied with, from the left."""
+        pairs, profile, shrinkage = weighing
         scales = np.concatenate([
             np.full(part.shape[1], weight * unit_of)
             for part, weight, unit_of in zip(self._parts(self.sample), (1.0, pairs, profile), self.units, strict=True)
         ])  # fmt: skip
         if shrinkage is None:
             return np.diag(scales)
-        values, axes = np.linalg.eigh(within_covariance(unit(self.sample * scales), self.labels))
+        values, axes = np.linalg.eigh(within_covariance(unit_rows(self.sample * scales), self.labels))
         spread = (values + shrinkage * values.mean()) ** -0.5
         turned: NDArray[np.float64] = (axes * (spread / np.median(spread))) @ axes.T * scales
         return turned
@@ -145,10 +152,8 @@ class Candidates:
     def judged(self, matrix: NDArray[np.float64]) -> dict[str, float]:
         found = {}
         for name, (queries, truth, base, held) in self.sets.items():
-            scores = unit(queries @ matrix.T) @ unit(base @ matrix.T).T
-            found[name] = round(
-                float(np.mean([held[row] == t for row, t in zip(scores.argmax(1), truth, strict=True)])), 4
-            )
+            nearest = nearest_label(unit_rows(queries @ matrix.T), unit_rows(base @ matrix.T), held)
+            found[name] = round(float(np.mean([a == b for a, b in zip(nearest, truth, strict=True)])), 4)
         found["mean"] = round(float(np.mean(list(found.values()))), 4)
         return found
 
@@ -162,23 +167,24 @@ def main() -> None:
     joint = with_spectrum(read_encoder(given.run))
     sample, labels = training_sample(TrainingSet.read(given.work / "train.npz"), given.n)
     candidates = Candidates(joint, given.data, sample, labels)
-    tried: dict[str, dict[str, float]] = {}
+    tried: dict[Weighing, dict[str, float]] = {}
+
+    def judge(weighing: Weighing) -> None:
+        tried[weighing] = candidates.judged(candidates.matrix(weighing))
+        print(weighing, tried[weighing], flush=True)
+
     for pairs, profile in SPECTRA:
-        tried[f"{pairs} {profile} None"] = candidates.judged(candidates.matrix(pairs, profile, None))
-        print(pairs, profile, tried[f"{pairs} {profile} None"], flush=True)
+        judge(Weighing(pairs, profile, None))
     # The shrinkage is tried at the three best weights: each costs an eigendecomposition.
-    for name in sorted(tried, key=lambda name: -tried[name]["mean"])[:3]:
-        pairs, profile, _ = name.split()
-        for shrinkage in SHRINKAGES[1:]:
-            matrix = candidates.matrix(float(pairs), float(profile), shrinkage)
-            tried[f"{pairs} {profile} {shrinkage}"] = candidates.judged(matrix)
-            print(pairs, profile, shrinkage, tried[f"{pairs} {profile} {shrinkage}"], flush=True)
-    best = max(tried, key=lambda name: tried[name]["mean"])
-    chosen = best.split()
-    matrix = candidates.matrix(float(chosen[0]), float(chosen[1]), None if chosen[2] == "None" else float(chosen[2]))
-    export(joint, matrix, given.out)
-    (given.out / "finish.json").write_text(json.dumps({"best": best, "tried": tried}, indent=1) + "\n")
-    print(best, tried[best])
+    for found in sorted(tried, key=lambda weighing: -tried[weighing]["mean"])[:3]:
+        for shrinkage in SHRINKAGES:
+            judge(found._replace(shrinkage=shrinkage))
+    best = max(tried, key=lambda weighing: tried[weighing]["mean"])
+    export(joint, candidates.matrix(best), given.out)
+    report = [{**weighing._asdict(), **accuracies} for weighing, accuracies in tried.items()]
+    report.sort(key=lambda row: -row["mean"])
+    (given.out / "finish.json").write_text(json.dumps(report, indent=1) + "\n")
+    print("best:", report[0])
 
 
 def export(joint: MiniEncoder, matrix: NDArray[np.float64], out: Path) -> None:

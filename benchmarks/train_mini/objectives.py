@@ -103,7 +103,7 @@ class Objectives(nn.Module):
         is_self[torch.arange(len(itself)), itself] = True
         negatives = scores.masked_fill(same, -torch.inf).logsumexp(dim=1, keepdim=True)
         positive = same & ~is_self
-        losses = torch.nn.functional.softplus(negatives - scores)[positive]
+        losses = functional.softplus(negatives - scores)[positive]
         counts = positive.sum(dim=1, keepdim=True).expand_as(positive)[positive]
         with torch.no_grad():
             n = min(len(vectors), QUEUE)

@@ -12,7 +12,7 @@ import argparse
 import json
 import math
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,6 @@ def main() -> None:
     for name in ("blocks", "hidden_size", "convolution_size", "kernel_size", "output_size"):
         default = getattr(MiniConfig(), name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    parser.add_argument("--no-triplets", action="store_true")
     parser.add_argument("--start-from", type=Path, help="begin with the weights of a finished run, of its shape")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -162,8 +161,6 @@ def main() -> None:
         kernel_size=given.kernel_size,
         output_size=given.output_size,
     )
-    if given.no_triplets:
-        config = replace(config, neighbours=())
     data = TrainingSet.read(given.work / "train.npz")
     weights = Weights(**{name: getattr(given, name) for name in asdict(Weights())})
     encoder = read_encoder(given.start_from) if given.start_from else MiniEncoder(config)

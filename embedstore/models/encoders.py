@@ -59,7 +59,7 @@ def added_mask(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | None:
     """What is added to attention scores so that nothing goes to padding, (n, 1, 1, T); None without padding.
 
     Transformers widens a mask of zeros and ones to (n, 1, T, T), and attention turns that into numbers in every layer;
-    this broadcasts to the same sums, bit by bit, in up to a seventh less time.
+    this broadcasts to the same sums, bit by bit, in less time.
     """
     if bool(mask.all()):
         return None

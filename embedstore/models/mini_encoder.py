@@ -86,8 +86,7 @@ class MiniConfig:
 class ConvolutionBlock(nn.Module):
     """A dilated convolution between two narrow layers on each residue (ByteNet, as in CARP: Yang et al. 2024).
 
-    The convolution is one matrix product over the residues beside each other: faster on a CPU than torch's own, and
-    than a depthwise one.
+    The convolution is one matrix product over the residues beside each other.
     """
 
     def __init__(self, config: MiniConfig, dilation: int) -> None:

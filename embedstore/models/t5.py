@@ -79,7 +79,7 @@ class T5Model(TransformerModel):
         if not TAKES_ADDED_MASK:
             return super()._hidden(encoder, inputs)
         # Each layer would add the mask to the position bias again, (n, heads, T, T) both: added once here, to the same
-        # bits, in a sixth less time.
+        # bits, in less time.
         added = added_mask(inputs["attention_mask"], encoder.dtype)
         attention = encoder.encoder.block[0].layer[0].SelfAttention
         attention.compute_bias = partial(_masked_position_bias, attention, added)

@@ -45,10 +45,6 @@ _PROST_T5_PREFIXES = ("<fold2AA>", "<AA2fold>")
 # From memory: SentencePiece's pieces for punctuation, which XLNet's and ALBERT's training scripts always add.
 _PUNCTUATION = (".", "(", ")", '"', "-", "–", "£", "€")
 _ANKH_EXTRA_IDS = 116
-_LOOKUPS = (
-    *("embeddings", "word_embedding", "shared", "embed_tokens", "relative_attention_bias"),
-    *("residue", "triplets", "pairs", "profile"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -370,11 +366,12 @@ def _spread(encoder: torch.nn.Module) -> None:
     transformers draws with a standard deviation of 0.02 whatever the width: at small widths a layer then adds next
     to nothing, and a test would not see attention or positions at all.
     """
+    lookups = {id(module.weight) for module in encoder.modules() if isinstance(module, torch.nn.Embedding)}
     for name, weight in encoder.named_parameters():
         if weight.dim() < 2:
             continue
         # Embeddings are looked up and not summed: their scale is 1, and positions stay behind the residues.
-        is_lookup = any(part in name for part in _LOOKUPS)
+        is_lookup = id(weight) in lookups
         # XLNet's matrices are (inputs, heads, width of a head), all others (outputs, inputs).
         n_inputs = weight.shape[0] if weight.dim() == 3 else weight.shape[1]
         deviation = (0.3 if "position" in name or "token_type" in name else 1.0) if is_lookup else n_inputs**-0.5
