@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -77,6 +78,12 @@ class Embedder:
         self.seconds_model = 0.0
         self.n_halved = 0
         self._budget = batch_residues or model.batch_residues
+
+    @contextmanager
+    def lanes(self, n: int) -> Iterator[Callable[[], Embedder]]:
+        """As `Model.lanes`: what it gives, called in each of ``n`` threads, is this embedder for that thread alone."""
+        with self.model.lanes(n) as lane:
+            yield lambda: Embedder(lane(), self.poolings, self.long, batch_residues=self._budget)
 
     def goes_alone(self, length: int) -> bool:
         """Whether a protein of this length is too long for a batch: it is cut into windows, or gets nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import psutil
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from embedstore.embedding import FAILURES, Embedder
 from embedstore.errors import StoreWriteError
+from embedstore.overlap import Lanes
 from embedstore.planning import Unit, Work
 from embedstore.store import Store
 
@@ -52,21 +54,13 @@ def estimate(store: Store, work: Work, embedder: Embedder, sample_seconds: float
         return Estimate(seconds=0.0, seconds_range=(0.0, 0.0), memory_bytes=psutil.Process().memory_info().rss)
     total = work.totals(embedder.long).n_residues
     chosen = _strata(unit)
-    started = time.monotonic()
-    rates: dict[int, float] = {}
-    # The longest decides the memory, the shortest the other end of the range; then the middle.
-    order = sorted(chosen, key=lambda stratum: (stratum not in (min(chosen), max(chosen)), stratum))
-    for stratum in order:
-        if len(rates) >= 2 and time.monotonic() - started > sample_seconds:
-            break
-        rate = _seconds_per_residue(store, embedder, unit, chosen[stratum], warm=bool(rates))
-        if rate is not None:
-            rates[stratum] = rate
+    n_lanes = min(embedder.model.n_lanes, unit.n_planned)
+    rates = _rates(store, embedder, unit, chosen, sample_seconds, n_lanes)
     if not rates:
         return Estimate()
     known = sorted(rates)
     each = np.interp(sorted(chosen), known, [rates[stratum] for stratum in known])
-    seconds = float(each.mean() * total) / n_workers
+    seconds = float(each.mean() * total) / n_lanes / n_workers
     spread = 0.1 if len(rates) == len(chosen) else float((each.max() - each.min()) / (2 * each.mean()))
     low, high = seconds * (1 - max(spread, 0.1)), seconds * (1 + max(spread, 0.1))
     return Estimate(seconds=seconds, seconds_range=(low, high), memory_bytes=int(psutil.Process().memory_info().rss))
@@ -93,6 +87,41 @@ def _strata(unit: Unit) -> dict[int, NDArray[np.int64]]:
     wanted = (np.arange(_STRATA) + 0.5) / _STRATA * residues[-1]
     numbers = np.searchsorted(residues, wanted)
     return {stratum: unit.batches[number] for stratum, number in enumerate(numbers.tolist())}
+
+
+def _rates(
+    store: Store,
+    embedder: Embedder,
+    unit: Unit,
+    chosen: dict[int, NDArray[np.int64]],
+    sample_seconds: float,
+    n_lanes: int,
+) -> dict[int, float]:
+    """Seconds a residue in each stratum that was timed; with several lanes, in one of them."""
+    if n_lanes > 1:
+        with embedder.lanes(n_lanes) as lane, Lanes(lambda: partial(_timed, store, lane(), unit), 1) as lanes:
+            (attempt,) = lanes.map([(chosen, sample_seconds)])
+        if attempt.error is not None:
+            raise attempt.error
+        return attempt.result or {}
+    return _timed(store, embedder, unit, (chosen, sample_seconds))
+
+
+def _timed(
+    store: Store, embedder: Embedder, unit: Unit, asked: tuple[dict[int, NDArray[np.int64]], float]
+) -> dict[int, float]:
+    chosen, sample_seconds = asked
+    started = time.monotonic()
+    rates: dict[int, float] = {}
+    # The longest decides the memory, the shortest the other end of the range; then the middle.
+    order = sorted(chosen, key=lambda stratum: (stratum not in (min(chosen), max(chosen)), stratum))
+    for stratum in order:
+        if len(rates) >= 2 and time.monotonic() - started > sample_seconds:
+            break
+        rate = _seconds_per_residue(store, embedder, unit, chosen[stratum], warm=bool(rates))
+        if rate is not None:
+            rates[stratum] = rate
+    return rates
 
 
 def _seconds_per_residue(

@@ -1,4 +1,4 @@
-"""Reading ahead and writing behind: two threads that keep a model from waiting.
+"""Reading ahead, writing behind and computing side by side: threads that keep a model and its cores from waiting.
 
 Threads talk through `queue.SimpleQueue` alone. It is written in C, so that an exception out of a signal handler
 (Ctrl-C, SIGTERM) falls before or after what it does; within `queue.Queue` or `threading.Condition` it can lose a
@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
+R = TypeVar("R")
 _END = object()
 
 
@@ -127,6 +130,91 @@ class WriteBehind:
             self._room.put(None)
         self._ended = True
         self._told.put(None)
+
+
+@dataclass(slots=True)
+class Attempt(Generic[T, R]):
+    """An item with what the call made of it: a result, or what it raised."""
+
+    item: T
+    result: R | None = None
+    error: BaseException | None = None
+
+
+class Lanes(Generic[T, R]):
+    """Calls side by side in several threads, their results in the order of the items; a context that ends the threads.
+
+    Parameters
+    ----------
+    begin
+        Run once in each thread; gives the function that the thread calls.
+    n_lanes
+        How many threads.
+    """
+
+    def __init__(self, begin: Callable[[], Callable[[T], R]], n_lanes: int) -> None:
+        self._begin = begin
+        self._inboxes: list[queue.SimpleQueue[Attempt[T, R] | None]] = [queue.SimpleQueue() for _ in range(n_lanes)]
+        self._outboxes: list[queue.SimpleQueue[Attempt[T, R]]] = [queue.SimpleQueue() for _ in range(n_lanes)]
+        self._threads = [
+            threading.Thread(target=self._run, args=boxes, name=f"lane {number}", daemon=True)
+            for number, boxes in enumerate(zip(self._inboxes, self._outboxes, strict=True))
+        ]
+        self._at_work: deque[int] = deque()
+        self._finished: deque[Attempt[T, R]] = deque()
+        self._ended = False
+
+    def __enter__(self) -> Lanes[T, R]:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended = True
+        for inbox in self._inboxes:
+            inbox.put(None)
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+
+    def map(self, items: Iterable[T]) -> Iterator[Attempt[T, R]]:
+        """Call the function with each item; at most two items a thread are under way, so that memory stays bounded.
+
+        >>> with Lanes(lambda: abs, 2) as lanes:
+        ...     [attempt.result for attempt in lanes.map([-1, 2, -3])]
+        [1, 2, 3]
+        """
+        for number, item in enumerate(items):
+            lane = number % len(self._inboxes)
+            self._inboxes[lane].put(Attempt(item))
+            self._at_work.append(lane)
+            if len(self._at_work) + len(self._finished) == 2 * len(self._inboxes):
+                yield self._oldest()
+        while self._at_work or self._finished:
+            yield self._oldest()
+
+    def settle(self) -> None:
+        """Wait until no thread is at work; what they made comes out of :meth:`map` in its turn."""
+        while self._at_work:
+            self._finished.append(self._outboxes[self._at_work.popleft()].get())
+
+    def _oldest(self) -> Attempt[T, R]:
+        if self._finished:
+            return self._finished.popleft()
+        return self._outboxes[self._at_work.popleft()].get()
+
+    def _run(self, inbox: queue.SimpleQueue[Attempt[T, R] | None], outbox: queue.SimpleQueue[Attempt[T, R]]) -> None:
+        call: Callable[[T], R] | None = None
+        while (attempt := inbox.get()) is not None and not self._ended:
+            try:
+                if call is None:
+                    call = self._begin()
+                attempt.result = call(attempt.item)
+            except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
+                attempt.error = error
+            outbox.put(attempt)
 
 
 def _room(depth: int) -> queue.SimpleQueue[None]:

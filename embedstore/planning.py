@@ -65,10 +65,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """A range of keys: all that were asked for, and the batches of those that lack something."""
+    """A range of keys: all that were asked for, and the batches of those that lack something.
+
+    ``n_planned`` batches there would be if all did.
+    """
 
     keys: Batch
     batches: list[NDArray[np.int64]]
+    n_planned: int
 
     @property
     def needed(self) -> NDArray[np.bool_]:
@@ -213,11 +217,11 @@ class Work:
             if not len(keys):
                 continue
             needed = lacking(keys)
-            batches = []
+            batches, planned = [], []
             if needed.any():
                 planned = plan_batches(self._left(keys.lengths), budget=self._budget)
                 batches = [kept for batch in planned if len(kept := batch[needed[batch]])]
-            yield Unit(keys=keys, batches=batches)
+            yield Unit(keys=keys, batches=batches, n_planned=len(planned))
 
     def totals(self, long: LongPolicy) -> Totals:
         """Count what there is to do, unit by unit."""

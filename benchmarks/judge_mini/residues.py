@@ -113,7 +113,7 @@ Scores = Callable[[TrainingBatch], torch.Tensor]
 def _by_encoder(encoder: MiniEncoder) -> Scores:
     def scores(batch: TrainingBatch) -> torch.Tensor:
         hidden = batch.targets >= 0
-        letters = encoder.letters_of(encoder(batch.tokens, batch.mask)[-1][hidden])
+        letters = encoder.letters(encoder(batch.tokens, batch.mask)[-1][hidden])
         return -functional.cross_entropy(letters, batch.targets[hidden], reduction="none")
 
     return scores

@@ -36,10 +36,8 @@ def pooled_of(encoder: MiniEncoder, sequences: Sequence[bytes]) -> NDArray[np.fl
     lengths = np.array([len(sequence) for sequence in sequences])
     with torch.inference_mode():
         for batch in plan_batches(lengths, budget=BUDGET):
-            tokens, mask = table.batch([sequences[row] for row in batch])
-            wide = encoder(torch.from_numpy(tokens), torch.from_numpy(mask))[-1]
-            here = torch.from_numpy(mask)[:, :, None].to(wide.dtype)
-            found[batch] = encoder.project((wide * here).sum(1) / here.sum(1)).numpy()
+            tokens, mask = map(torch.from_numpy, table.batch([sequences[row] for row in batch]))
+            found[batch] = encoder.proteins(tokens, mask, encoder(tokens, mask)[-1]).numpy()
     return found
 
 
@@ -96,7 +94,7 @@ def perplexity(encoder: MiniEncoder, batches: list[TrainingBatch]) -> float:
     with torch.inference_mode():
         for batch in batches:
             hidden = batch.targets >= 0
-            scores = encoder.letters_of(encoder(batch.tokens, batch.mask)[-1][hidden])
+            scores = encoder.letters(encoder(batch.tokens, batch.mask)[-1][hidden])
             total += float(functional.cross_entropy(scores, batch.targets[hidden], reduction="sum"))
             n += int(hidden.sum())
     return float(np.exp(total / n))

@@ -58,7 +58,7 @@ class Objectives(nn.Module):
         if self.weights.residues:
             hidden = batch.targets >= 0
             if bool(hidden.any()):
-                scores = self.encoder.letters_of(wide[hidden])
+                scores = self.encoder.letters(wide[hidden])
                 parts["residues"] = functional.cross_entropy(scores, batch.targets[hidden])
         if self.weights.secondary:
             known = batch.secondary > 0
@@ -66,9 +66,7 @@ class Objectives(nn.Module):
                 states = self.encoder.project(wide[known])
                 parts["secondary"] = functional.cross_entropy(self.secondary(states), batch.secondary[known])
         if self.weights.classes or self.weights.pairs:
-            here = batch.mask[:, :, None].to(wide.dtype)
-            pooled = (wide * here).sum(1) / here.sum(1)
-            vectors = functional.normalize(self.centre(self.encoder.project(pooled)), dim=1)
+            vectors = functional.normalize(self.centre(self.encoder.proteins(batch.tokens, batch.mask, wide)), dim=1)
             if self.weights.classes:
                 parts["classes"] = self._classes(vectors, batch)
             if self.weights.pairs:

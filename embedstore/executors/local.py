@@ -49,7 +49,7 @@ def pieces(unit: Unit, *, n_residues: int) -> Iterator[Unit]:
 def _piece(unit: Unit, batches: Sequence[Any]) -> Unit:
     ends = np.cumsum([len(rows) for rows in batches])
     numbers = np.split(np.arange(ends[-1]), ends[:-1])
-    return Unit(keys=unit.keys.rows(np.concatenate(batches)), batches=numbers)
+    return Unit(keys=unit.keys.rows(np.concatenate(batches)), batches=numbers, n_planned=unit.n_planned)
 
 
 def piece_residues(n_residues: int, *, n_workers: int, batch_residues: int) -> int:

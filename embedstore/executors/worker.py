@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.embedding import FAILURES, Embedder, Outputs, storable
 from embedstore.errors import EmbedstoreError, StoreCorruptError, StoreError
-from embedstore.overlap import WriteBehind, read_ahead
+from embedstore.overlap import Lanes, WriteBehind, read_ahead
 from embedstore.planning import Batch, Unit
 from embedstore.sequences import digest, key_text
 from embedstore.store import ResidueSpace, Space, Store
@@ -48,10 +49,23 @@ class Tally:
             mine.update(theirs)
 
 
+_Read: TypeAlias = tuple[Batch, list[bytes]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What one lane made of a batch, and its part of the seconds that all lanes took together."""
+
+    outputs: Outputs
+    n_recomputed: int
+    seconds_model: float
+
+
 class Worker:
     """Runs units and writes what comes out; use it as a context, whose end commits what is waiting.
 
-    Reading is a batch ahead of the model and writing behind it, each in a thread of its own.
+    Reading is a batch ahead of the model and writing behind it, each in a thread of its own; on a CPU several batches
+    are computed at once.
 
     Parameters
     ----------
@@ -89,21 +103,65 @@ class Worker:
     def run(self, unit: Unit, done: Callable[[Tally], None]) -> None:
         """Embed a unit; ``done`` gets what each batch adds to the count."""
         recomputed, seconds = self._model.n_recomputed, self._embedder.seconds_model
-        with WriteBehind() as behind, closing(read_ahead(self._batches(unit))) as batches:  # type: ignore[type-var]
-            for batch, sequences in batches:
-                self._embed(batch, sequences, behind)
+        with (
+            WriteBehind() as behind,
+            closing(read_ahead(self._batches(unit))) as read,  # type: ignore[type-var]
+            self._computed(read, min(self._model.n_lanes, unit.n_planned)) as computed,
+        ):
+            for (batch, sequences), made in computed:
+                if made is None:
+                    self._embed(batch, sequences, behind)
+                else:
+                    self._tally.seconds_model = made.seconds_model
+                    self._tally.n_recomputed = made.n_recomputed
+                    self._take(batch, sequences, made.outputs, behind)
                 tally, self._tally = self._tally, self._new_tally()
                 tally.n_done = int(batch.lengths.sum())
-                tally.n_recomputed = self._model.n_recomputed - recomputed
-                tally.seconds_model = self._embedder.seconds_model - seconds
+                tally.n_recomputed += self._model.n_recomputed - recomputed
+                tally.seconds_model += self._embedder.seconds_model - seconds
                 tally.padded_share = 1 - float(batch.lengths.mean() / batch.lengths.max())
                 recomputed, seconds = self._model.n_recomputed, self._embedder.seconds_model
                 done(tally)
 
+    @contextmanager
+    def _computed(self, read: Iterator[_Read], n_lanes: int) -> Iterator[Iterator[tuple[_Read, _Made | None]]]:
+        """The batches with what ``n_lanes`` threads made of them; None for what takes more than one plain pass."""
+        if n_lanes == 1:
+            yield ((one, None) for one in read)
+            return
+        with (
+            self._embedder.lanes(n_lanes) as lane,
+            Lanes(lambda: partial(self._plain, lane(), n_lanes), n_lanes) as lanes,
+        ):
+            yield self._settled(lanes, read)
+
+    def _plain(self, embedder: Embedder, n_lanes: int, read: _Read) -> _Made | None:
+        """One pass in a lane; None where `_embed` would do something else than that."""
+        batch, sequences = read
+        alone = len(batch) == 1 and embedder.goes_alone(len(sequences[0]))
+        if alone or (self._too_large is not None and _padded(batch) >= self._too_large):
+            return None
+        recomputed, seconds = embedder.model.n_recomputed, embedder.seconds_model
+        return _Made(
+            outputs=embedder.embed(sequences),
+            n_recomputed=embedder.model.n_recomputed - recomputed,
+            seconds_model=(embedder.seconds_model - seconds) / n_lanes,
+        )
+
+    @staticmethod
+    def _settled(lanes: Lanes[_Read, _Made | None], read: Iterator[_Read]) -> Iterator[tuple[_Read, _Made | None]]:
+        """What lanes made; what failed, or was left, is given out when nothing else uses the memory."""
+        for attempt in lanes.map(read):
+            if attempt.error is not None and not isinstance(attempt.error, FAILURES):
+                raise attempt.error
+            if attempt.result is None:
+                lanes.settle()
+            yield attempt.item, attempt.result
+
     def _new_tally(self) -> Tally:
         return Tally(skipped=[{} for _ in self._writers])
 
-    def _batches(self, unit: Unit) -> Iterator[tuple[Batch, list[bytes]]]:
+    def _batches(self, unit: Unit) -> Iterator[_Read]:
         """The batches of a unit with their sequences, those of long proteins one by one."""
         for rows in unit.batches:
             batch = unit.keys.rows(rows)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -109,6 +110,9 @@ class Model(Protocol):
         Whether it can give the vectors of single residues.
     n_recomputed
         How many sequences gave NaN or infinity in a lower precision and were computed again in float32, so far.
+    n_lanes
+        How many batches are worth computing at once, each in a thread of its own: on a CPU, whose cores one batch does
+        not keep busy, up to one a core.
     load_options
         Keyword arguments with which :func:`embedstore.models.load_model` gives the same model again in another process,
         as JSON takes them; all but the device. None where it was not made by `load_model`.
@@ -123,6 +127,7 @@ class Model(Protocol):
     poolings: tuple[str, ...] = ("mean",)
     has_residues: bool = False
     n_recomputed: int = 0
+    n_lanes: int = 1
     load_options: dict[str, Any] | None = None
 
     def identity(self) -> dict[str, str | int | None]:
@@ -132,6 +137,13 @@ class Model(Protocol):
         ``adapter_sha256``, ``layer``, ``precision``, ``residue_policy``. None means none, or not known.
         """
         ...
+
+    def lanes(self, n: int) -> AbstractContextManager[Callable[[], Model]]:
+        """A context for ``n`` threads; each of them calls what it gives once, to get this model for itself.
+
+        The same weights, a state of its own, and its share of the processor.
+        """
+        return nullcontext(lambda: self)
 
     def embed(self, sequences: Sequence[bytes], *, pooling: str = "mean") -> NDArray[np.float32]:
         """Embed one batch: (n, dim) float32, row ``i`` for ``sequences[i]``.

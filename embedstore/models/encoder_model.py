@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -34,6 +36,9 @@ from embedstore.pooling import RESIDUES, find_pooling
 
 WINDOW_RESIDUES = 4_096
 """Longest stretch in one pass under the windows policy, for models without a shorter limit of their own."""
+
+MOST_LANES = 8
+"""Most batches at once; where there are more cores, each gets several."""
 
 
 class EncoderModel(Model, ABC):
@@ -97,6 +102,7 @@ class EncoderModel(Model, ABC):
         self.poolings = ("mean", "max", "first") if self.tokens.prefix else ("mean", "max")
         self.batch_residues = self._budget()
         self._encoders: dict[str, Any] = {}
+        self._n_sharing = 1
 
     @classmethod
     def spec_of(cls, directory: Path, *, name: str | None = None, checkpoint: str | None = None) -> ModelSpec:
@@ -211,6 +217,40 @@ class EncoderModel(Model, ABC):
             layer=self.layer,
         )
 
+    @property
+    def n_lanes(self) -> int:  # type: ignore[override]
+        """Batches at once: torch's threads on a CPU, up to `MOST_LANES`; a GPU takes one after the other."""
+        return min(torch.get_num_threads(), MOST_LANES) if self.device.type == "cpu" else 1
+
+    @contextmanager
+    def lanes(self, n: int) -> Iterator[Callable[[], EncoderModel]]:
+        """See `Model.lanes`; where they are fewer than torch's threads, these are divided among them.
+
+        Raises
+        ------
+        OutOfMemoryError
+            If the weights do not fit.
+        """
+        self._encoder(self.precision)
+        n_threads = torch.get_num_threads()
+        states = [encoder.state_dict(keep_vars=True) for encoder in self._encoders.values()]
+        weights = {id(tensor): tensor for state in states for tensor in state.values()}
+
+        def lane() -> EncoderModel:
+            torch.set_num_threads(max(1, n_threads // n))
+            found = copy.copy(self)
+            # Modules may keep on themselves what one pass needs; the weights are only read.
+            found._encoders = copy.deepcopy(self._encoders, dict(weights))
+            found._n_sharing = n
+            found.n_recomputed = 0
+            return found
+
+        try:
+            yield lane
+        finally:
+            # For threads that begin from now on, which take the number that was set last.
+            torch.set_num_threads(n_threads)
+
     def embed(self, sequences: Sequence[bytes], *, pooling: str = "mean") -> NDArray[np.float32]:
         """Embed one batch in one forward pass: (n, dim) float32, row ``i`` for ``sequences[i]``.
 
@@ -266,9 +306,11 @@ class EncoderModel(Model, ABC):
                     f"Model {self.name!r} gave NaN or infinity for sequence {row} of the batch "
                     f"({len(sequences[row])} residues), also in float32. The weights are damaged, or not this model's."
                 )
-        return self._pooled_each(states, poolings)
+        return self._pooled_each(sequences, states, poolings)
 
-    def _pooled_each(self, states: list[torch.Tensor], poolings: Sequence[str]) -> list[dict[str, torch.Tensor]]:
+    def _pooled_each(
+        self, sequences: Sequence[bytes], states: list[torch.Tensor], poolings: Sequence[str]
+    ) -> list[dict[str, torch.Tensor]]:
         """For each sequence what the poolings make of its states, (prefix + L, D) float32."""
         return [self._pooled(one, poolings) for one in states]
 
@@ -310,6 +352,8 @@ class EncoderModel(Model, ABC):
         if self.layer != self.spec.n_layers:
             # The states of every layer are kept until one is chosen.
             needed += (self.spec.n_layers + 1) * len(lengths) * n_tokens * self.dim * itemsize
+        # Each of those who share the memory may want as much at the same moment.
+        needed *= self._n_sharing
         available = available_bytes(self.device)
         if needed > USABLE_SHARE * available:
             raise too_little_memory(sequences, needed, available)

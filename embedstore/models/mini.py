@@ -34,8 +34,9 @@ CPU_BATCH_RESIDUES = 2_048
 class MiniModel(EncoderModel):
     """Mini's layout: a token a residue and none around them.
 
-    The encoder gives wide states of the residues; a linear layer makes vectors of them. Under pooling ``mean`` it is
-    applied once a protein, to the mean of the wide states, which is the mean of the residues' vectors up to rounding.
+    The encoder gives wide states of the residues; a linear layer makes vectors of them and of the spectrum. Under
+    pooling ``mean`` it is applied once a protein, to the means, which gives the mean of the residues' vectors up to
+    rounding.
     It is computed in float32 in any precision. U, Z, O, B, J, X and ``*`` are read as one unknown token. Only the last
     layer has vectors of the declared length: any other is refused.
     """
@@ -136,28 +137,31 @@ class MiniModel(EncoderModel):
             )
 
     def _state_size(self, encoder: Any) -> int:
-        return int(encoder.project.in_features)
+        return int(encoder.config.wide_size)
 
     def _hidden(self, encoder: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        """Wide states, (n, T, dim), that :meth:`_pooled_each` projects."""
+        """Wide states, (n, T, wide_size), that :meth:`_pooled_each` makes vectors of."""
         states = encoder.each_layer(inputs["input_ids"], inputs["attention_mask"])
         return cast(torch.Tensor, deque(states, maxlen=1)[0])
 
-    def _pooled_each(self, states: list[torch.Tensor], poolings: Sequence[str]) -> list[dict[str, torch.Tensor]]:
-        project = self._encoder(self.precision).project
+    def _pooled_each(
+        self, sequences: Sequence[bytes], states: list[torch.Tensor], poolings: Sequence[str]
+    ) -> list[dict[str, torch.Tensor]]:
+        encoder = self._encoder(self.precision)
+        tokens, mask = (torch.from_numpy(array).to(self.device) for array in self.tokens.batch(sequences))
         found: list[dict[str, torch.Tensor]] = [{} for _ in states]
         with torch.inference_mode():
             if "mean" in poolings:
-                means = project(torch.stack([find_pooling("mean")(one) for one in states]))
-                for row, vector in zip(found, means, strict=True):
+                means = torch.stack([find_pooling("mean")(one) for one in states])
+                vectors = encoder.project(torch.cat([means, encoder.mean_spectrum(tokens, mask)], dim=1))
+                for row, vector in zip(found, vectors, strict=True):
                     row["mean"] = vector
             others = [name for name in poolings if name != "mean"]
             if others:
-                vectors = project(torch.cat(states)).split([len(one) for one in states])
-                for row, residues in zip(found, vectors, strict=True):
-                    row.update(
-                        {name: residues if name == RESIDUES else find_pooling(name)(residues) for name in others}
-                    )
+                spectra = encoder.spectrum(tokens, mask)[mask.bool()]
+                residues = encoder.project(torch.cat([torch.cat(states), spectra], dim=1))
+                for row, rows in zip(found, residues.split([len(one) for one in states]), strict=True):
+                    row.update({name: rows if name == RESIDUES else find_pooling(name)(rows) for name in others})
         return found
 
     def _budget(self) -> int:

@@ -100,7 +100,7 @@ class ConvolutionBlock(nn.Module):
         self.along = nn.Linear(config.kernel_size * inner, inner)
         self.up = nn.Linear(inner, dim)
 
-    def forward(self, states: torch.Tensor, mask: torch.Tensor | None, turns: torch.Tensor) -> torch.Tensor:
+    def forward(self, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """(n, T, hidden_size) to the same; ``mask`` (n, T, 1) is 0 at padding, None where there is none."""
         narrow = functional.gelu(self.norm_along(self.down(functional.gelu(self.norm(states)))))
         if mask is not None:
@@ -126,9 +126,10 @@ class AttentionBlock(nn.Module):
         self.up = nn.Linear(dim, config.expansion * dim)
         self.down = nn.Linear(config.expansion * dim, dim)
 
-    def forward(self, states: torch.Tensor, mask: torch.Tensor | None, turns: torch.Tensor) -> torch.Tensor:
+    def forward(self, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """(n, T, hidden_size) to the same; nothing attends to padding."""
         n, length, dim = states.shape
+        turns = _turns(length, dim // self.n_heads, states)
         qkv = self.qkv(self.norm(states)).view(n, length, 3, self.n_heads, dim // self.n_heads).permute(2, 0, 3, 1, 4)
         query, key = _rotate(qkv[0], turns), _rotate(qkv[1], turns)
         seen = None if mask is None else mask.transpose(1, 2)[:, None].bool()
@@ -190,40 +191,61 @@ class MiniEncoder(nn.Module):
         return list(self.each_layer(tokens, mask))
 
     def each_layer(self, tokens: torch.Tensor, mask: torch.Tensor) -> Iterator[torch.Tensor]:
-        """States before the first block and after each, (n, T, hidden_size); last the wide ones.
-
-        These are (n, T, wide_size + spectrum_size): what was learned, then the spectrum. :meth:`project` makes vectors
-        of them. It is linear, so for a mean over residues it is enough to call it once a protein.
-        """
+        """States before the first block and after each, (n, T, hidden_size); last the wide ones, (n, T, wide_size)."""
         states = self.residue(tokens)
         for (left, right), table in zip(self.config.neighbours, self.triplets, strict=True):
             numbers = (_shifted(tokens, left) * N_TOKENS + tokens) * N_TOKENS + _shifted(tokens, right)
             states = states + table(numbers)
         here = None if bool(mask.all()) else mask[:, :, None].to(states.dtype)
-        turns = _turns(tokens.shape[1], self.config.hidden_size // self.config.n_heads, states)
         yield states
         for block in self.blocks:
-            states = block(states, here, turns)
+            states = block(states, here)
             yield states
-        waves = _waves(mask, max(self.config.n_waves, self.config.n_profile_waves)).to(states.dtype)
-        learned = functional.gelu(self.widen(self.norm(states))) * (1 + self.place(waves[..., : self.config.n_waves]))
-        yield torch.cat([learned, *self._spectrum(tokens, waves)], dim=2)
+        waves = _waves(mask, self.config.n_waves).to(states.dtype)
+        yield functional.gelu(self.widen(self.norm(states))) * (1 + self.place(waves))
 
-    def _spectrum(self, tokens: torch.Tensor, waves: torch.Tensor) -> Iterator[torch.Tensor]:
-        """Pairs (n, T, pair_size) and profile (n, T, 20 n_profile_waves), where there are such."""
+    def spectrum(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """What is not learned of each residue, (n, T, spectrum_size): pairs, then the profile."""
+        found = [torch.zeros(*tokens.shape, 0, dtype=self.project.weight.dtype, device=tokens.device)]
         if self.config.pair_size:
-            numbers = [tokens * N_TOKENS + _shifted(tokens, gap) for gap in self.config.gaps]
-            found = self.pairs[0](numbers[0])
-            for table, number in zip(self.pairs[1:], numbers[1:], strict=True):
-                found = found + table(number)
-            yield found
+            found.append(sum((table(numbers) for table, numbers in self._pairs(tokens)), torch.zeros(())))
         if self.config.n_profile_waves:
-            kinds, heights = self.profile(tokens), waves[..., : self.config.n_profile_waves]
-            yield (kinds[..., None, :] * heights[..., None]).flatten(2)
+            kinds, waves = self.profile(tokens), _waves(mask, self.config.n_profile_waves)
+            found.append((kinds[..., None, :] * waves[..., None].to(kinds.dtype)).flatten(2))
+        return torch.cat(found, dim=2)
 
-    def letters_of(self, wide: torch.Tensor) -> torch.Tensor:
-        """Scores of the tokens at residues, (…, N_TOKENS), from their wide states: what was hidden there."""
-        return cast(torch.Tensor, self.letters(wide[..., : self.config.wide_size]))
+    def mean_spectrum(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The mean of :meth:`spectrum` over the residues of each protein, (n, spectrum_size).
+
+        Pairs are counted, so that tables are read once a kind of pair and not once a residue.
+        """
+        here = mask.to(self.project.weight.dtype)
+        found = [here.new_zeros(len(tokens), 0)]
+        if self.config.pair_size:
+            sums = here.new_zeros(len(tokens), self.config.pair_size)
+            for table, numbers in self._pairs(tokens):
+                counts = here.new_zeros(len(tokens), N_TOKENS**2).scatter_add_(1, numbers, here)
+                sums = torch.addmm(sums, counts, table.weight.to(here.dtype))
+            found.append(sums)
+        if self.config.n_profile_waves:
+            kinds = (self.profile(tokens) * here[..., None]).to(here.dtype)
+            waves = _waves(mask, self.config.n_profile_waves).to(here.dtype)
+            found.append((waves.transpose(1, 2) @ kinds).flatten(1))
+        return torch.cat(found, dim=1) / here.sum(dim=1, keepdim=True)
+
+    def _pairs(self, tokens: torch.Tensor) -> Iterator[tuple[nn.Embedding, torch.Tensor]]:
+        """For each gap its table and the row of it that each residue looks up, (n, T)."""
+        for table, gap in zip(self.pairs, self.config.gaps, strict=True):
+            yield cast(nn.Embedding, table), tokens * N_TOKENS + _shifted(tokens, gap)
+
+    def proteins(self, tokens: torch.Tensor, mask: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+        """The mean of each protein's residue vectors, (n, output_size), from its wide states.
+
+        The projection is linear: it is enough to project the means.
+        """
+        here = mask[:, :, None].to(wide.dtype)
+        means = (wide * here).sum(1) / here.sum(1)
+        return cast(torch.Tensor, self.project(torch.cat([means, self.mean_spectrum(tokens, mask)], dim=1)))
 
 
 def _waves(mask: torch.Tensor, n_waves: int) -> torch.Tensor:

@@ -118,7 +118,8 @@ def test_vectors_equal_a_loop_over_single_proteins(mini: MiniModel) -> None:
     with torch.no_grad():
         for protein in MIXED:
             tokens, mask = (torch.from_numpy(array) for array in mini.tokens.batch([protein]))
-            residues = encoder.project(encoder(tokens, mask)[-1][0]).numpy()
+            wide = torch.cat([encoder(tokens, mask)[-1], encoder.spectrum(tokens, mask)], dim=2)
+            residues = encoder.project(wide[0]).numpy()
             by_hand["mean"].append(residues.mean(axis=0))
             by_hand["max"].append(residues.max(axis=0))
     for name, vectors in mini.embed_each(MIXED, ["mean", "max"]).items():
