@@ -64,7 +64,7 @@ class Bench:
 
     def speed(self) -> dict[str, Any]:
         """Of `mini` and the catalog's models."""
-        asked = {name: model for name, model in self.by_name.items() if name != "random"}
+        asked = {finder.name: finder.model for finder in self.models if finder.name != "random"}
         return speed.speed(self.data, asked, self.weights)
 
 

@@ -270,6 +270,10 @@ embedstore.build(store, model, batch_residues=1500)
 """
 
 
+def count_parts(store: Store) -> int:
+    return len(list(Path(str(store.path)).glob("spaces/*/parts/*/zarr.json")))
+
+
 def test_killed_at_any_moment_and_run_again_gives_the_same_store(tmp_path: Path) -> None:
     file = fasta(tmp_path / "p.fasta", proteins(3000, seed=5))
     whole, broken = (embedstore.open(tmp_path / name, mode="a") for name in ("whole.zarr", "broken.zarr"))
@@ -282,7 +286,10 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_store(tmp_path: Path)
         process = subprocess.Popen([sys.executable, "-c", KILLED, str(broken.path)], stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        time.sleep(source.uniform(0.2, 1.0))
+        n_parts = count_parts(broken)
+        while process.poll() is None and count_parts(broken) == n_parts:
+            time.sleep(0.01)
+        time.sleep(source.uniform(0.0, 0.4))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         if process.returncode == -signal.SIGKILL:

@@ -96,7 +96,7 @@ def untrained(like: Path, work: Path) -> Path:
 class VectorFinder:
     """A model as a finder of nearest proteins, with a memory on disk of every vector that it ever gave."""
 
-    def __init__(self, name: str, model: Embeds, work: Path) -> None:
+    def __init__(self, name: str, model: ModelVectors, work: Path) -> None:
         self.name = name
         self.model = model
         self._kept = work / f"{name}-{model.key}"
