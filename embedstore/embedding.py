@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from embedstore.errors import EmbedstoreError, InputError, LedgerError, NonFiniteError, OutOfMemoryError
 from embedstore.models import Model
 from embedstore.models.base import require_poolings
+from embedstore.overlap import Lanes
 from embedstore.pooling import RESIDUES, find_pooling
 from embedstore.store.manifest import space_identity
 from embedstore.types import Vectors
@@ -165,6 +166,44 @@ class Embedder:
         # There is one first token a window, and none of the whole protein.
         vector = np.mean(first, axis=0) if name == _FIRST else find_pooling(name)(states)
         return np.asarray(vector, np.float32)[None]
+
+
+def embed_batches(embedder: Embedder, batches: Sequence[Sequence[bytes]]) -> Iterator[Outputs]:
+    """What the poolings give for each batch, in order; several at once where that pays, halved where memory is short.
+
+    Raises
+    ------
+    OutOfMemoryError
+        If a sequence does not fit alone.
+    InputError, NonFiniteError
+        As :meth:`Embedder.embed`.
+    """
+    n_lanes = min(embedder.model.n_lanes, len(batches))
+    if n_lanes < 2:
+        yield from (_halving(embedder, batch) for batch in batches)
+        return
+    with embedder.lanes(n_lanes) as lane, Lanes(lambda: lane().embed, n_lanes) as lanes:
+        for attempt in lanes.map(batches):
+            if attempt.error is not None and not isinstance(attempt.error, OutOfMemoryError):
+                raise attempt.error
+            if attempt.result is None:
+                lanes.settle()
+            yield attempt.result or _halving(embedder, attempt.item)
+
+
+def _halving(embedder: Embedder, batch: Sequence[bytes]) -> Outputs:
+    try:
+        return embedder.embed(batch)
+    except OutOfMemoryError:
+        if len(batch) == 1:
+            raise
+    middle = len(batch) // 2
+    halves = _halving(embedder, batch[:middle]), _halving(embedder, batch[middle:])
+    return {name: _after(halves[0][name], halves[1][name]) for name in embedder.poolings}
+
+
+def _after(first: Vectors | list[Vectors], second: Vectors | list[Vectors]) -> Vectors | list[Vectors]:
+    return [*first, *second] if isinstance(first, list) else np.concatenate([first, second])
 
 
 FAILURES: tuple[type[EmbedstoreError], ...] = (OutOfMemoryError, NonFiniteError)

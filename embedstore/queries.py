@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from embedstore.batching import plan_batches
-from embedstore.embedding import Embedder, identity_of, storable
+from embedstore.embedding import Embedder, embed_batches, identity_of, storable
 from embedstore.errors import InputError, NonFiniteError, SpaceMismatchError
 from embedstore.index import INDEXES, Index
 from embedstore.models import MODELS, Model, load_model
@@ -163,9 +163,10 @@ def embed_queries(
     done = 0
     together = np.flatnonzero(~alone)
     batches = [together[batch] for batch in plan_batches(lengths[together], budget=model.batch_residues)]
-    for batch in [*np.flatnonzero(alone)[:, None], *batches]:
-        chosen = missing[batch]
-        made = embedder.embed([records[row].residues for row in chosen.tolist()])[space.pooling]
+    groups = [*np.flatnonzero(alone)[:, None], *batches]
+    sequences = [[records[row].residues for row in missing[batch].tolist()] for batch in groups]
+    for batch, outputs in zip(groups, embed_batches(embedder, sequences), strict=True):
+        chosen, made = missing[batch], outputs[space.pooling]
         assert isinstance(made, np.ndarray)  # noqa: S101 - for mypy: a vector a protein was asked for
         if not (good := storable(made, space.dtype.name)).all():
             raise NonFiniteError(

@@ -17,8 +17,10 @@ from embedstore.models import Model, load_model
 from embedstore.models.base import Embedded
 from embedstore.models.bert import BertModel
 from embedstore.overlap import Lanes
+from embedstore.queries import embed_queries
 from embedstore.store import Store
 from embedstore.testing.checkpoints import make_checkpoint
+from embedstore.types import Record
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +93,21 @@ def test_a_batch_that_does_not_fit_alone_is_halved(store: Store, tight: Tight, m
     report = embedstore.build(store, tight, dtype="float32", batch_residues=512)
     assert report.n_embedded == 60
     assert report.n_halved_batches > 0
+
+
+def test_queries_are_embedded_in_lanes_and_in_halves_where_memory_is_short(
+    store: Store, tight: Tight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedstore.build(store, tight, dtype="float32", batch_residues=256)
+    draw = random.Random(1)
+    texts = ["".join(draw.choices("ACDEFGHIKLMNPQRSTVWY", k=80)).encode() for _ in range(50)]
+    records = [Record(id=f"q{number}", residues=text) for number, text in enumerate(texts)]
+    expected = embed_queries(store.space(), records, model=tight)
+    tight.passes.clear()
+    monkeypatch.setattr(Tight, "largest", 4)
+    np.testing.assert_allclose(embed_queries(store.space(), records, model=tight), expected, rtol=1e-4, atol=1e-5)
+    assert any(thread.startswith("lane") for thread, _ in tight.passes)
+    assert max(n for thread, n in tight.passes if not thread.startswith("lane")) > 4
 
 
 def test_an_error_in_a_lane_ends_the_build_and_the_threads(
