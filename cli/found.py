@@ -34,8 +34,8 @@ def say_calibration(hits: Hits, *, max_error: float | None, confidence: float) -
     unknown = (
         ""
         if calibration.unknown_share is None
-        else f", and {calibration.n_unknown:,} times with their family left out; {calibration.unknown_share:.0%} of the "
-        "queries are taken to be of unknown families"
+        else f", and {calibration.n_unknown:,} times with their family left out; {calibration.unknown_share:.0%} of "
+        "the queries are taken to be of unknown families"
     )
     say(f"probabilities learned on {calibration.n_known:,} labelled proteins ({calibration.rule}){unknown}")
     if promise is None:
