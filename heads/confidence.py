@@ -24,9 +24,9 @@ _ISOTONIC_ROWS = 200
 """With fewer rows steps would be noise: the logistic curve alone is used."""
 
 _N_CANDIDATES = 200
-_STARTS = (1, 3)
-"""A search for a threshold begins where the fewest rows that can prove anything are answered, and at three times as
-many: one wrong row at the very top does not end both."""
+_STARTS = (1, 3, 9)
+"""A search for a threshold begins where the fewest rows that can prove anything are answered, and at three and nine
+times as many: a wrong row or two at the very top do not end all three."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +206,7 @@ def rows_needed(max_error: float, confidence: float) -> int:
     """Fewest answers, all right, that prove an error of at most `max_error`; see `find_threshold`.
 
     >>> rows_needed(0.01, 0.95), rows_needed(0.05, 0.95)
-    (368, 72)
+    (408, 80)
     """
     return math.ceil(math.log((1 - confidence) / len(_STARTS)) / math.log1p(-max_error))
 
@@ -225,7 +225,7 @@ def find_threshold(logits: Float64, evidence: Evidence, *, max_error: float, con
     """The lowest threshold at which the share of wrong answers is at most `max_error`, with the stated confidence.
 
     Thresholds are tested from strict to lax until one fails (fixed-sequence testing, as in Angelopoulos et al. 2021,
-    "Learn then test"), from two starts that share the allowed risk. Each test is a Clopper-Pearson bound with an
+    "Learn then test"), from three starts that share the allowed risk. Each test is a Clopper-Pearson bound with an
     effective number of rows, which weights and relatives make smaller (Korn and Graubard 1998). The logits are
     cross-fitted, so that no row is judged by a calibrator that has seen its family.
 

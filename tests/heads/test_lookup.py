@@ -87,7 +87,7 @@ def test_a_stated_error_is_kept_on_families_that_were_not_tuned_on(store: Store,
 
 def test_an_error_that_the_rows_cannot_promise_says_how_many_it_takes(store: Store) -> None:
     with pytest.raises(
-        InputError, match=r"at most 0.01 needs 368 or more calibration rows; there are \d+ \(validation"
+        InputError, match=r"at most 0.01 needs 408 or more calibration rows; there are \d+ \(validation"
     ):
         heads.lookup([], store=store, task="pfam", max_error=0.01)
 
