@@ -311,3 +311,24 @@ def read_task_row(task: Any, opened: Store) -> Any:
 def test_windows_of_a_task_with_several_labels_are_refused(places: Store) -> None:
     with pytest.raises(InputError, match="a search of windows .* cannot do"):
         heads.lookup([], store=places, dataset="mine", label_separator="|", window=40)
+
+
+def _kept(data_dir: Path, name: str, split: str) -> pd.DataFrame:
+    return pd.read_csv(data_dir / name / f"{split}.csv.gz", dtype=str)[["id", "sequence", "label"]].assign(split=split)
+
+
+def test_a_promise_is_kept_on_real_proteins_a_tenth_of_whose_families_nobody_has_seen(
+    data_dir: Path, labelled: Any
+) -> None:
+    train, valid, test = (_kept(data_dir, "kog_cegma", split) for split in ("train", "valid", "test"))
+    families = np.unique(train.label)
+    unknown = np.random.default_rng(0).choice(families, len(families) // 10, replace=False)
+    seen = pd.concat([train, valid])
+    opened = labelled(seen[~seen.label.isin(unknown)].to_numpy().tolist())
+    asked = [Record(id=row.id, residues=row.sequence.encode()) for row in test.itertuples()]
+    hits = heads.lookup(asked, store=opened, dataset="mine", max_error=0.1)
+    wrong = hits.labels[hits.answered] != test.label.to_numpy()[hits.answered]
+    assert wrong.mean() <= 0.1
+    known = ~test.label.isin(unknown).to_numpy()
+    assert hits.answered[known].mean() > 0.9
+    assert hits.answered[~known].mean() < 0.7
