@@ -3,7 +3,8 @@
     python -m benchmarks.bench_lookup DATA [--only pfam hard scop2 kog] [--models mini blastp ...] [--draws N]
 
 In each draw a tenth of the families is left out of reference and calibration alike; a promise is then checked on test
-proteins of known and of those unknown families, mixed as lookup assumes. Nothing is tuned on them. Each section is kept
+proteins of known and of those unknown families, mixed as lookup assumes. No calibrator or threshold is fitted on
+them. Each section is kept
 in ``results/lookup.json`` as soon as it is ready, model by model. Vectors and the programs' answers stay in ``--work``.
 """
 
