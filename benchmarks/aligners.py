@@ -67,8 +67,29 @@ class Aligner(ABC):
             new.replace(kept)
         return np.array(json.loads(kept.read_text())["best"], np.int64)
 
-    def _key(self, queries: Sequence[bytes], base: Sequence[bytes], own: NDArray[np.int64] | None) -> str:
-        said = hashlib.sha256(json.dumps([self.name, self.version, self.settings]).encode())
+    def ranked(
+        self, queries: Sequence[bytes], base: Sequence[bytes], k: int, *, keep: bool = True
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows of the `k` best hits of each query among `base`, and their bit scores, (n, k) each, the best first.
+
+        `NO_HIT` and 0 stand where there are fewer. ``keep=False`` asks the program whatever is on disk.
+        """
+        kept = self.cache / f"{self.name}-{self._key(queries, base, None, f'ranked {k}')}.npz"
+        if not keep or not kept.exists():
+            with tempfile.TemporaryDirectory(dir=self.cache) as work:
+                asked = _fasta(Path(work) / "queries.fasta", queries)
+                hits = self._scored(asked, _fasta(Path(work) / "base.fasta", base), Path(work))
+            rows, bits = _top(hits, len(queries), k)
+            if not keep:
+                return rows, bits
+            new = kept.with_name(f"new-{kept.name}")
+            np.savez(new, rows=rows, bits=bits)
+            new.replace(kept)
+        with np.load(kept) as held:
+            return held["rows"], held["bits"]
+
+    def _key(self, queries: Sequence[bytes], base: Sequence[bytes], own: NDArray[np.int64] | None, *more: str) -> str:
+        said = hashlib.sha256(json.dumps([self.name, self.version, self.settings, *more]).encode())
         for part in (b"\n".join(queries), b"\n".join(base), b"" if own is None else own.tobytes()):
             said.update(hashlib.sha256(part).digest())
         return said.hexdigest()[:24]
@@ -79,6 +100,10 @@ class Aligner(ABC):
     @abstractmethod
     def _hits(self, queries: Path, base: Path, work: Path) -> list[tuple[int, int]]:
         """Pairs of query and target, the hits of a query best first."""
+
+    @abstractmethod
+    def _scored(self, queries: Path, base: Path, work: Path) -> list[tuple[int, int, float]]:
+        """Query, target and bit score of every hit."""
 
 
 class Blastp(Aligner):
@@ -103,6 +128,15 @@ class Blastp(Aligner):
         )
         return _pairs(table, ",")
 
+    def _scored(self, queries: Path, base: Path, work: Path) -> list[tuple[int, int, float]]:
+        database = work / "database"
+        _output("makeblastdb", "-dbtype", "prot", "-in", base, "-out", database)
+        table = _output(
+            self.program, "-query", queries, "-db", database, "-evalue", "10", "-max_hsps", "1",
+            "-outfmt", "6 qseqid sseqid bitscore", "-max_target_seqs", "50", "-num_threads", str(self.threads),
+        )  # fmt: skip
+        return _triples(table)
+
 
 class MMseqs(Aligner):
     """MMseqs2 at its most sensitive usual setting."""
@@ -122,6 +156,14 @@ class MMseqs(Aligner):
         )  # fmt: skip
         return _pairs(table.read_text(), "\t")
 
+    def _scored(self, queries: Path, base: Path, work: Path) -> list[tuple[int, int, float]]:
+        table = work / "hits.tsv"
+        _output(
+            self.program, "easy-search", queries, base, table, work / "tmp", "-s", "7.5", "-e", "10",
+            "--format-output", "query,target,bits", "--threads", str(self.threads), "-v", "1",
+        )  # fmt: skip
+        return _triples(table.read_text())
+
 
 ALIGNERS: dict[str, type[Aligner]] = {kind.name: kind for kind in (Blastp, MMseqs)}
 
@@ -138,3 +180,19 @@ def _fasta(path: Path, sequences: Sequence[bytes]) -> Path:
 def _pairs(table: str, separator: str) -> list[tuple[int, int]]:
     pairs = (line.split(separator) for line in table.splitlines())
     return [(int(query), int(target)) for query, target in pairs]
+
+
+def _triples(table: str) -> list[tuple[int, int, float]]:
+    parts = (line.split("\t") for line in table.splitlines())
+    return [(int(query), int(target), float(bits)) for query, target, bits in parts]
+
+
+def _top(hits: Sequence[tuple[int, int, float]], n: int, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The best hits of each query; the order of equal scores is the program's."""
+    rows, bits = np.full((n, k), NO_HIT, np.int64), np.zeros((n, k), np.float32)
+    place = [0] * n
+    for query, target, score in sorted(hits, key=lambda hit: -hit[2]):
+        if place[query] < k:
+            rows[query, place[query]], bits[query, place[query]] = target, score
+            place[query] += 1
+    return rows, bits

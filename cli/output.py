@@ -44,6 +44,11 @@ def print_json(document: Any) -> None:
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
+def print_text(text: str) -> None:
+    """Print lines that people read; what would steer a terminal is replaced."""
+    typer.echo("\n".join(map(_printable, text.split("\n"))))
+
+
 def print_facts(facts: Mapping[str, Any], *, json_: bool = False, title: str | None = None) -> None:
     """Print names and values, one a line."""
     if json_:

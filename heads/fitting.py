@@ -98,6 +98,7 @@ def fit(
     model = make_head(head, params, seed=seed)
     opened = as_store(store)
     data = read_task(selection, opened)
+    data.require_one_label(f"head {head!r}")
     chosen = opened.space(space)
     train, y, n_train_lost = _rows(chosen, data, "train")
     trained = data.rows("train")

@@ -1,79 +1,40 @@
-"""Nearest family: the neighbours of a protein among the labelled proteins of a task, and their vote."""
+"""Nearest family: the neighbours of a protein among labelled proteins, their vote, and what it is worth."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.batching import batched
-from embedstore.errors import InputError, StoreError
-from embedstore.index import INDEXES, Index, Neighbours
+from embedstore.errors import InputError
+from embedstore.index import INDEXES
 from embedstore.models import Model
 from embedstore.store.spaces import Space
-from embedstore.types import DIGEST_BYTES, Digests, Progress, ProgressCallback, Vectors, no_progress
-from heads.base import BLOCK_ROWS, Float32
-from heads.features import StoreLike, as_store, record_features, with_vectors
+from embedstore.store.store import Store
+from embedstore.types import Progress, ProgressCallback, Record, no_progress
+from heads.alignment import require_parasail
+from heads.annotation import Annotator, aligned
+from heads.calibration import UNKNOWN_SHARE, calibrate, uncalibrated
+from heads.domains import Windows, as_windows, choose_regions
+from heads.features import StoreLike, as_store, record_digests, record_features
+from heads.hits import Hits, join
+from heads.labelled import Labelled, labelled_rows
 from heads.prediction import RecordsLike, open_records
-from heads.tasks.base import TaskData, TaskSelection
+from heads.reference import Reference
+from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
-from heads.votes import LabelledKeys, labelled_keys
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["Hits", "lookup"]
 
-REFERENCES = ("train", "all")
+CONFIDENCE = 0.95
+"""Of a promised error rate."""
+
 _BATCH = 1024
 """Queries for which an exact index reads the vectors once."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Hits:
-    """The nearest family of each protein, in the order of the records. Neither score nor vote is a probability.
-
-    Attributes
-    ----------
-    ids
-        Id of each query.
-    digests
-        (N, 24) uint8 key of each query.
-    labels
-        (N,) family that the neighbours voted for, weighted by similarity.
-    scores
-        (N,) float32 cosine similarity of the nearest neighbour of that family.
-    votes
-        (N,) float32 share of the similarity of the neighbours that this family has.
-    neighbour_ids
-        Id of that nearest neighbour; the first of its ids where its sequence has several.
-    neighbours
-        Keys (N, k, 24) and scores (N, k) of all neighbours that voted.
-    """
-
-    ids: list[str]
-    digests: Digests
-    labels: NDArray[np.str_]
-    scores: Float32
-    votes: Float32
-    neighbour_ids: list[str]
-    neighbours: Neighbours
-
-    def to_frame(self) -> pd.DataFrame:
-        """A row a protein: id, label, score, vote, neighbour."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            {
-                "id": self.ids,
-                "label": self.labels,
-                "score": self.scores,
-                "vote": self.votes,
-                "neighbour": self.neighbour_ids,
-            }
-        )
 
 
 def lookup(
@@ -84,6 +45,7 @@ def lookup(
     labels: str | PathLike[str] | None = None,
     dataset: str | None = None,
     label_column: str | None = None,
+    label_separator: str | None = None,
     split_column: str | None = None,
     labels_id_column: str | None = None,
     labels_sequence_column: str | None = None,
@@ -91,14 +53,25 @@ def lookup(
     k: int = 10,
     reference: str = "train",
     index: str = "exact",
+    max_error: float | None = None,
+    confidence: float = CONFIDENCE,
+    unknown_share: float = UNKNOWN_SHARE,
+    exclude_self: bool = False,
+    align: bool = False,
+    window: int | str | Sequence[int] | None = None,
+    step: int | None = None,
     seed: int = 0,
     model: Model | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Hits:
-    """Find the nearest family of each protein.
+    """Find the nearest family of each protein, and how likely it is the right one.
 
-    The k nearest of the task's labelled proteins vote, each with its cosine similarity (a negative one counts
-    nothing). A query that is itself one of them finds itself, with a score of 1.
+    The k nearest of the task's labelled proteins vote. What a vote is worth is learned on the validation rows, each
+    asked once with its family among the labelled proteins and once without it, so that an unknown family gets a low
+    probability. The test split is not looked at.
+
+    With several labels a protein (`label_separator`), each label that a neighbour has gets a probability of its own,
+    and `max_error` is the share of wrong ones among the labels that are given.
 
     Parameters
     ----------
@@ -108,6 +81,8 @@ def lookup(
         The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``.
     task, labels, dataset, label_column, split_column, seed
         Which labelled proteins; see `heads.fit`.
+    label_separator
+        What stands between the labels of a protein that has several, such as ``|``.
     labels_id_column, labels_sequence_column
         Columns of the labelled file, where they have unusual names.
     space
@@ -115,9 +90,27 @@ def lookup(
     k
         Neighbours that vote.
     reference
-        ``train`` for the training rows alone, ``all`` for every labelled row.
+        ``train`` for the training rows alone, ``all`` for every labelled row, the test rows among them.
     index
         Name of an index in `embedstore.index.INDEXES`.
+    max_error
+        Largest share of the answers that may be wrong; what is less certain gets no answer. It holds with the stated
+        `confidence` for queries like the calibration rows, of which `unknown_share` are of unknown families. None:
+        whatever has a probability of 0.5 is answered.
+    confidence
+        Of that promise: the chance that the calibration rows were not misleading.
+    unknown_share
+        Share of the queries that are assumed to be of a family that the labelled proteins lack.
+    exclude_self
+        Let a query that is itself a labelled protein not find itself. By default it does, with a score of 1.
+    align
+        Align each protein with its nearest neighbour; needs parasail.
+    window
+        Search windows of so many residues and report where each family lies: a number, several, or ``auto`` for four
+        lengths that suit the labelled proteins. The odds of a window are divided by the number of such windows that
+        lie side by side on the protein.
+    step
+        Residues from one window to the next; None for a quarter of a window.
     model
         The model of the space, where it cannot be loaded by its name.
     progress
@@ -128,15 +121,17 @@ def lookup(
     UnknownNameError
         For an unknown task, data set, space or index.
     InputError
-        For an unknown reference, or k < 1.
+        For an argument that is out of range, or an error rate that the calibration rows are too few to promise.
+    MissingPackageError
+        If alignments are asked for and parasail is not installed.
     StoreError
         If labelled rows have no vector; the message has the command that makes them.
     """
-    if reference not in REFERENCES:
-        raise InputError(f"reference is {reference!r}; expected one of {', '.join(REFERENCES)}.")
-    if k < 1:
-        raise InputError(f"k is {k}; it must be at least 1.")
-    make_index = INDEXES.load(index)
+    _check(k=k, max_error=max_error, confidence=confidence, unknown_share=unknown_share)
+    # An unknown index is refused before anything is read.
+    INDEXES.load(index)
+    if align:
+        require_parasail()
     opened = as_store(store)
     selection = TaskSelection(
         task=task,
@@ -147,78 +142,146 @@ def lookup(
         id_column=labels_id_column,
         sequence_column=labels_sequence_column,
         seed=seed,
+        label_separator=label_separator,
     )
     data = read_task(selection, opened)
-    families = _Families(opened.space(space), data, reference, make_index)
-    found = []
+    if window is not None:
+        data.require_one_label("a search of windows (window=, --window)")
+    labelled = labelled_rows(opened.space(space), data, reference, seed=seed)
+    annotator = _annotator(
+        opened.space(space),
+        labelled,
+        k=k,
+        index=index,
+        max_error=max_error,
+        confidence=confidence,
+        unknown_share=unknown_share,
+        exclude_self=exclude_self,
+        seed=seed,
+    )
+    cut = None if window is None else as_windows(window, step, _lengths(opened, labelled))
+    parts = []
     n_done = 0
-    for batch in batched(open_records(records), _BATCH):
-        features = record_features(families.space, batch, model=model)
-        found.append(families.hits([record.id for record in batch], features.digests, features.vectors, k))
+    for batch in _batches(open_records(records), cut):
+        parts.append(_batch_hits(annotator, batch, cut, opened if align else None, model))
         n_done += len(batch)
         progress(Progress(stage="lookup", done=n_done, total=None, unit="records"))
-    return _joined(found)
+    return join(parts or [_batch_hits(annotator, [], cut, opened if align else None, model)])
 
 
-class _Families:
-    """The labelled proteins of a task, ready to be searched."""
+def _check(*, k: int, max_error: float | None, confidence: float, unknown_share: float) -> None:
+    if k < 1:
+        raise InputError(f"k is {k}; it must be at least 1.")
+    if max_error is not None and not 0 < max_error < 1:
+        raise InputError(f"max_error is {max_error:g}; expected a share between 0 and 1, such as 0.01.")
+    if not 0.5 <= confidence < 1:
+        raise InputError(f"confidence is {confidence:g}; expected from 0.5 to less than 1, such as 0.95.")
+    if not 0 <= unknown_share < 1:
+        raise InputError(f"unknown_share is {unknown_share:g}; expected from 0 to less than 1, such as 0.1.")
 
-    def __init__(self, space: Space, data: TaskData, reference: str, make_index: Callable[..., Index]) -> None:
-        rows = data.rows(reference)
-        rows = rows[with_vectors(space, data.digests[rows], source=data.source)]
-        if not len(rows):
-            raise StoreError(f"No labelled row of {data.source} has a vector in space {space.id}.")
-        self.space = space
-        self._ids = [data.ids[row] for row in rows.tolist()]
-        self._names, codes = np.unique(data.labels[rows], return_inverse=True)
-        self._keys: LabelledKeys = labelled_keys(data.digests[rows], codes)
-        # In the order of the store, so that a sweep reads each of its pages once.
-        self._stored = self._keys.digests[np.argsort(space.find(self._keys.digests))]
-        self._index = make_index(self._blocks, n_rows=len(self._stored), dim=space.dim)
 
-    def hits(self, ids: list[str], digests: Digests | None, vectors: Vectors, k: int) -> Hits:
-        """The nearest family of each query."""
-        found = self._index.search(vectors, k)
-        positions = self._keys.find(found.digests)
-        votes = self._keys.vote(positions, np.maximum(found.scores, 0), len(self._names))
-        winner = votes.argmax(axis=1)
-        # Neighbours come nearest first, so the first entry of the winning family is its nearest protein.
-        source, entry, _ = self._keys.spread(positions.ravel())
-        of_winner = np.flatnonzero(self._keys.codes[entry] == winner[source // found.k])
-        query, first = np.unique(source[of_winner] // found.k, return_index=True)
-        nearest = of_winner[first]
-        return Hits(
-            ids=ids,
-            digests=np.empty((0, DIGEST_BYTES), np.uint8) if digests is None else digests,
-            labels=self._names[winner],
-            scores=found.scores[query, source[nearest] % found.k],
-            votes=votes.max(axis=1).astype(np.float32),
-            neighbour_ids=[self._ids[row] for row in self._keys.rows[entry[nearest]].tolist()],
-            neighbours=found,
+def _annotator(
+    space: Space,
+    labelled: Labelled,
+    *,
+    k: int,
+    index: str,
+    max_error: float | None,
+    confidence: float,
+    unknown_share: float,
+    exclude_self: bool,
+    seed: int,
+) -> Annotator:
+    """Everything that is learned before the first query."""
+    if len(labelled.calibration_table.digests):
+        calibration = calibrate(
+            Reference(space, labelled.calibration_table, index=index),
+            labelled.calibration,
+            k=k,
+            several=labelled.separator is not None,
+            unknown_share=unknown_share,
+            seed=seed,
         )
-
-    def _blocks(self) -> Iterator[tuple[Digests, Vectors]]:
-        for start in range(0, len(self._stored), BLOCK_ROWS):
-            digests = self._stored[start : start + BLOCK_ROWS]
-            yield digests, self.space.take(digests)
-
-
-def _joined(parts: list[Hits]) -> Hits:
-    """Batches of hits as one."""
-
-    def joined(arrays: list[NDArray[Any]], empty: NDArray[Any]) -> NDArray[Any]:
-        return np.concatenate(arrays) if arrays else empty
-
-    no_keys = np.empty((0, DIGEST_BYTES), np.uint8)
-    return Hits(
-        ids=[name for part in parts for name in part.ids],
-        digests=joined([part.digests for part in parts], no_keys),
-        labels=joined([part.labels for part in parts], np.empty(0, np.str_)),
-        scores=joined([part.scores for part in parts], np.empty(0, np.float32)),
-        votes=joined([part.votes for part in parts], np.empty(0, np.float32)),
-        neighbour_ids=[name for part in parts for name in part.neighbour_ids],
-        neighbours=Neighbours(
-            digests=joined([part.neighbours.digests for part in parts], np.empty((0, 0, DIGEST_BYTES), np.uint8)),
-            scores=joined([part.neighbours.scores for part in parts], np.empty((0, 0), np.float32)),
-        ),
+    else:
+        calibration = uncalibrated("there are no training rows to calibrate with.")
+    return Annotator(
+        reference=Reference(space, labelled.table, index=index),
+        labelled=labelled,
+        calibration=calibration,
+        promise=None if max_error is None else calibration.promise(max_error, confidence),
+        k=k,
+        exclude_self=exclude_self,
     )
+
+
+def _lengths(store: Store, labelled: Labelled) -> NDArray[np.int64]:
+    """Residues of the labelled proteins whose sequences are in the store."""
+    digests = labelled.table.digests
+    return store.sequences.lengths(digests[store.sequences.contains(digests)])
+
+
+def _batches(records: Iterable[Record], cut: Windows | None) -> Iterator[list[Record]]:
+    """Records such that their windows are about as many as an index likes to search at once."""
+    if cut is None:
+        yield from batched(records, _BATCH)
+        return
+    batch: list[Record] = []
+    n_windows = 0
+    for record in records:
+        batch.append(record)
+        n_windows += len(cut.spans(len(record.residues)))
+        if n_windows >= _BATCH:
+            yield batch
+            batch, n_windows = [], 0
+    if batch:
+        yield batch
+
+
+def _batch_hits(
+    annotator: Annotator, batch: list[Record], cut: Windows | None, store: Store | None, model: Model | None
+) -> Hits:
+    """The hits of some records; with a store, aligned."""
+    spans = [(row, span) for row, record in enumerate(batch) for span in _spans(record, cut)]
+    asked = [Record(id=batch[row].id, residues=batch[row].residues[slice(*span)]) for row, span in spans]
+    features = record_features(annotator.reference.space, asked, model=model)
+    chances = None
+    if cut is not None:
+        # As many windows as lie side by side on a protein are as many chances of a hit by accident.
+        chances = np.array([len(batch[row].residues) / (stop - start) for row, (start, stop) in spans])
+    hits = annotator.hits([record.id for record in asked], record_digests(asked), features.vectors, chances=chances)
+    if annotator.labelled.separator is None:
+        residues = [record.residues for record in asked]
+    else:
+        of_key = {
+            digest.tobytes(): record.residues for digest, record in zip(record_digests(asked), asked, strict=True)
+        }
+        residues = [of_key[digest.tobytes()] for digest in hits.digests]
+    if cut is not None:
+        owner = np.array([row for row, _ in spans], np.int64)
+        starts, stops = np.array([span for _, span in spans], np.int64).reshape(-1, 2).T
+        chosen = _chosen(hits, owner, starts, stops)
+        hits = replace(hits.take(chosen), starts=starts[chosen] + 1, stops=stops[chosen])
+        residues = [residues[row] for row in chosen.tolist()]
+    return hits if store is None else replace(hits, alignments=aligned(hits, residues, store))
+
+
+def _spans(record: Record, cut: Windows | None) -> list[tuple[int, int]]:
+    length = len(record.residues)
+    return [(0, length)] if cut is None else cut.spans(length)
+
+
+def _chosen(
+    hits: Hits, owner: NDArray[np.int64], starts: NDArray[np.int64], stops: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Rows of the windows that are reported, protein by protein."""
+    labels = np.unique(hits.candidates, return_inverse=True)[1]
+    # Without probabilities the vote stands in.
+    worth = np.where(np.isnan(hits.probabilities), hits.votes, hits.probabilities)
+    chosen: list[int] = []
+    for protein in np.unique(owner).tolist():
+        rows = np.flatnonzero(owner == protein)
+        picked = choose_regions(
+            starts[rows], stops[rows], labels[rows], hits.answered[rows], worth[rows], hits.scores[rows]
+        )
+        chosen += rows[picked].tolist()
+    return np.array(chosen, np.int64)

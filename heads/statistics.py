@@ -84,7 +84,7 @@ def class_statistics(X: FeaturesLike, codes: Codes, classes: NDArray[Any]) -> Cl
         If there is no row, or a vector is not finite.
     """
     # Only a fit sums: loading a fitted head does without scipy, which takes longer to import than to use.
-    from scipy.sparse import csr_array  # type: ignore[import-untyped]
+    from scipy.sparse import csr_array
 
     n_rows, dim = as_features(X).shape
     if not n_rows:

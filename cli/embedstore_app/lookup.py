@@ -38,7 +38,43 @@ def lookup(
     label_column: LabelColumn = None,
     labels_id_column: LabelsIdColumn = None,
     labels_sequence_column: LabelsSequenceColumn = None,
+    label_separator: Annotated[
+        str | None,
+        typer.Option(help="What stands between the labels of a protein with several: '|'.", show_default=False),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="Neighbours that vote.")] = 10,
+    max_error: Annotated[
+        float | None,
+        typer.Option(
+            help="Answer only as long as at most this share of the answers is wrong, such as 0.01. "
+            "[default: answer what has a probability of 0.5 or more]",
+            show_default=False,
+        ),
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="Of the promise that --max-error makes.")] = 0.95,
+    unknown_share: Annotated[
+        float, typer.Option(help="Share of the proteins assumed to be of a family that nobody has labelled.")
+    ] = 0.1,
+    exclude_self: Annotated[
+        bool, typer.Option("--exclude-self", help="A protein that is itself labelled does not find itself.")
+    ] = False,
+    evidence: Annotated[
+        int | None,
+        typer.Option(min=1, help="Also show so many neighbours of each hit.", show_default=False),
+    ] = None,
+    align: Annotated[bool, typer.Option("--align", help="Also align each protein with its nearest neighbour.")] = False,
+    window: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Search windows of so many residues and say where each family lies; several times for several "
+            "lengths, or auto.",
+            show_default=False,
+        ),
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option(help="Residues from one window to the next. [default: a quarter of it]", show_default=False),
+    ] = None,
     reference: Annotated[str, typer.Option(help="Whose labels count: train, or all rows of the task.")] = "train",
     index: IndexName = "exact",
     space: SpaceName = None,
@@ -54,17 +90,22 @@ def lookup(
     json: Json = False,
     tsv: Tsv = False,
 ) -> None:
-    """Find the nearest family of each protein, with the score and the neighbour that says so.
+    """Find the nearest family of each protein, with the probability that it is right and the neighbour that says so.
 
     embedstore lookup unknown.fasta --task pfam
 
-    embedstore lookup unknown.fasta --dataset families
+    embedstore lookup unknown.fasta --task pfam --max-error 0.01
+
+    embedstore lookup unknown.fasta --dataset families --evidence 3 --align
+
+    embedstore lookup unknown.fasta --task pfam --window auto
 
     embedstore lookup unknown.fasta --labels mine.csv --tsv > families.tsv
 
-    The score is a cosine similarity and the vote a share of it among the neighbours; neither is a probability.
+    The probability is learned on the validation rows of the task, asked with their families and without them. What is
+    under the threshold gets "no confident hit"; its nearest family stands beside it as the candidate.
     """
-    from cli.output import print_rows
+    from cli.found import print_hits, say_calibration, window_sizes
     from cli.progress import progress_bar
     from cli.reading import given_model, read_all
     from embedstore.store import open_store
@@ -88,13 +129,22 @@ def lookup(
             labels=labels,
             dataset=dataset,
             label_column=label_column,
+            label_separator=label_separator,
             labels_id_column=labels_id_column,
             labels_sequence_column=labels_sequence_column,
             space=space,
             k=k,
             reference=reference,
             index=index,
+            max_error=max_error,
+            confidence=confidence,
+            unknown_share=unknown_share,
+            exclude_self=exclude_self,
+            align=align,
+            window=window_sizes(window),
+            step=step,
             model=given_model(opened.space(space), weights=weights, device=device),
             progress=progress,
         )
-    print_rows(hits.to_frame().to_dict("records"), json_=json, tsv=tsv)
+    say_calibration(hits, max_error=max_error, confidence=confidence)
+    print_hits(hits, evidence=evidence, json_=json, tsv=tsv)

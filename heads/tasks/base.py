@@ -28,7 +28,9 @@ class Task:
     label_columns
         Columns that can hold the label; the first that the data set has is used.
     kind
-        What is predicted: ``"class"``.
+        What is predicted: ``"class"``, or ``"multilabel"``: a row has several labels.
+    label_separator
+        What stands between the labels of a row; for ``"multilabel"`` alone.
     split_column
         Column that says which rows are for training. A data set without it is split at random by key.
     splits
@@ -46,6 +48,7 @@ class Task:
     dataset: str
     label_columns: tuple[str, ...]
     kind: str = "class"
+    label_separator: str | None = None
     split_column: str = "split"
     splits: Mapping[str, str] = field(default_factory=dict)
     main_metric: str = "accuracy"
@@ -73,6 +76,8 @@ class TaskSelection:
         Columns of the labelled file, where they have unusual names.
     seed
         Of the random split, where there is no split column.
+    label_separator
+        What stands between the labels of a row that can have several; None for what the task says, else for one label.
     """
 
     task: str | None = None
@@ -83,6 +88,7 @@ class TaskSelection:
     id_column: str | None = None
     sequence_column: str | None = None
     seed: int = 0
+    label_separator: str | None = None
 
     def __post_init__(self) -> None:
         ways = {"task": self.task, "labels": self.labels, "dataset": self.dataset}
@@ -97,6 +103,8 @@ class TaskSelection:
                 "Columns of ids and sequences were named, but they are those of a labelled file (labels=, --labels), "
                 f"and {given[0]} was given. Leave them out."
             )
+        if self.label_separator == "":
+            raise InputError("The separator of labels is empty; expected a character (label_separator=).")
         check_seed(self.seed)
 
     def to_dict(self) -> dict[str, Any]:
@@ -134,6 +142,8 @@ class TaskData:
         Row numbers of ``train``, ``valid`` and ``test``; labelled rows only.
     n_unlabelled, n_unassigned
         Rows left out because they have no label, or stand in no split.
+    label_separator
+        What stands between the labels of a row; None where each row has one.
     """
 
     name: str
@@ -146,6 +156,29 @@ class TaskData:
     splits: dict[str, NDArray[np.int64]]
     n_unlabelled: int
     n_unassigned: int
+    label_separator: str | None = None
+
+    def label_set(self, row: int) -> list[str]:
+        """The labels of a row, each once, in the order of the source."""
+        text = str(self.labels[row])
+        if self.label_separator is None:
+            return [text]
+        return list(dict.fromkeys(part for label in text.split(self.label_separator) if (part := label.strip())))
+
+    def require_one_label(self, what: str) -> None:
+        """Refuse a task whose rows have several labels.
+
+        Raises
+        ------
+        InputError
+            For such a task.
+        """
+        if self.label_separator is not None:
+            raise InputError(
+                f"{self.name} has several labels a protein (separated by {self.label_separator!r}), which {what} "
+                "cannot do. `embedstore lookup` gives sets of labels; or name a column with one label (label_column=, "
+                "--label-column)."
+            )
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Row numbers of a split; ``"all"`` is every labelled row of any.

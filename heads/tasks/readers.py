@@ -36,6 +36,7 @@ def read_task(selection: TaskSelection, store: Store) -> TaskData:
             label_columns=LABEL_COLUMNS,
             split_column=SPLIT_COLUMN,
             split_names={},
+            separator=selection.label_separator,
         )
     name = cast(str, selection.task)
     return cast(TaskData, TASKS.load(name)(TASKS[name], selection, store))
@@ -63,6 +64,7 @@ def read_dataset(task: Task, selection: TaskSelection, store: Store) -> TaskData
         label_columns=task.label_columns,
         split_column=task.split_column,
         split_names=task.splits,
+        separator=selection.label_separator or task.label_separator,
     )
 
 
@@ -97,6 +99,7 @@ def read_file(selection: TaskSelection) -> TaskData:
         digests=np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES),
         labels=[row.get(label, "") for row in rows],
         splits=[row.get(split, "") for row in rows] if split else None,
+        separator=selection.label_separator,
     )
 
 
@@ -108,6 +111,7 @@ def _dataset_rows(
     label_columns: Sequence[str],
     split_column: str,
     split_names: Mapping[str, str],
+    separator: str | None,
 ) -> TaskData:
     where = f"Data set {dataset.name!r}"
     wanted = (selection.label_column,) if selection.label_column else label_columns
@@ -124,6 +128,7 @@ def _dataset_rows(
         digests=dataset.digests,
         labels=dataset.column(label),
         splits=dataset.column(split) if split else None,
+        separator=separator,
     )
 
 
@@ -159,9 +164,11 @@ def _labelled(
     digests: Digests,
     labels: Sequence[str],
     splits: Sequence[str] | None,
+    separator: str | None,
 ) -> TaskData:
     texts = np.asarray(labels, dtype=np.str_)
-    has_label = texts != ""
+    # A row of separators alone has no label either.
+    has_label = (texts if separator is None else np.strings.strip(texts, f"{separator} ")) != ""
     if not has_label.any():
         raise InputError(
             f"{source} has no labels: column {label_column!r} is empty in all {len(ids):,} rows. "
@@ -186,4 +193,5 @@ def _labelled(
         splits=labelled,
         n_unlabelled=int((~has_label).sum()),
         n_unassigned=len(ids) - sum(len(rows) for rows in parts.values()),
+        label_separator=separator,
     )

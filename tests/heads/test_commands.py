@@ -89,3 +89,58 @@ def test_a_table_with_unusual_columns_is_fitted(heads: Any, tmp_path: Path, simu
     done = heads("fit", "--labels", "excel.tsv", "--id-column", "Protein ID", "--sequence-column", "Seq")
     assert done.exit_code == 0
     assert heads("evaluate", "excel-linear", "--split", "valid").exit_code == 0
+
+
+@pytest.fixture
+def look_up(store: Store, tmp_path: Path, simulated: Any) -> Any:
+    """Run ``embedstore lookup`` on six known proteins and one of no family."""
+    rows = [*simulated.proteins(6, seed=71), ("stranger", "MKVLAT" * 13, "")]
+    queries = simulated.fasta(tmp_path / "queries.fasta", rows)
+
+    def run(*arguments: str) -> Result:
+        given = ["lookup", str(queries), "--task", "pfam", *arguments]
+        return CliRunner().invoke(embedstore_app, given, env={"EMBEDSTORE": str(store.path), "COLUMNS": "200"})
+
+    return run
+
+
+def test_lookup_says_where_there_is_no_confident_hit_and_on_what_probabilities_stand(look_up: Any) -> None:
+    done = look_up()
+    assert done.exit_code == 0
+    (stranger,) = [line for line in done.stdout.splitlines() if line.startswith("stranger")]
+    assert "no confident hit" in stranger
+    assert "PF00" in stranger
+    assert done.stdout.count("no confident hit") == 1
+    assert "labelled proteins (validation rows)" in done.stderr
+    assert "10% of the queries are taken to be of unknown families" in done.stderr
+
+
+def test_lookup_shows_evidence_nested_in_json_and_a_row_each_in_tsv(look_up: Any) -> None:
+    told = json.loads(look_up("--evidence", "3", "--json").stdout)
+    assert [len(row["neighbours"]) for row in told] == [3] * 7
+    assert told[-1]["label"] == ""
+    assert told[-1]["answered"] is False
+    lines = look_up("--evidence", "3", "--tsv").stdout.splitlines()
+    assert len(lines) == 1 + 7 * 3
+    assert lines[0].split("\t")[-4:] == ["rank", "neighbour_id", "neighbour_label", "neighbour_score"]
+
+
+def test_lookup_aligns_in_the_table_and_in_json(look_up: Any) -> None:
+    assert "\nneighbour " in look_up("--align").stdout
+    assert {"identity", "coverage"} < set(json.loads(look_up("--align", "--json").stdout)[0])
+
+
+def test_lookup_tells_what_it_promised_and_refuses_what_it_cannot(look_up: Any) -> None:
+    assert "at most 0.15 of the answers wrong, with 95% confidence" in look_up("--max-error", "0.15").stderr
+    for arguments, message in (
+        (("--max-error", "0.01"), "needs 408 or more calibration rows"),
+        (("--window", "wide"), "--window is wide; expected numbers of residues"),
+    ):
+        done = look_up(*arguments)
+        assert isinstance(done.exception, InputError)
+        assert message in str(done.exception)
+
+
+def test_lookup_of_windows_has_a_row_a_region(look_up: Any) -> None:
+    told = json.loads(look_up("--window", "auto", "--json").stdout)
+    assert all(1 <= row["start"] < row["stop"] <= 80 for row in told)

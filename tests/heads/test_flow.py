@@ -14,7 +14,6 @@ import pytest
 import embedstore
 import heads
 from embedstore.errors import InputError, SpaceMismatchError, StoreError, UnknownNameError
-from embedstore.index import INDEXES
 from embedstore.sequences import read_records
 from embedstore.store import Space, Store
 from embedstore.types import Record
@@ -69,57 +68,6 @@ def test_predictions_come_as_a_frame_with_any_number_of_labels(store: Store, spl
 
 def test_no_records_give_no_predictions(store: Store) -> None:
     assert heads.predict(heads.fit(store, task="pfam"), [], store=store).to_frame().empty
-
-
-def test_lookup_finds_the_family_its_score_and_its_nearest_member(store: Store, tmp_path: Path, simulated: Any) -> None:
-    data = read_task(TaskSelection(task="pfam"), store)
-    train = data.rows("train")
-    queries = simulated.fasta(tmp_path / "new.fasta", simulated.proteins(12, seed=9))
-    hits = heads.lookup(queries, store=store, task="pfam", k=5)
-    assert hits.labels.tolist() == list(simulated.families) * 2
-    vectors = np.asarray(store.space().take(data.digests[train]), np.float64)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    asked = record_features(store.space(), list(read_records(queries))).vectors.astype(np.float64)
-    scores = asked / np.linalg.norm(asked, axis=1, keepdims=True) @ vectors.T
-    np.testing.assert_allclose(hits.scores, scores.max(axis=1), atol=1e-5)
-    assert hits.neighbour_ids == [data.ids[row] for row in train[scores.argmax(axis=1)]]
-    assert ((hits.votes > 0) & (hits.votes <= 1 + 1e-6)).all()
-    assert hits.neighbours.scores.shape == (12, 5)
-    assert list(hits.to_frame().columns) == ["id", "label", "score", "vote", "neighbour"]
-
-
-def test_lookup_searches_the_training_rows_unless_told_otherwise(store: Store, splits_table: Path) -> None:
-    data = read_task(TaskSelection(task="pfam"), store)
-    row = int(data.rows("test")[0])
-    record = next(record for record in list(read_records(splits_table)) if record.id == data.ids[row])
-    assert heads.lookup([record], store=store, task="pfam").scores[0] < 0.999
-    every = heads.lookup([record], store=store, task="pfam", reference="all")
-    assert every.neighbour_ids == [record.id]
-    assert every.scores[0] == pytest.approx(1)
-    with pytest.raises(InputError, match="reference is 'test'; expected one of train, all"):
-        heads.lookup([record], store=store, task="pfam", reference="test")
-
-
-def test_lookup_does_not_depend_on_the_batch(store: Store, splits_table: Path) -> None:
-    records = list(read_records(splits_table))[::7]
-    whole = heads.lookup(records, store=store, task="pfam", k=3).to_frame()
-    alone = [heads.lookup([record], store=store, task="pfam", k=3).to_frame().iloc[0].tolist() for record in records]
-    assert whole.to_numpy().tolist() == alone
-
-
-def test_no_records_have_no_neighbours(store: Store) -> None:
-    hits = heads.lookup([], store=store, task="pfam")
-    assert hits.to_frame().empty
-    assert list(hits.to_frame().columns) == ["id", "label", "score", "vote", "neighbour"]
-    assert (len(hits.labels), hits.neighbours.digests.shape, hits.neighbours.k) == (0, (0, 0, 24), 0)
-
-
-def test_lookup_goes_through_the_index_that_was_named(store: Store, splits_table: Path, simulated: Any) -> None:
-    records = list(read_records(splits_table))[::20]
-    expected = heads.lookup(records, store=store, task="pfam").to_frame()
-    for index in INDEXES:
-        found = heads.lookup(records, store=store, task="pfam", index=index)
-        assert (found.labels == expected["label"]).mean() > 0.9
 
 
 def test_any_labelled_file_is_a_task(store: Store, tmp_path: Path, simulated: Any) -> None:

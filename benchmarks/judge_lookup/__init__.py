@@ -1,0 +1,1 @@
+"""What `lookup` is measured by beside alignment programs: searchers, the protocol, and its figures."""
