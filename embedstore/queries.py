@@ -213,7 +213,7 @@ def search_store(
     records: Sequence[Record],
     *,
     k: int = 10,
-    index: str = "exact",
+    index: str = "flat",
     model: Model | None = None,
     progress: ProgressCallback = no_progress,
 ) -> list[Hit]:

@@ -90,7 +90,7 @@ def lookup(
     space: str | None = None,
     k: int = 10,
     reference: str = "train",
-    index: str = "exact",
+    index: str = "flat",
     seed: int = 0,
     model: Model | None = None,
     progress: ProgressCallback = no_progress,

@@ -40,7 +40,7 @@ def lookup(
     labels_sequence_column: LabelsSequenceColumn = None,
     k: Annotated[int, typer.Option("-k", help="Neighbours that vote.")] = 10,
     reference: Annotated[str, typer.Option(help="Whose labels count: train, or all rows of the task.")] = "train",
-    index: IndexName = "exact",
+    index: IndexName = "flat",
     space: SpaceName = None,
     weights: Weights = None,
     device: Device = "auto",

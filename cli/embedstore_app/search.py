@@ -27,7 +27,7 @@ from cli.options import (
 def search(
     queries: Annotated[Path, typer.Argument(help="Proteins: FASTA, CSV, TSV or Parquet.")],
     k: Annotated[int, typer.Option("-k", help="Neighbours a query.")] = 10,
-    index: IndexName = "exact",
+    index: IndexName = "flat",
     space: SpaceName = None,
     weights: Weights = None,
     device: Device = "auto",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedstore.index import INDEXES, ExactIndex, Index
+from embedstore.index import INDEXES, FlatIndex, Index
 from embedstore.testing.index_contract import IndexContract, random_rows
 from embedstore.types import Digests, Vectors
 
@@ -28,7 +28,7 @@ def test_the_size_of_a_block_changes_no_bit(rows: int) -> None:
     digests, vectors = random_rows(1000, 24)
     queries = random_rows(40, 24, seed=5)[1]
     cut = [slice(start, start + rows) for start in range(0, 1000, rows)]
-    blocked = ExactIndex(lambda: ((digests[part], vectors[part]) for part in cut), n_rows=1000, dim=24)
-    one, other = blocked.search(queries, 12), ExactIndex.from_arrays(digests, vectors).search(queries, 12)
+    blocked = FlatIndex(lambda: ((digests[part], vectors[part]) for part in cut), n_rows=1000, dim=24)
+    one, other = blocked.search(queries, 12), FlatIndex.from_arrays(digests, vectors).search(queries, 12)
     np.testing.assert_array_equal(one.scores, other.scores)
     np.testing.assert_array_equal(one.digests, other.digests)
