@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ _TRAINED_A_ROOT = 64
 
 TUNED_K = 10
 """Neighbours for which the effort is chosen."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
@@ -76,8 +78,19 @@ class SegmentBuilder(Protocol):
 
 
 class Trained(Protocol):
-    """What a kind learnt from a sample: all of its segments share it."""
+    """What a kind learnt from a sample: all of its segments share it.
 
+    Attributes
+    ----------
+    mapped
+        Names of the files of a segment that are mapped, of any size, and in which a flipped bit does no harm but to
+        candidates: they are not read whole before a search.
+    row_bytes
+        Memory that a builder needs for a row, at most.
+    """
+
+    mapped: ClassVar[tuple[str, ...]]
+    row_bytes: ClassVar[int]
     reduction: Reduction
 
     @classmethod
@@ -155,7 +168,7 @@ def search_segments(
 
 def sample_size(n_rows: int) -> int:
     """Rows to learn from: 64 for each of the about sqrt(N) lists; at least 16,384 and at most 131,072."""
-    return min(n_rows, _MOST_TRAINED, max(_FEWEST_TRAINED, round(_TRAINED_A_ROOT * n_rows**0.5)))
+    return min(n_rows, _MOST_TRAINED, max(_FEWEST_TRAINED, round(_TRAINED_A_ROOT * math.sqrt(n_rows))))
 
 
 def sample_rows(n_rows: int, n_wanted: int, seed: int) -> NDArray[np.int64]:
@@ -163,8 +176,8 @@ def sample_rows(n_rows: int, n_wanted: int, seed: int) -> NDArray[np.int64]:
     if n_wanted >= n_rows:
         return np.arange(n_rows)
     # Distinct draws from a range without a permutation of all of it.
-    chosen: NDArray[np.int64] = np.sort(np.random.default_rng(seed).choice(n_rows, n_wanted, replace=False, shuffle=False))
-    return chosen
+    chosen = np.random.default_rng(seed).choice(n_rows, n_wanted, replace=False, shuffle=False)
+    return np.sort(chosen)
 
 
 def known_rows(rows: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
@@ -272,4 +285,3 @@ class CompressedIndex:
     def _read_again(self, rows: NDArray[np.int64]) -> Vectors:
         distinct, place = np.unique(rows, return_inverse=True)
         return sample_of(self._blocks(), distinct)[place]
-

@@ -37,6 +37,9 @@ class TrainedHnsw:
         The empty FAISS index, serialised.
     """
 
+    mapped: ClassVar[tuple[str, ...]] = ()
+    row_bytes: ClassVar[int] = 800
+
     def __init__(self, reduction: Reduction, blob: NDArray[np.uint8]) -> None:
         self.reduction = reduction
         self._blob = blob
@@ -92,9 +95,12 @@ class TrainedHnsw:
 
     def distortion(self, sample: Vectors) -> float:
         """See `Trained.distortion`."""
+        import faiss
+
         unit = unit_rows(as_float32(sample))
         reduced = self.reduction.of_unit(unit)
-        quantiser = self.empty().storage
+        index = self.empty()
+        quantiser = faiss.downcast_index(index.storage)
         kept = quantiser.sa_decode(quantiser.sa_encode(reduced))
         left_out = np.square(unit - self.reduction.mean, dtype=np.float64).sum() - np.square(reduced).sum()
         return float(left_out + np.square(reduced - kept, dtype=np.float64).sum()) / len(sample)
@@ -150,7 +156,7 @@ class HnswSegment:
             return np.empty(shape, np.float32), np.full(shape, NO_ROW)
         bits = None if allowed is None else np.packbits(allowed, bitorder="little")
         chosen = None if bits is None else faiss.IDSelectorBitmap(self.n_rows, faiss.swig_ptr(bits))
-        options = faiss.SearchParametersHNSW(efSearch=max(effort.probes, n_wanted), sel=chosen)
+        options = faiss.SearchParametersHNSW(efSearch=max(min(effort.probes, self.n_rows), n_wanted), sel=chosen)
         distances, rows = self._index.search(reduced, n_wanted, params=options)
         return distances, known_rows(rows, self.n_rows)
 

@@ -44,6 +44,9 @@ class TrainedIvfPq:
         The empty FAISS index, serialised.
     """
 
+    mapped: ClassVar[tuple[str, ...]] = (_LISTS,)
+    row_bytes: ClassVar[int] = 220
+
     def __init__(self, reduction: Reduction, blob: NDArray[np.uint8]) -> None:
         import faiss
 
@@ -148,11 +151,11 @@ class TrainedIvfPq:
         return found, distances
 
     def searcher(self, lists: Any, n_rows: int) -> Any:
-        """A FAISS index over inverted lists."""
+        """A FAISS index over inverted lists, which it owns from then on."""
         import faiss
 
         index = faiss.deserialize_index(self._blob)
-        index.replace_invlists(lists, False)
+        index.replace_invlists(lists, True)
         index.ntotal, index.implem = n_rows, _RESERVOIR
         return index
 
@@ -174,7 +177,8 @@ class IvfPqBuilder:
 
     def merge(self, folder: Path) -> None:
         """See `SegmentBuilder.merge`."""
-        lists, codes = read_lists(folder / _LISTS, np.load(folder / _SIZES, allow_pickle=False), self._trained.code_bytes)
+        sizes = np.load(folder / _SIZES, allow_pickle=False)
+        lists, codes = read_lists(folder / _LISTS, sizes, self._trained.code_bytes)
         self._lists.append(lists)
         self._codes.append(codes)
 
@@ -192,9 +196,8 @@ class IvfPqSegment:
         sizes = np.load(folder / _SIZES, allow_pickle=False).astype(np.int64)
         self.n_rows = int(sizes.sum())
         self._trained = trained
-        # FAISS holds no reference to them.
-        self._lists = mapped_lists(folder / _LISTS, sizes, trained.code_bytes)
-        self._index = trained.searcher(self._lists, self.n_rows)
+        if self.n_rows:
+            self._index = trained.searcher(mapped_lists(folder / _LISTS, sizes, trained.code_bytes), self.n_rows)
 
     def candidates(
         self, reduced: NDArray[np.float32], effort: Effort, allowed: NDArray[np.bool_] | None
@@ -216,9 +219,7 @@ class IvfPqSegment:
         # FAISS's own wrapper of this call takes no options.
         arrays = map(faiss.swig_ptr, (np.ascontiguousarray(reduced), lists, far, distances, rows))
         vectors, near, nearness, into, numbers = arrays
-        self._index.search_preassigned_c(
-            len(reduced), vectors, n_wanted, near, nearness, into, numbers, False, options
-        )
+        self._index.search_preassigned_c(len(reduced), vectors, n_wanted, near, nearness, into, numbers, False, options)
         return distances, known_rows(rows, self.n_rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,7 @@ def write_lists(file: Path, lists: NDArray[np.int32], codes: NDArray[np.uint8], 
     return sizes
 
 
-def read_lists(
-    file: Path, sizes: NDArray[np.int64], code_bytes: int
-) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+def read_lists(file: Path, sizes: NDArray[np.int64], code_bytes: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """List (n,) and code (n, m / 2) of each row, in the order of ids: what `write_lists` was given."""
     lists = np.empty(int(sizes.sum()), np.int32)
     codes = np.empty((len(lists), code_bytes), np.uint8)
@@ -112,16 +111,16 @@ def mapped_lists(file: Path, sizes: NDArray[np.int64], code_bytes: int) -> Any:
     """FAISS inverted lists over a file that `write_lists` wrote, mapped: what is not searched is never read."""
     import faiss
 
-    lists = faiss.OnDiskInvertedLists()
-    lists.nlist, lists.code_size, lists.read_only = len(sizes), code_bytes, True
-    lists.filename, lists.totsize = str(file), file_bytes(sizes, code_bytes)
-    lists.lists.resize(len(sizes))
-    for number, (size, offset) in enumerate(zip(sizes.tolist(), offsets_of(sizes, code_bytes).tolist(), strict=True)):
-        entry = lists.lists.at(number)
-        entry.size, entry.capacity, entry.offset = size, _capacity(size), offset
-    if lists.totsize:
-        lists.do_mmap()
-    return lists
+    places = np.stack([sizes, (sizes + BLOCK - 1) // BLOCK * BLOCK, offsets_of(sizes, code_bytes)], axis=1)
+    name = os.fsencode(file.absolute())
+    # What FAISS writes of its lists on disk (OnDiskInvertedLists.cpp, its IO hook): rows, room and first byte of each
+    # list, free room, the file and its size. Python cannot set these fields of the object itself.
+    words = [len(sizes), code_bytes, len(sizes), *places.ravel().tolist(), 0, len(name)]
+    written = b"ilod" + np.array(words, "<u8").tobytes() + name
+    written += np.array([file_bytes(sizes, code_bytes)], "<u8").tobytes()
+    reader = faiss.VectorIOReader()
+    faiss.copy_array_to_vector(np.frombuffer(written, np.uint8), reader.data)
+    return faiss.read_InvertedLists(reader, faiss.IO_FLAG_READ_ONLY)
 
 
 def _capacity(size: int) -> int:

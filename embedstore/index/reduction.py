@@ -46,7 +46,7 @@ class Reduction:
 
     @property
     def n_dims(self) -> int:
-        """d."""
+        """D."""
         return int(self.axes.shape[0])
 
     @classmethod

@@ -104,7 +104,7 @@ def best_of(
 
 
 def nothing_found(n_queries: int, k: int) -> Neighbours:
-    """k places for each query, with nothing in them."""
+    """K places for each query, with nothing in them."""
     return Neighbours(
         digests=np.zeros((n_queries, k, DIGEST_BYTES), np.uint8), scores=np.full((n_queries, k), -np.inf, np.float32)
     )
@@ -119,9 +119,7 @@ def merge(found: list[Neighbours], k: int) -> Neighbours:
     return best_of(n_queries, k, query, scores[query, place], digests[query, place])
 
 
-def rerank(
-    queries: NDArray[np.float32], candidates: NDArray[np.int64], take: Take, keys: Keys, k: int
-) -> Neighbours:
+def rerank(queries: NDArray[np.float32], candidates: NDArray[np.int64], take: Take, keys: Keys, k: int) -> Neighbours:
     """Score candidates with their true vectors, and keep the k best.
 
     As in exact search, a float32 product nominates what is within its rounding error of the k-th place, and that
@@ -168,8 +166,8 @@ def _rough(queries: NDArray[np.float32], vectors: Vectors, query: NDArray[np.int
     for number in range(len(queries)):
         products[bounds[number] : bounds[number + 1]] = rows[bounds[number] : bounds[number + 1]] @ queries[number]
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    rough: NDArray[np.float32] = products / np.where(lengths > 0, lengths, np.float32(1))
-    return rough
+    products /= np.where(lengths > 0, lengths, np.float32(1))
+    return products
 
 
 def cut(found: Neighbours, k: int) -> Neighbours:
@@ -198,4 +196,3 @@ def is_short(found: Neighbours) -> NDArray[np.bool_]:
     """Which queries have fewer neighbours than places, (n,) bool."""
     short: NDArray[np.bool_] = (found.scores == -np.inf).any(axis=1)
     return short
-
