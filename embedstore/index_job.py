@@ -155,12 +155,14 @@ class Job:
         """Make one segment of all segments of an index."""
         with _at_work(self._store), tempfile.TemporaryDirectory(prefix="embedstore-") as scratch:
             builder = self._trained.builder()
-            for part in kept.parts:
+            # What two shards added counts in the first of them.
+            pairs = [pair for pair in zip(kept.parts, kept.segments, strict=True) if pair[1].n_live]
+            for part, _ in pairs:
                 builder.merge(segment_folder(part))
-            covers = [cover for part in kept.parts for cover in part.details["covers"]]
-            digests = np.concatenate([part.array("digests").read() for part in kept.parts])
+            covers = [cover for part, _ in pairs for cover in part.details["covers"]]
+            digests = np.concatenate([part.array("digests").read() for part, _ in pairs])
             made = _Made(_written(builder, Path(scratch) / "merged"), digests, covers)
-            rows = np.concatenate([segment.rows for segment in kept.segments])
+            rows = np.concatenate([segment.rows for _, segment in pairs])
             opened = OpenSegment(trained=self._trained, segment=self._trained.open(made.folder), rows=rows)
             effort, recall = self._measure([opened])
             seconds = time.monotonic() - started
@@ -297,6 +299,7 @@ def _at_work(store: Store) -> Iterator[None]:
 
 def learn(space: Space, kind: str, seed: int) -> tuple[Trained, dict[str, Any]]:
     """Train a kind on a sample of a space; with it, what its records say of that."""
+    kept = kind_of(kind)
     live = np.flatnonzero(first_rows(space))
     if len(live) < FEWEST_ROWS:
         raise InputError(
@@ -304,7 +307,7 @@ def learn(space: Space, kind: str, seed: int) -> tuple[Trained, dict[str, Any]]:
             "exactly: --index flat."
         )
     sample = space.take_rows(live[sample_rows(len(live), sample_size(len(live)), seed)])
-    trained = kind_of(kind).train(sample, n_rows=len(live), seed=seed)
+    trained = kept.train(sample, n_rows=len(live), seed=seed)
     with tempfile.TemporaryDirectory(prefix="embedstore-") as folder:
         trained.write(Path(folder))
         hashes = [file_hash(file) for file in sorted(Path(folder).iterdir())]

@@ -222,6 +222,10 @@ def merge_index(
     kept = KeptIndex(store, chosen, kind, trained_id=trained)
     learnt = (kept.trained, kept.learnt)
     job = Job(store, chosen, kind, learnt, target=recall, seed=seed, room=0, progress=progress)
+    if not kept.n_live:
+        raise InputError(
+            f"No shard of training {trained} has rows yet. Add some: add_shard(store, parts, trained=...)."
+        )
     return job.merge(kept, started)
 
 
