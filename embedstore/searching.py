@@ -79,8 +79,11 @@ def search(
     SpaceMismatchError
         If a kept index was made for another store.
     """
-    chosen = store.space(space)
-    return searcher_of(store, chosen, index).search(vectors, k, where=where, exclude=exclude)
+    # To look for the spaces of a store takes as long as to search one of them.
+    found = store.searchers.get((space or "", index))
+    if not isinstance(found, Searcher):
+        found = store.searchers[space or "", index] = searcher_of(store, store.space(space), index)
+    return found.search(vectors, k, where=where, exclude=exclude)
 
 
 def searcher_of(store: Store, space: Space, index: str = AUTO) -> Searcher:
