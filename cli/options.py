@@ -72,4 +72,21 @@ LabelsIdColumn = Annotated[str | None, typer.Option(help="Column of the ids in t
 LabelsSequenceColumn = Annotated[
     str | None, typer.Option(help="Column of the sequences in the labelled file.", show_default=False)
 ]
-IndexName = Annotated[str, typer.Option("--index", help="Kind of index to search with.")]
+KeptIndexName = Annotated[
+    str,
+    typer.Option(
+        "--index", help="auto: a kept index if there is one, else exact search. flat: exact search. Or ivf_pq, hnsw."
+    ),
+]
+Wheres = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        help="Only stored proteins with name=value: dataset, split, id or any column. Several values of one name: any "
+        "of them; several names: all.",
+        show_default=False,
+    ),
+]
+WhereIds = Annotated[
+    Path | None, typer.Option(help="Only stored proteins whose id stands in this file, one a line.", show_default=False)
+]

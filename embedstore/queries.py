@@ -14,12 +14,13 @@ import numpy as np
 from embedstore.batching import plan_batches
 from embedstore.embedding import Embedder, embed_batches, identity_of, storable
 from embedstore.errors import InputError, NonFiniteError, SpaceMismatchError
-from embedstore.index import INDEXES, Index
 from embedstore.models import MODELS, Model, load_model
+from embedstore.searching import AUTO, searcher_of
 from embedstore.sequences import digest, key_text
 from embedstore.store import Space, Store
 from embedstore.store.keys import as_digests
 from embedstore.store.spaces import SpaceBase
+from embedstore.store.where import Where
 from embedstore.types import Progress, ProgressCallback, Record, Vectors, no_progress
 from embedstore.windows import LongPolicy
 
@@ -214,7 +215,9 @@ def search_store(
     records: Sequence[Record],
     *,
     k: int = 10,
-    index: str = "exact",
+    index: str = AUTO,
+    where: Where | None = None,
+    exclude_self: bool = False,
     model: Model | None = None,
     progress: ProgressCallback = no_progress,
 ) -> list[Hit]:
@@ -227,21 +230,27 @@ def search_store(
     records
         The queries.
     k
-        Neighbours a query; fewer where the space holds fewer.
+        Neighbours a query; fewer where fewer count.
     index
-        Name of a row of `embedstore.index.INDEXES`.
+        ``auto`` for a kept index if there is one, else exact search; ``flat`` for exact search; or a kept one.
+    where
+        Which stored proteins count; see `embedstore.searching.search`.
+    exclude_self
+        Leave out the stored protein that has the query's own sequence.
     model
         The space's model, where it needs more than its name; see `model_of`.
     progress
         Called while queries are embedded.
     """
+    searcher = searcher_of(store, space, index)
     vectors = embed_queries(space, records, model=model, progress=progress)
-    made: Index = INDEXES.load(index)(space.blocks, n_rows=space.n_rows, dim=space.dim)
-    found = made.search(vectors, k)
+    exclude = as_digests([digest(record.residues) for record in records]) if exclude_self else None
+    found = searcher.search(vectors, k, where=where, exclude=exclude)
     names = store.ids_of(found.digests.reshape(-1, found.digests.shape[-1]))
     hits = []
     for row, record in enumerate(records):
-        for rank in range(found.k):
+        # Where the query itself was left out, the last place can be empty.
+        for rank in range(int((found.scores[row] > -np.inf).sum())):
             key = found.digests[row, rank].tobytes()
             hits.append(
                 Hit(

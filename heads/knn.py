@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embedstore.errors import InputError
-from embedstore.index import ExactIndex, Neighbours
+from embedstore.index import FlatIndex, Neighbours
 from heads.base import (
     Codes,
     FeaturesLike,
@@ -187,7 +187,7 @@ class NeighboursHead:
         self._keys = keys
         self._vectors = vectors
         self.n_features_in_ = vectors.shape[1]
-        self._index = ExactIndex.from_arrays(keys.digests, vectors)
+        self._index = FlatIndex.from_arrays(keys.digests, vectors)
         self._prior = np.bincount(keys.codes, minlength=len(self.classes_)) / len(keys.codes)
 
     def _probabilities(self, X: FeaturesLike) -> Iterator[Float32]:

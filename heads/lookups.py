@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from embedstore.batching import batched
 from embedstore.errors import InputError
-from embedstore.index import INDEXES
 from embedstore.models import Model
+from embedstore.searching import AUTO, Searcher, searcher_of
 from embedstore.store.spaces import Space
 from embedstore.store.store import Store
 from embedstore.types import Progress, ProgressCallback, Record, no_progress
@@ -52,7 +52,7 @@ def lookup(
     space: str | None = None,
     k: int = 10,
     reference: str = "train",
-    index: str = "exact",
+    index: str = AUTO,
     max_error: float | None = None,
     confidence: float = CONFIDENCE,
     unknown_share: float = UNKNOWN_SHARE,
@@ -92,7 +92,8 @@ def lookup(
     reference
         ``train`` for the training rows alone, ``all`` for every labelled row, the test rows among them.
     index
-        Name of an index in `embedstore.index.INDEXES`.
+        ``auto``: a kept index of the space if there is one (`embedstore.build_index`), else exact search. ``flat``:
+        exact search. Or a kept one by its kind.
     max_error
         Largest share of the answers that may be wrong; what is less certain gets no answer. It holds with the stated
         `confidence` for queries like the calibration rows, of which `unknown_share` are of unknown families. None:
@@ -128,8 +129,6 @@ def lookup(
         If labelled rows have no vector; the message has the command that makes them.
     """
     _check(k=k, max_error=max_error, confidence=confidence, unknown_share=unknown_share)
-    # An unknown index is refused before anything is read.
-    INDEXES.load(index)
     if align:
         require_parasail()
     opened = as_store(store)
@@ -147,12 +146,13 @@ def lookup(
     data = read_task(selection, opened)
     if window is not None:
         data.require_one_label("a search of windows (window=, --window)")
-    labelled = labelled_rows(opened.space(space), data, reference, seed=seed)
+    chosen = opened.space(space)
+    labelled = labelled_rows(chosen, data, reference, seed=seed)
     annotator = _annotator(
-        opened.space(space),
+        chosen,
         labelled,
         k=k,
-        index=index,
+        searcher=searcher_of(opened, chosen, index),
         max_error=max_error,
         confidence=confidence,
         unknown_share=unknown_share,
@@ -185,7 +185,7 @@ def _annotator(
     labelled: Labelled,
     *,
     k: int,
-    index: str,
+    searcher: Searcher,
     max_error: float | None,
     confidence: float,
     unknown_share: float,
@@ -195,7 +195,7 @@ def _annotator(
     """Everything that is learned before the first query."""
     if len(labelled.calibration_table.digests):
         calibration = calibrate(
-            Reference(space, labelled.calibration_table, index=index),
+            Reference(space, labelled.calibration_table, searcher=searcher),
             labelled.calibration,
             k=k,
             several=labelled.separator is not None,
@@ -205,7 +205,7 @@ def _annotator(
     else:
         calibration = uncalibrated("there are no training rows to calibrate with.")
     return Annotator(
-        reference=Reference(space, labelled.table, index=index),
+        reference=Reference(space, labelled.table, searcher=searcher),
         labelled=labelled,
         calibration=calibration,
         promise=None if max_error is None else calibration.promise(max_error, confidence),

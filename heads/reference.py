@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from embedstore.index import INDEXES, Index, Neighbours
+from embedstore.index import FlatIndex, Neighbours
 from embedstore.index.base import unit_rows
+from embedstore.searching import Searcher
 from embedstore.store.spaces import Space
 from embedstore.types import Digests, Vectors
 from heads.ballots import Ballots, LabelTable, count_ballots
@@ -53,15 +54,15 @@ class Reference:
         Of the vectors.
     table
         Keys and labels; every key has a vector.
-    index
-        Name of an index in `embedstore.index.INDEXES`.
+    searcher
+        Searches the space by what is kept for it; None compares every vector.
     """
 
-    def __init__(self, space: Space, table: LabelTable, *, index: str) -> None:
+    def __init__(self, space: Space, table: LabelTable, *, searcher: Searcher | None = None) -> None:
         self.space = space
         self.table = table
-        self.index = index
-        self._search = nearest(space, table.digests, index=index)
+        self._searcher = searcher
+        self._search = nearest(space, table.digests, searcher)
 
     def find(self, vectors: Vectors, k: int, *, not_these: Digests | None = None) -> Found:
         """The `k` nearest of each query.
@@ -91,7 +92,7 @@ class Reference:
 
     def without(self, labels: NDArray[np.bool_]) -> Reference:
         """A reference that lacks every protein with one of the labels that are marked in (C,)."""
-        return Reference(self.space, self.table.take(~self.table.having(labels)), index=self.index)
+        return Reference(self.space, self.table.take(~self.table.having(labels)), searcher=self._searcher)
 
     def cohesion(self, found: Found, ballots: Ballots) -> Float32:
         """How alike the neighbours of each ballot are, (m,); see `Ballots.cohesion`."""
@@ -107,7 +108,7 @@ class Reference:
         return out
 
 
-def nearest(space: Space, digests: Digests, *, index: str) -> Callable[[Vectors, int], Neighbours]:
+def nearest(space: Space, digests: Digests, searcher: Searcher | None) -> Callable[[Vectors, int], Neighbours]:
     """A search among some keys of a space; the one place where a lookup meets an index.
 
     Parameters
@@ -116,14 +117,16 @@ def nearest(space: Space, digests: Digests, *, index: str) -> Callable[[Vectors,
         Of the vectors.
     digests
         (U, 24) distinct keys to search among.
-    index
-        Name of an index in `embedstore.index.INDEXES`.
+    searcher
+        Searches the space by what is kept for it; None compares every vector.
 
     Returns
     -------
     callable
         ``search(vectors (n, D), k) -> Neighbours``.
     """
+    if searcher is not None and searcher.has_kept:
+        return lambda vectors, k: searcher.search(vectors, k, where=digests)
     # In the order of the store, so that a sweep reads each of its pages once.
     stored = digests[np.argsort(space.find(digests))]
 
@@ -132,8 +135,7 @@ def nearest(space: Space, digests: Digests, *, index: str) -> Callable[[Vectors,
             keys = stored[start : start + BLOCK_ROWS]
             yield keys, space.take(keys)
 
-    made: Index = INDEXES.load(index)(blocks, n_rows=len(stored), dim=space.dim)
-    return made.search
+    return FlatIndex(blocks, n_rows=len(stored), dim=space.dim).search
 
 
 def _without(found: Neighbours, digests: Digests, k: int) -> Neighbours:

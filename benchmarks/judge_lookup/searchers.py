@@ -63,7 +63,7 @@ class ByVectors:
     def reference(self, proteins: Proteins, codes: NDArray[np.int64], n_labels: int) -> Reference:
         digests = proteins.digests
         space = _ArraySpace(digests, self.finder.vectors(proteins.sequences))
-        return Reference(space, label_table(digests, codes[:, None].tolist(), n_labels), index="exact")
+        return Reference(space, label_table(digests, codes[:, None].tolist(), n_labels))
 
     def queries(self, proteins: Proteins) -> NDArray[np.float32]:
         return self.finder.vectors(proteins.sequences)

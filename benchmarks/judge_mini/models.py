@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from embedstore.batching import plan_batches
-from embedstore.index import ExactIndex
+from embedstore.index import FlatIndex
 from embedstore.index.base import unit_rows
 from embedstore.models import Model, load_model
 from embedstore.models.mini_encoder import MiniConfig, MiniEncoder
@@ -111,7 +111,7 @@ class VectorFinder:
     ) -> NDArray[np.int64]:
         """Row of the largest inner product of each query with `base`, (n,) int64, as `Aligner.nearest`."""
         vectors = self.vectors(base)
-        index = ExactIndex.from_arrays(row_keys(len(base)), vectors)
+        index = FlatIndex.from_arrays(row_keys(len(base)), vectors)
         found = index.search(self.vectors(queries), 1 if own is None else 2)
         ranked = np.ascontiguousarray(found.digests[:, :, -8:]).view(">i8")[:, :, 0].astype(np.int64)
         if own is None:

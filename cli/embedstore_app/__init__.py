@@ -13,6 +13,7 @@ from cli.embedstore_app.compact import compact
 from cli.embedstore_app.export import export
 from cli.embedstore_app.gc import gc
 from cli.embedstore_app.import_ import import_
+from cli.embedstore_app.index import index
 from cli.embedstore_app.info import info
 from cli.embedstore_app.lookup import lookup
 from cli.embedstore_app.ls import ls
@@ -52,3 +53,4 @@ for command in (add, build, ls, info, verify, compact, gc, rm, search, lookup, m
     app.command()(command)
 app.command("import")(import_)
 app.command()(export)
+app.add_typer(index, name="index")

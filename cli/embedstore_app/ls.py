@@ -1,4 +1,4 @@
-"""``embedstore ls``: data sets and spaces of a store."""
+"""``embedstore ls``: data sets, spaces and indexes of a store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from cli.options import Json, StorePath, Tsv
 
 
 def ls(store: StorePath = None, json: Json = False, tsv: Tsv = False) -> None:
-    """List the data sets and the spaces of a store, with their sizes and what is missing.
+    """List the data sets, the spaces and their indexes, with their sizes and what is missing.
 
     embedstore ls
 

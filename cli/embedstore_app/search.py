@@ -11,8 +11,8 @@ from cli.options import (
     Device,
     Format,
     IdColumn,
-    IndexName,
     Json,
+    KeptIndexName,
     Limit,
     QuerySplit,
     SequenceColumn,
@@ -21,13 +21,20 @@ from cli.options import (
     StorePath,
     Tsv,
     Weights,
+    WhereIds,
+    Wheres,
 )
 
 
 def search(
     queries: Annotated[Path, typer.Argument(help="Proteins: FASTA, CSV, TSV or Parquet.")],
     k: Annotated[int, typer.Option("-k", help="Neighbours a query.")] = 10,
-    index: IndexName = "exact",
+    index: KeptIndexName = "auto",
+    where: Wheres = None,
+    where_ids: WhereIds = None,
+    exclude_self: Annotated[
+        bool, typer.Option("--exclude-self", help="Leave out the stored protein with the query's own sequence.")
+    ] = False,
     space: SpaceName = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -46,8 +53,11 @@ def search(
     embedstore search unknown.fasta -k 5
 
     embedstore search unknown.fasta --tsv > neighbours.tsv
+
+    embedstore search unknown.fasta --where dataset=pfam --where split=train
     """
     from cli.output import print_rows
+    from cli.params import parse_where
     from cli.progress import progress_bar
     from cli.reading import given_model, read_all
     from embedstore.queries import search_store
@@ -66,7 +76,17 @@ def search(
             skip_invalid=skip_invalid,
         )
         model = given_model(chosen, weights=weights, device=device)
-        hits = search_store(opened, chosen, records, k=k, index=index, model=model, progress=progress)
+        hits = search_store(
+            opened,
+            chosen,
+            records,
+            k=k,
+            index=index,
+            where=parse_where(where or [], where_ids),
+            exclude_self=exclude_self,
+            model=model,
+            progress=progress,
+        )
     # A data set may hold one id more than once.
     rows = [{**hit.to_dict(), "ids": list(dict.fromkeys(hit.ids))} for hit in hits]
     print_rows(rows, json_=json, tsv=tsv, spare=["key"])

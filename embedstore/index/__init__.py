@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from embedstore.index.base import Index, IndexSpec, Neighbours
 from embedstore.index.catalog import INDEXES
-from embedstore.index.exact import ExactIndex
+from embedstore.index.flat import FlatIndex
 
-__all__ = ["INDEXES", "ExactIndex", "Index", "IndexSpec", "Neighbours"]
+__all__ = ["INDEXES", "FlatIndex", "Index", "IndexSpec", "Neighbours"]

@@ -44,7 +44,7 @@ class Neighbours:
 
 
 class Index(Protocol):
-    """An index over the vectors of one space, made as ``Kind(blocks, n_rows=, dim=)``; see `ExactIndex`."""
+    """An index over the vectors of one space, made as ``Kind(blocks, n_rows=, dim=)``; see `FlatIndex`."""
 
     dim: int
 

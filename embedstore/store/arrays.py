@@ -90,17 +90,26 @@ class ShardedArray:
         bounds = np.concatenate([[0], np.cumsum(stops - starts)]).tolist()
         return [rows[start:stop] for start, stop in pairwise(bounds)]
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether `shard` costs no more than what is looked at."""
+        return self._source.mapped
+
+    @property
+    def shard_rows(self) -> int:
+        """Rows of a shard; the last may have fewer."""
+        return self.chunk_rows * CHUNKS_PER_SHARD
+
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """The rows with these numbers, in this order, as a new array."""
         if not self._source.mapped:
             return self._gather(rows, rows + 1)
         out = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        shard_rows = self.chunk_rows * CHUNKS_PER_SHARD
-        shards = rows // shard_rows
+        shards = rows // self.shard_rows
         for shard in np.unique(shards):
             where = np.flatnonzero(shards == shard)
-            chunk, inside = np.divmod(rows[where] - shard * shard_rows, self.chunk_rows)
-            out[where] = self._mapped(int(shard))[chunk, inside]
+            chunk, inside = np.divmod(rows[where] - shard * self.shard_rows, self.chunk_rows)
+            out[where] = self.shard(int(shard))[chunk, inside]
         return out
 
     def damaged_chunks(self) -> list[str]:
@@ -159,7 +168,8 @@ class ShardedArray:
         n_chunks = min(CHUNKS_PER_SHARD, self._n_chunks - shard * CHUNKS_PER_SHARD)
         return int(n_chunks * self._stride + INDEX_BYTES)
 
-    def _mapped(self, shard: int) -> NDArray[Any]:
+    def shard(self, shard: int) -> NDArray[Any]:
+        """A shard as (n_chunks, chunk_rows, *row_shape), to be looked at and not to be changed."""
         if shard not in self._maps:
             raw = self._source.raw(shard).reshape(-1, self._stride)
             self._maps[shard] = _strided(raw, self._chunk_shape, self.dtype)

@@ -44,7 +44,7 @@ def check_files(part: StorePath, details: dict[str, Any], *, hashes: bool = True
         file = part / name
         if name not in sizes:
             raise StoreCorruptError(f"{file} is gone. {_REPAIR}")
-        hashed = _hash(file) if hashes and sizes[name] == due["bytes"] else due["xxh3_128"]
+        hashed = file_hash(file) if hashes and sizes[name] == due["bytes"] else due["xxh3_128"]
         if (sizes[name], hashed) != (due["bytes"], due["xxh3_128"]):
             raise StoreCorruptError(
                 f"{file} was changed: {sizes[name]:,} bytes with hash {hashed}, where {due['bytes']:,} with "
@@ -63,7 +63,8 @@ def _is_ours(name: str) -> bool:
     return name in (RECORD, CLAIM) or (name.startswith(f".{RECORD}.") and name.endswith(".tmp"))
 
 
-def _hash(file: StorePath) -> str:
+def file_hash(file: StorePath) -> str:
+    """XXH3-128 of a file, as records state it."""
     state = xxhash.xxh3_128()
     for block in blocks(file):
         state.update(block)

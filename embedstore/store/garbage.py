@@ -16,14 +16,16 @@ from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.homes import (
     dataset_homes,
     files_below,
+    index_homes,
     last_change,
     n_bytes_below,
     part_homes,
     place_of,
     space_homes,
 )
-from embedstore.store.layout import DATASETS, RECORD, SPACES, is_temporary, writing
+from embedstore.store.layout import DATASETS, INDEXES, RECORD, SPACES, is_temporary, writing
 from embedstore.store.reader import Part, recorded_paths, removed_names
+from embedstore.store.spaces import space_names
 from embedstore.store.store import Store
 from embedstore.store.unused import drop_unused
 from embedstore.types import ProgressCallback, no_progress
@@ -125,6 +127,7 @@ def gc(
         sweep.leftovers(home)
         sweep.removed_parts(home)
         sweep.replaced_parts(home)
+    sweep.orphaned_indexes()
     sweep.empty_owners()
     sweep.temporaries(store.path)
     store.refresh()
@@ -227,10 +230,21 @@ class _Sweep:
             for part in in_order(doomed):
                 self._remove(part.path, "replaced", remove_part)
 
+    def orphaned_indexes(self) -> None:
+        """Indexes whose space is gone: it was removed while they were built."""
+        there = set(space_names(self._store / SPACES))
+        for index in directories(self._store / INDEXES):
+            if index.name.rpartition("-")[0] in there:
+                continue
+            for segment in recorded_paths(index_homes(index)[0]):
+                if self._is_old(segment):
+                    self._remove(segment, "its space is gone", remove_part)
+
     def empty_owners(self) -> None:
-        """Spaces and data sets in which there is no part, nor anybody who writes one."""
+        """Spaces, data sets and indexes in which there is no part, nor anybody who writes one."""
         owners = [(path, dataset_homes(path)[:1]) for path in directories(self._store / DATASETS)]
         owners += [(path, space_homes(path)[:3]) for path in directories(self._store / SPACES)]
+        owners += [(path, index_homes(path)[:1]) for path in directories(self._store / INDEXES)]
         for path, homes in owners:
             removals = path / dataset_homes(path)[1].name
             is_dataset = path.parent.name == DATASETS

@@ -11,7 +11,7 @@ from typing import Any
 
 from embedstore.store import objects
 from embedstore.store.files import StorePath, directories
-from embedstore.store.layout import BUILDS, DATASETS, PARTS, REMOVALS, SEQUENCES, SKIPPED, SPACES
+from embedstore.store.layout import BUILDS, DATASETS, INDEXES, PARTS, REMOVALS, SEQUENCES, SKIPPED, SPACES
 
 
 def place_of(store: StorePath, path: StorePath) -> str:
@@ -29,6 +29,11 @@ def space_homes(space: StorePath) -> list[StorePath]:
     return [space / PARTS, space / SKIPPED / PARTS, space / BUILDS, space / REMOVALS]
 
 
+def index_homes(index: StorePath) -> list[StorePath]:
+    """Where segments of one index lie."""
+    return [index / PARTS, index / REMOVALS]
+
+
 def part_homes(store: StorePath) -> list[StorePath]:
     """Every directory of a store that holds parts, whether or not there are any."""
     homes = [store / SEQUENCES / PARTS, store / SEQUENCES / REMOVALS]
@@ -36,6 +41,8 @@ def part_homes(store: StorePath) -> list[StorePath]:
         homes += dataset_homes(dataset)
     for space in directories(store / SPACES):
         homes += space_homes(space)
+    for index in directories(store / INDEXES):
+        homes += index_homes(index)
     return [home for home in homes if (home.is_dir() if isinstance(home, Path) else not objects.is_vacant(home))]
 
 

@@ -33,6 +33,7 @@ PARTS = "parts"
 SKIPPED = "skipped"
 BUILDS = "builds"
 REMOVALS = "removals"
+INDEXES = "indexes"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -10,8 +10,9 @@ from embedstore.registry import unknown_name
 from embedstore.store.claims import remove_part
 from embedstore.store.files import StorePath
 from embedstore.store.homes import dataset_homes, n_bytes_below, space_homes
+from embedstore.store.indexes import index_kinds, index_place
 from embedstore.store.keys import distinct
-from embedstore.store.layout import DATASETS, REMOVALS, SPACES, ensure_group
+from embedstore.store.layout import DATASETS, PARTS, REMOVALS, SPACES, ensure_group
 from embedstore.store.reader import committed_paths
 from embedstore.store.store import Store
 from embedstore.store.writer import PartWriter
@@ -90,6 +91,8 @@ def remove(store: Store, name: str, *, kind: Kind | None = None, dry_run: bool =
     n_bytes = sum(map(n_bytes_below, parts))
     left: list[StorePath] = []
     if not dry_run:
+        if chosen == "space":
+            drop_indexes(store.path, name)
         hide(store.path, f"{target.name}/{name}", parts)
         store.refresh()
         left = [path for path in parts if not _gone(path)]
@@ -105,8 +108,20 @@ def remove(store: Store, name: str, *, kind: Kind | None = None, dry_run: bool =
     )
 
 
+def drop_indexes(store: StorePath, space: str, kind: str | None = None) -> list[str]:
+    """Remove the indexes of a space, or the one of a kind; returns the kinds."""
+    kinds = [one for one in index_kinds(store, space) if kind in (None, one)]
+    for one in kinds:
+        owner = index_place(space, one)
+        segments = committed_paths(store / owner / PARTS)
+        hide(store, owner, segments)
+        for path in segments:
+            _gone(path)
+    return kinds
+
+
 def hide(store: StorePath, owner: str, parts: list[StorePath]) -> None:
-    """Publish that these parts of a data set, a space or the sequences were removed: in one step, for all readers."""
+    """Publish, in one step for all readers, that parts of a data set, space, index or the sequences were removed."""
     home = f"{owner}/{REMOVALS}"
     ensure_group(store / home)
     with PartWriter(store, home, "removal") as writer:
@@ -143,7 +158,9 @@ def _choose(store: Store, name: str, kind: Kind | None) -> Kind:
 
 def _what_stays(store: Store, name: str, kind: Kind) -> list[str]:
     if kind == "space":
-        return [f"Data sets and sequences ({store.sequences.n_rows:,}) stay."]
+        kinds = index_kinds(store.path, store.any_space(name).id)
+        gone = f"Its indexes go with it: {', '.join(kinds)}." if kinds else ""
+        return [text for text in (gone, f"Data sets and sequences ({store.sequences.n_rows:,}) stay.") if text]
     keys = distinct(store.dataset(name).digests)
     spaces = [store.any_space(one) for one in store.spaces()]
     vectors = ", ".join(f"{int((space.find(keys) >= 0).sum()):,} in {space.id}" for space in spaces)

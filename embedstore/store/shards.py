@@ -14,7 +14,7 @@ import numpy as np
 import xxhash
 from numpy.typing import DTypeLike, NDArray
 
-from embedstore.store.files import NewFile, StorePath, new_file
+from embedstore.store.files import NewFile, StorePath, blocks, new_file
 from embedstore.store.layout import RECORD, fsync_directory, to_json
 
 CHUNK_BYTES = 256 * 1024
@@ -141,6 +141,18 @@ class ArrayWriter:
     def _finish(self, file: _HashedFile, name: str) -> None:
         self.files[name] = file.finish()
         self._file = None
+
+
+def copy_file(source: Path, target: StorePath) -> dict[str, Any]:
+    """Copy a file of this machine and sync it; returns its size and hash, for the file table."""
+    file = _HashedFile(target)
+    try:
+        for block in blocks(source):
+            file.write(block)
+        return file.finish()
+    except BaseException:
+        file.abandon()
+        raise
 
 
 class _HashedFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from embedstore.errors import InputError, LedgerError, StoreCorruptError, StoreE
 from embedstore.pooling import RESIDUES
 from embedstore.store.claims import AtWork
 from embedstore.store.files import StorePath, directories, is_file
+from embedstore.store.gathering import RowReader
 from embedstore.store.keys import KeyTable, as_digests
 from embedstore.store.layout import (
     BUILDS,
@@ -33,7 +35,7 @@ from embedstore.store.layout import (
 from embedstore.store.manifest import REPAIR, read_record, sealed_group, space_id
 from embedstore.store.reader import KeyedParts, Part, committed_parts, has_parts
 from embedstore.store.writer import PartWriter
-from embedstore.types import Digests, Vectors
+from embedstore.types import DIGEST_BYTES, Digests, Vectors
 
 PART_ROWS = 8192
 """A part is committed once it has this many rows ..."""
@@ -172,6 +174,34 @@ class Space(SpaceBase):
         """Vectors of these keys, (n, D) in the stored dtype; StoreError names keys that have none."""
         rows = self._rows.require(digests, what=f"vector in space {self.id}")
         return self._rows.gather("vectors", rows) if len(rows) else np.empty((0, self.dim), self.dtype)
+
+    @property
+    def row_starts(self) -> NDArray[np.int64]:
+        """(P + 1,) int64: number of the first row of each part, and of all rows, second copies of a key included."""
+        return self._rows.starts
+
+    def first_of_key(self, index: int) -> NDArray[np.bool_]:
+        """Whether each row of a part, by its index in `parts`, is the first of its key, (n,) bool."""
+        return self._rows.first_of_key(index)
+
+    def take_rows(self, rows: NDArray[np.int64]) -> Vectors:
+        """Vectors of rows by number, (n, D) in the stored dtype."""
+        return self._reader("vectors").take(rows)
+
+    def keys_of_rows(self, rows: NDArray[np.int64]) -> Digests:
+        """Keys of rows by number, (n, 24)."""
+        return self._reader("digests").take(rows)
+
+    def _reader(self, array: str) -> RowReader:
+        if array not in self._readers:
+            shape = {"vectors": (self.dim,), "digests": (DIGEST_BYTES,)}[array]
+            dtype = self.dtype if array == "vectors" else np.dtype(np.uint8)
+            self._readers[array] = RowReader(self._rows, array, shape, dtype)
+        return self._readers[array]
+
+    @cached_property
+    def _readers(self) -> dict[str, RowReader]:
+        return {}
 
     def blocks(self, block_rows: int = 8192) -> Iterator[tuple[Digests, Vectors]]:
         """Stream all vectors as ``(keys (n, 24), vectors (n, D))`` in row order, each key once."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from embedstore.errors import InputError, StoreCorruptError, StoreError, StoreNotFoundError, StoreVersionError
-from embedstore.registry import unknown_name
+from embedstore.registry import load_target, unknown_name
 from embedstore.sequences import RecordReader, file_sha256, read_records, source_files
 from embedstore.store.adding import AddReport, Provenance, add_records, restore_sequences
 from embedstore.store.datasets import Dataset, SequenceTable
@@ -35,7 +35,7 @@ from embedstore.store.layout import (
 )
 from embedstore.store.reader import has_parts
 from embedstore.store.spaces import ResidueSpace, Space, create_space, open_space, space_names
-from embedstore.types import Digests, ProgressCallback, Record, no_progress
+from embedstore.types import Digests, ProgressCallback, Record, Vectors, no_progress
 
 if TYPE_CHECKING:
     from embedstore.store.removal import RemovalReport
@@ -123,9 +123,14 @@ class Store:
     def _spaces(self) -> dict[str, Space | ResidueSpace]:
         return {}
 
+    @cached_property
+    def searchers(self) -> dict[tuple[str, str], Any]:
+        """What searches have opened, by space and kind of index; see `embedstore.searching`."""
+        return {}
+
     def refresh(self) -> None:
         """Forget what was read, so that parts committed since then are seen."""
-        for name in ("sequences", "_datasets", "_spaces"):
+        for name in ("sequences", "_datasets", "_spaces", "searchers"):
             self.__dict__.pop(name, None)
 
     def free_bytes(self) -> int | None:
@@ -287,6 +292,22 @@ class Store:
         from embedstore.store.removal import remove
 
         return remove(self, name, kind=kind, dry_run=dry_run)
+
+    def search(
+        self,
+        vectors: Vectors,
+        k: int = 10,
+        *,
+        space: str | None = None,
+        index: str = "auto",
+        where: Any = None,
+        exclude: Digests | None = None,
+    ) -> Any:
+        """The nearest stored vectors of each of (n, D) vectors; see `embedstore.searching.search`."""
+        # By its name, as catalogs do: what joins a store and an index stands above both.
+        return load_target("embedstore.searching:search")(
+            self, vectors, k, space=space, index=index, where=where, exclude=exclude
+        )
 
     def ids_of(self, digests: Digests) -> dict[bytes, list[str]]:
         """Ids, each as ``data set:id``, of every key that a data set names."""

@@ -15,6 +15,7 @@ from embedstore.store.claims import writer_of
 from embedstore.store.datasets import Dataset
 from embedstore.store.files import StorePath, directories, is_file, read_bytes
 from embedstore.store.homes import files_below, part_homes, place_of
+from embedstore.store.indexes import index_kinds, index_place
 from embedstore.store.layout import DATASETS, FORMAT_VERSION, NAMESPACE, PARTS, RECORD, SPACES
 from embedstore.store.reader import Part, recorded_paths, removed_names
 from embedstore.store.spaces import ResidueSpace, Space, open_space
@@ -76,7 +77,9 @@ def verify(
     homes = part_homes(store.path)
     chosen = None if space is None else store.any_space(space).id
     if chosen is not None:
-        homes = [home for home in homes if store.path / SPACES / chosen in home.parents]
+        owners = {store.path / SPACES / chosen}
+        owners |= {store.path / index_place(chosen, kind) for kind in index_kinds(store.path, chosen)}
+        homes = [home for home in homes if owners.intersection(home.parents)]
     parts = [(home, path) for home in homes for path in directories(home)]
     hidden = {home: _hidden(store.path, home, report) for home in homes}
     for number, (home, path) in enumerate(parts):

@@ -16,7 +16,7 @@ from embedstore.store.claims import Claim, remove_part
 from embedstore.store.files import StorePath, read_bytes
 from embedstore.store.layout import RECORD, fsync_directory, make_directory, new_part_name, publish, writing
 from embedstore.store.manifest import commit_record
-from embedstore.store.shards import ArrayWriter, FileTable
+from embedstore.store.shards import ArrayWriter, FileTable, copy_file
 
 
 class PartWriter:
@@ -37,6 +37,7 @@ class PartWriter:
         self.place = f"{home}/{new_part_name()}"
         self.path = store / self.place
         self._arrays: dict[str, ArrayWriter] = {}
+        self._files: FileTable = {}
         self._offered = False
         with writing(self.path):
             make_directory(self.path)
@@ -66,12 +67,17 @@ class PartWriter:
         """A column of texts, stored as UTF-8 bytes and N + 1 offsets."""
         return TextColumn(self, array)
 
+    def copy(self, file: Path, name: str) -> None:
+        """Take a file of this machine into the part as ``name``."""
+        with writing(self.path):
+            self._files[name] = copy_file(file, self.path / name)
+
     def commit(self, n_rows: int, details: dict[str, Any], *, replaces: Sequence[str] = ()) -> str:
         """Sync everything, then publish the record; returns the part's name.
 
         ``replaces`` names the parts that readers no longer see from then on.
         """
-        files: FileTable = {}
+        files: FileTable = dict(self._files)
         metadata = {}
         with writing(self.path):
             for name, array in self._arrays.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from embedstore.errors import InputError
 from embedstore.index import Index
@@ -25,6 +26,15 @@ def brute_force(vectors: Vectors, queries: Vectors) -> NDArray[np.float64]:
     asked /= np.linalg.norm(asked, axis=1, keepdims=True)
     cosines: NDArray[np.float64] = asked @ rows.T
     return cosines
+
+
+def clustered_rows(n_rows: int, dim: int, seed: int = 0) -> tuple[Digests, NDArray[np.float16]]:
+    """Keys and vectors around centres, 30 rows each, with variances that decay along the axes, as families have."""
+    rng = np.random.default_rng(seed)
+    scale = np.arange(1, dim + 1) ** -0.5
+    centres = rng.normal(size=(max(1, n_rows // 30), dim)) * scale
+    rows = centres[rng.integers(0, len(centres), n_rows)] + 0.7 * rng.normal(size=(n_rows, dim)) * scale
+    return rng.integers(0, 256, (n_rows, 24), dtype=np.uint8), rows.astype(np.float16)
 
 
 class IndexContract:
@@ -59,6 +69,40 @@ class IndexContract:
         for query in range(len(queries)):
             expected = [cosines[query, row_of[key.tobytes()]] for key in found.digests[query]]
             np.testing.assert_allclose(found.scores[query], expected, atol=1e-6)
+
+    def test_relatives_in_clusters_are_found_and_scored_truly(self) -> None:
+        digests, vectors = clustered_rows(4000, 48)
+        queries = clustered_rows(60, 48)[1]
+        found = self.make_index(digests, vectors).search(queries, 10)
+        cosines = brute_force(vectors, queries)
+        tenth = np.sort(cosines, axis=1)[:, -10]
+        assert (found.scores >= tenth[:, None] - 1e-6).mean() >= min(self.recall, 0.98)
+        row_of = {key.tobytes(): row for row, key in enumerate(digests)}
+        expected = [[cosines[row, row_of[key.tobytes()]] for key in keys] for row, keys in enumerate(found.digests)]
+        np.testing.assert_allclose(found.scores, expected, atol=1e-6)
+
+    def test_no_row_comes_twice(self) -> None:
+        digests, vectors = clustered_rows(2000, 16)
+        found = self.make_index(digests, vectors).search(vectors[:20], 30)
+        assert all(len({key.tobytes() for key in keys}) == 30 for keys in found.digests)
+
+    def test_a_zero_row_is_near_to_nothing(self) -> None:
+        digests, vectors = random_rows(30, 8)
+        vectors[3] = 0
+        found = self.make_index(digests, vectors).search(vectors[:1], 30)
+        place = next(i for i, key in enumerate(found.digests[0]) if key.tobytes() == digests[3].tobytes())
+        assert found.scores[0, place] == 0
+
+    def test_the_number_of_threads_changes_no_bit(self) -> None:
+        digests, vectors = clustered_rows(2000, 32)
+        queries = random_rows(20, 32, seed=4)[1]
+        index = self.make_index(digests, vectors)
+        found = []
+        for n_threads in (1, 2):
+            with threadpool_limits(n_threads):
+                found.append(index.search(queries, 7))
+        np.testing.assert_array_equal(found[0].scores, found[1].scores)
+        np.testing.assert_array_equal(found[0].digests, found[1].digests)
 
     def test_k_larger_than_the_index_gives_each_row_once(self) -> None:
         digests, vectors = random_rows(7, 8)

@@ -35,7 +35,7 @@ def test_a_data_set_is_fitted_and_evaluated_by_its_name(heads: Any, tmp_path: Pa
     (tmp_path / "one.fasta").write_text(">a\nMKVLATMKVLAT\n")
     looked_up = CliRunner().invoke(
         embedstore_app,
-        ["lookup", "one.fasta", "--dataset", "pfam", "--index", "exact", "--json"],
+        ["lookup", "one.fasta", "--dataset", "pfam", "--index", "flat", "--json"],
         env={"EMBEDSTORE": str(store.path)},
     )
     assert [row["id"] for row in json.loads(looked_up.stdout)] == ["a"]

@@ -220,8 +220,8 @@ def test_unknown_names_are_refused_with_the_known_ones(store: Store, tmp_path: P
         heads.fit(store, task="pfam", dataset="pfam")
     with pytest.raises(UnknownNameError, match="Unknown data set 'pfan'. Did you mean 'pfam'"):
         heads.fit(store, dataset="pfan")
-    with pytest.raises(UnknownNameError, match="Unknown index 'exacd'. Did you mean 'exact'"):
-        heads.lookup([], store=store, task="pfam", index="exacd")
+    with pytest.raises(UnknownNameError, match="Unknown index 'flatt'. Did you mean 'flat'"):
+        heads.lookup([], store=store, task="pfam", index="flatt")
     bare = embedstore.open(tmp_path / "bare.zarr", mode="a")
     with pytest.raises(UnknownNameError, match="needs the data set 'pfam'.*`embedstore add pfam PATH`"):
         heads.fit(bare, task="pfam")
