@@ -12,8 +12,9 @@ import pytest
 
 import embedstore
 import heads
-from embedstore.errors import InputError, MissingPackageError, UnknownNameError
-from embedstore.index import INDEXES
+from embedstore import searching
+from embedstore.errors import InputError, MissingPackageError, StoreNotFoundError, UnknownNameError
+from embedstore.kept import KeptIndex
 from embedstore.sequences import read_records
 from embedstore.store import Store
 from embedstore.types import Record
@@ -138,12 +139,28 @@ def test_no_records_have_no_hits_and_an_empty_file_is_an_error(store: Store, tmp
         heads.lookup(tmp_path / "empty.fasta", store=store, task="pfam")
 
 
-def test_lookup_goes_through_the_index_that_was_named(store: Store, splits_table: Path) -> None:
-    records = list(read_records(splits_table))[::20]
-    expected = heads.lookup(records, store=store, task="pfam").to_frame()
-    for index in INDEXES:
-        found = heads.lookup(records, store=store, task="pfam", index=index)
-        assert (found.candidates == expected["candidate"]).mean() > 0.9
+def test_lookup_goes_through_the_index_that_is_kept(
+    labelled: Any, simulated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [(*row, "train" if number % 8 else "valid") for number, row in enumerate(simulated.proteins(1400, seed=1))]
+    opened = labelled(rows)
+    asked = [Record(id=name, residues=text.encode()) for name, text, _ in simulated.proteins(20, seed=41)]
+    expected = heads.lookup(asked, store=opened, dataset="mine")
+    embedstore.build_index(opened, kind="ivf_pq")
+    monkeypatch.setattr(searching, "EXACT_ROWS", 100)
+    used: list[int] = []
+    candidates = KeptIndex.candidates
+
+    def counted(self: KeptIndex, asked: Any, *rest: Any) -> Any:
+        used.append(len(asked))
+        return candidates(self, asked, *rest)
+
+    monkeypatch.setattr(KeptIndex, "candidates", counted)
+    found = heads.lookup(asked, store=opened, dataset="mine")
+    assert 20 in used
+    assert found.candidates.tolist() == expected.candidates.tolist()
+    with pytest.raises(StoreNotFoundError, match="no index of kind 'hnsw'"):
+        heads.lookup(asked, store=opened, dataset="mine", index="hnsw")
 
 
 @pytest.mark.parametrize("k", [1, 2, 10_000])
