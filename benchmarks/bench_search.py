@@ -29,7 +29,7 @@ from embedstore.index.base import unit_rows
 from embedstore.index.scoring import as_float32
 from embedstore.store import Space, Store
 from embedstore.store.manifest import space_identity
-from embedstore.store.spaces import SpaceWriter
+from embedstore.store.space_writer import SpaceWriter
 
 K = 10
 BLOCK = 8192

@@ -18,7 +18,7 @@ import embedstore
 from benchmarks.fault_kills import content, write_proteins
 from embedstore.errors import EmbedstoreError, StoreWriteError
 from embedstore.models import load_model
-from embedstore.store import Store, spaces
+from embedstore.store import Store, space_writer
 from embedstore.types import Progress
 
 CALLS = ("fsync", "fdatasync", "link", "rename", "replace", "mkdir", "write", "pwrite")
@@ -120,7 +120,7 @@ def run_calls(folder: Path, *, every: int = 1) -> dict[str, Any]:
     """Let the n-th call fail, for every n, with EIO and with ENOSPC; then verify, go on, and compare."""
     file = write_proteins(folder / "p.fasta", 60, longest=40)
     faults = Faults(folder)
-    spaces.PART_ROWS, kept = 30, spaces.PART_ROWS
+    space_writer.PART_ROWS, kept = 30, space_writer.PART_ROWS
     told: list[str] = []
     counts: Counter[str] = Counter()
     try:
@@ -139,7 +139,7 @@ def run_calls(folder: Path, *, every: int = 1) -> dict[str, Any]:
                     print(number, points[number - 1], problem, file=sys.stderr, flush=True)
                     told.append(f"{errno.errorcode[code]} at call {number} ({points[number - 1]}): {problem}")
     finally:
-        spaces.PART_ROWS = kept
+        space_writer.PART_ROWS = kept
     n_faults = sum(counts.values())
     return {"ok": not told, "n_faults": n_faults, "n_calls": len(points), "by_call": dict(counts), "told": told}
 
@@ -190,7 +190,7 @@ def _fill(folder: Path, disk: Path, every: int) -> dict[str, Any]:
     expected, _ = content(whole)
     told: list[str] = []
     n_full = n_rows_kept = 0
-    spaces.PART_ROWS, kept = 100, spaces.PART_ROWS
+    space_writer.PART_ROWS, kept = 100, space_writer.PART_ROWS
     try:
         for left_kib in range(0, 2000, 100 * every):
             store = embedstore.open(disk / "store.zarr", mode="a")
@@ -221,7 +221,7 @@ def _fill(folder: Path, disk: Path, every: int) -> dict[str, Any]:
                 told.append(f"with {left_kib} KiB left: other content after room was made")
             shutil.rmtree(store.path)
     finally:
-        spaces.PART_ROWS = kept
+        space_writer.PART_ROWS = kept
     return {"ok": not told, "n_full_disks": n_full, "n_rows_kept": n_rows_kept, "told": told}
 
 

@@ -17,7 +17,7 @@ from benchmarks import faulty_build
 from embedstore.embedding import Embedder
 from embedstore.executors import local, serving
 from embedstore.models import load_model
-from embedstore.store import Store, spaces
+from embedstore.store import Store, space_writer
 
 BATCH_RESIDUES = 1500
 PART_ROWS = 64
@@ -33,7 +33,7 @@ def _slow_embed(embedder: Embedder, sequences: Any) -> Any:
 
 def slow_down() -> None:
     """Have this process commit often, and compute slowly, so that every moment of a build can be hit."""
-    spaces.PART_ROWS = PART_ROWS
+    space_writer.PART_ROWS = PART_ROWS
     Embedder.embed = _slow_embed  # type: ignore[method-assign]
 
 

@@ -21,7 +21,7 @@ from embedstore.planning import Totals, Unit, Work
 from embedstore.pooling import RESIDUES
 from embedstore.sequences import key_text
 from embedstore.store import ResidueSpace, Space, Store
-from embedstore.store.spaces import write_build, write_skipped
+from embedstore.store.space_writer import write_build, write_skipped
 from embedstore.types import Progress, ProgressCallback, no_progress
 from embedstore.windows import LongPolicy, long_policy
 

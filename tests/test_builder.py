@@ -35,7 +35,7 @@ from embedstore.models import Model, load_model
 from embedstore.planning import Work
 from embedstore.queries import embed_queries
 from embedstore.sequences import digest
-from embedstore.store import Store, buckets, spaces
+from embedstore.store import Store, buckets, space_writer
 from embedstore.store.buckets import Buckets, Sieve
 from embedstore.store.claims import alone
 from embedstore.store.writer import PartWriter
@@ -256,8 +256,8 @@ KILLED = """
 import sys, time
 import embedstore
 from embedstore.models import load_model
-from embedstore.store import spaces
-spaces.PART_ROWS = 64
+from embedstore.store import space_writer, spaces
+space_writer.PART_ROWS = 64
 store = embedstore.open(sys.argv[1])
 model = load_model("kmer")
 embed_each = model.embed_each
@@ -307,7 +307,7 @@ def test_killed_at_any_moment_and_run_again_gives_the_same_store(tmp_path: Path)
 
 
 def test_parts_are_committed_while_the_work_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spaces, "PART_ROWS", 100)
+    monkeypatch.setattr(space_writer, "PART_ROWS", 100)
     embedstore.build(store, load_model("kmer"), batch_residues=1000)
     assert len(store.space().parts) >= 4
     assert all(part.n_rows >= 100 for part in store.space().parts[:-1])
@@ -435,7 +435,7 @@ def test_nobody_is_alone_in_a_store_while_a_worker_is_between_two_parts(store: S
 def test_vectors_that_are_removed_while_a_build_runs_are_told_as_such(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spaces, "PART_ROWS", 100)
+    monkeypatch.setattr(space_writer, "PART_ROWS", 100)
 
     def progress(step: Progress) -> None:
         if step.done > step.total / 2 and not removed:
@@ -460,7 +460,7 @@ def test_an_estimate_does_not_come_from_what_a_killed_build_has_left_of_a_unit(
         unit = next(work.units())
         # All but the last batch, which holds the shortest.
         done = np.concatenate(unit.batches[:-1])
-        with spaces.SpaceWriter(store.create_space(identity)) as writer:
+        with space_writer.SpaceWriter(store.create_space(identity)) as writer:
             keys = unit.keys.rows(done)
             writer.append(keys.digests, np.ones((len(done), model.dim)), keys.lengths, np.zeros(len(done), np.uint8))
     embed = Wrapped.embed

@@ -73,7 +73,7 @@ from embedstore.models.base import STANDARD_RESIDUES
 from embedstore.models.catalog import FAMILIES
 from embedstore.queries import search_store
 from embedstore.sequences import digest
-from embedstore.store import Store, spaces
+from embedstore.store import Store, space_writer, spaces
 from embedstore.store.manifest import space_id
 from embedstore.testing.checkpoints import make_checkpoint
 from embedstore.types import Record
@@ -184,7 +184,7 @@ def test_shuffled_part_names_give_the_same_store(tmp_path: Path, monkeypatch: py
     for shuffled in (False, True):
         store = embedstore.open(tmp_path / f"{shuffled}.zarr", mode="a")
         with monkeypatch.context() as patch:
-            patch.setattr(spaces, "PART_ROWS", 20)
+            patch.setattr(space_writer, "PART_ROWS", 20)
             if shuffled:
                 name = lambda: f"{source.getrandbits(60):016d}-{source.getrandbits(32):08x}"  # noqa: E731
                 patch.setattr("embedstore.store.writer.new_part_name", name)

@@ -20,7 +20,7 @@ from embedstore.exchange.matching import Matching
 from embedstore.exchange.provenance import ArrayLayout, common_layout, identity_into, import_identity
 from embedstore.exchange.sources import Item, Source, SourceOptions, open_source
 from embedstore.store import ResidueSpace, Space, Store
-from embedstore.store.spaces import SpaceWriter, write_build, write_skipped
+from embedstore.store.space_writer import SpaceWriter, write_build, write_skipped
 from embedstore.types import Progress, ProgressCallback, no_progress
 
 ON_CONFLICT = ("error", "first")

@@ -18,7 +18,8 @@ from embedstore.overlap import Lanes, WriteBehind, read_ahead
 from embedstore.planning import Batch, Unit
 from embedstore.sequences import digest, key_text
 from embedstore.store import ResidueSpace, Space, Store
-from embedstore.store.spaces import FLAG_TRUNCATED, FLAG_UNKNOWN_RESIDUE, FLAG_WINDOWED, SpaceWriter
+from embedstore.store.space_writer import SpaceWriter
+from embedstore.store.spaces import FLAG_TRUNCATED, FLAG_UNKNOWN_RESIDUE, FLAG_WINDOWED
 from embedstore.types import Vectors
 
 

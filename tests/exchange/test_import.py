@@ -312,9 +312,9 @@ import os, signal, sys
 import embedstore
 from embedstore.exchange import import_vectors
 from embedstore.exchange import importing
-from embedstore.store import spaces
+from embedstore.store import space_writer, spaces
 importing._BATCH_ROWS = 50
-spaces.PART_ROWS = 100
+space_writer.PART_ROWS = 100
 def stop(step):
     if step.stage == "import" and step.done >= 350:
         os.kill(os.getpid(), signal.SIGKILL)

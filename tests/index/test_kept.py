@@ -19,10 +19,11 @@ from embedstore.errors import InputError, SpaceMismatchError, StoreCorruptError,
 from embedstore.index import Neighbours
 from embedstore.indexing import add_shard, build_index, choose_kind, merge_index, train_index, update_index
 from embedstore.kept import KeptIndex
-from embedstore.store import Store, contents, spaces
+from embedstore.store import Store, contents, space_writer
 from embedstore.store.manifest import space_identity
 from embedstore.store.removal import hide
-from embedstore.store.spaces import Space, SpaceWriter
+from embedstore.store.space_writer import SpaceWriter
+from embedstore.store.spaces import Space
 from embedstore.testing.index_contract import clustered_rows
 
 DIGESTS, VECTORS = clustered_rows(4000, 32)
@@ -46,7 +47,7 @@ def add_rows(store: Store, start: int, stop: int) -> None:
 def _built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = embedstore.open(tmp_path_factory.mktemp("built") / "store.zarr", mode="a")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spaces, "PART_ROWS", 500)
+        patch.setattr(space_writer, "PART_ROWS", 500)
         add_rows(store, 0, BUILT)
     assert build_index(store, kind="ivf_pq").n_rows == BUILT
     return Path(str(store.path))
@@ -55,7 +56,7 @@ def _built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def store(_built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """3,000 vectors in six parts with an index, to which rows can be added in parts of 500."""
-    monkeypatch.setattr(spaces, "PART_ROWS", 500)
+    monkeypatch.setattr(space_writer, "PART_ROWS", 500)
     return embedstore.open(shutil.copytree(_built, tmp_path / "store.zarr"))
 
 

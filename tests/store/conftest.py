@@ -14,10 +14,10 @@ import pytest
 import embedstore
 from embedstore.models import load_model
 from embedstore.sequences import digest
-from embedstore.store import ResidueSpace, Store, spaces
+from embedstore.store import ResidueSpace, Store, space_writer
 from embedstore.store.keys import as_digests
 from embedstore.store.manifest import space_identity
-from embedstore.store.spaces import SpaceWriter, write_build, write_skipped
+from embedstore.store.space_writer import SpaceWriter, write_build, write_skipped
 
 PROTEINS = {f"p{i}": "MKTAYIAKQRQISFVK"[: 3 + i % 12] + "ACDEFGHIKLMNPQRSTVWY"[i % 20] * (i % 7) for i in range(60)}
 OTHERS = {f"o{i}": "GAVLIPFMW"[: 2 + i % 7] + "HKRDE"[i % 5] * (i % 9) for i in range(40)}
@@ -53,7 +53,7 @@ def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("template")
     store = embedstore.open(folder / "store.zarr", mode="a")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spaces, "PART_ROWS", 20)
+        patch.setattr(space_writer, "PART_ROWS", 20)
         for name, proteins in (("mine", PROTEINS), ("other", OTHERS)):
             store.add(name, fasta(folder / f"{name}.fasta", proteins))
             embedstore.build(store, load_model("kmer"), batch_residues=60)

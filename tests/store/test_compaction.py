@@ -18,7 +18,8 @@ from embedstore.store import Store, compaction
 from embedstore.store.keys import as_digests
 from embedstore.store.manifest import space_identity
 from embedstore.store.reader import committed_parts
-from embedstore.store.spaces import Space, SpaceWriter
+from embedstore.store.space_writer import SpaceWriter
+from embedstore.store.spaces import Space
 from embedstore.store.writer import PartWriter
 
 

@@ -16,7 +16,7 @@ import embedstore
 from embedstore.errors import InputError, StoreCorruptError, StoreError, StoreWriteError
 from embedstore.models import load_model
 from embedstore.sequences import digest
-from embedstore.store import Store, layout, spaces
+from embedstore.store import Store, layout, space_writer
 
 PROTEINS = {f"p{i}": "MKTAYIAKQRQISFVK"[: 3 + i % 12] + "ACDEFGHIKLMNPQRSTVWY"[i % 20] * (i % 7) for i in range(60)}
 
@@ -55,7 +55,7 @@ def job(path: Path, file: Path) -> Store:
 def test_a_system_call_that_fails_at_any_point_costs_nothing_that_was_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
 ) -> None:
-    monkeypatch.setattr(spaces, "PART_ROWS", 30)
+    monkeypatch.setattr(space_writer, "PART_ROWS", 30)
     file = fasta(tmp_path / "p.fasta", PROTEINS)
     expected = content(job(tmp_path / "whole.zarr", file))
     real: Callable[..., object] = getattr(os, call)

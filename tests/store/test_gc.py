@@ -17,7 +17,7 @@ from embedstore.store.claims import CLAIM
 from embedstore.store.garbage import parse_age
 from embedstore.store.manifest import space_identity
 from embedstore.store.reader import committed_parts
-from embedstore.store.spaces import SpaceWriter
+from embedstore.store.space_writer import SpaceWriter
 from embedstore.store.writer import PartWriter
 
 

@@ -25,7 +25,7 @@ import heads
 from embedstore.errors import InputError, StoreCorruptError, StoreError, StoreNotFoundError, StoreWriteError
 from embedstore.models import load_model
 from embedstore.queries import search_store
-from embedstore.store import Store, objects, shards, sources, spaces, store_path
+from embedstore.store import Store, objects, shards, sources, space_writer, store_path
 from embedstore.store.arrays import ShardedArray
 from embedstore.store.files import StorePath, locate
 from embedstore.store.layout import publish
@@ -100,7 +100,7 @@ def array_of(path: StorePath, data: np.ndarray) -> ShardedArray:
 def test_the_whole_job_gives_the_bits_that_a_directory_gets(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spaces, "PART_ROWS", 30)
+    monkeypatch.setattr(space_writer, "PART_ROWS", 30)
     file = fasta(tmp_path / "p.fasta", PROTEINS)
     here, there = job(tmp_path / "store.zarr", file), job(place, file)
     again = embedstore.open(place)
@@ -275,7 +275,7 @@ def test_two_builds_at_once_lose_nothing(place: str, tmp_path: Path) -> None:
 
 
 def test_verify_finds_every_kind_of_damage(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spaces, "PART_ROWS", 30)
+    monkeypatch.setattr(space_writer, "PART_ROWS", 30)
     store = job(place, fasta(tmp_path / "p.fasta", PROTEINS))
     names = below(store.path)
     vectors = [name for name in names if name.endswith("vectors/c/0/0")]

@@ -16,7 +16,7 @@ from embedstore.models import load_model
 from embedstore.sequences import digest
 from embedstore.store import Store
 from embedstore.store.keys import as_digests
-from embedstore.store.spaces import SpaceWriter
+from embedstore.store.space_writer import SpaceWriter
 from embedstore.store.writer import PartWriter
 
 
