@@ -121,7 +121,7 @@ MODELS: Catalog[ModelSpec] = Catalog(
             "mini",
             name="mini",
             checkpoint=None,
-            revision="1",
+            revision="2",
             licence="Apache-2.0",
             dim=1024,
             n_layers=7,

@@ -26,6 +26,7 @@ from embedstore.models.checkpoint import Checkpoint, find_checkpoint, read_confi
 from embedstore.models.devices import DTYPES, resolve_device, resolve_precision
 from embedstore.models.memory import (
     USABLE_SHARE,
+    Budget,
     EncoderSize,
     available_bytes,
     named_out_of_memory,
@@ -36,9 +37,6 @@ from embedstore.pooling import RESIDUES, find_pooling
 
 WINDOW_RESIDUES = 4_096
 """Longest stretch in one pass under the windows policy, for models without a shorter limit of their own."""
-
-MOST_LANES = 8
-"""Most batches at once; where there are more cores, each gets several."""
 
 
 class EncoderModel(Model, ABC):
@@ -100,7 +98,7 @@ class EncoderModel(Model, ABC):
         self.tokens: TokenTable = self._read_tokens()
         self.unknown_letters = self.tokens.unknown_letters
         self.poolings = ("mean", "max", "first") if self.tokens.prefix else ("mean", "max")
-        self.batch_residues = self._budget()
+        self.batch_residues, self._n_fitting = self._budget()
         self._encoders: dict[str, Any] = {}
         self._n_sharing = 1
 
@@ -178,7 +176,7 @@ class EncoderModel(Model, ABC):
         """What the encoder's configuration says of its memory."""
 
     @abstractmethod
-    def _budget(self) -> int:
+    def _budget(self) -> Budget:
         """Default budget of padded residues a batch."""
 
     def _find_checkpoint(self, directory: Path | None) -> Checkpoint:
@@ -219,8 +217,8 @@ class EncoderModel(Model, ABC):
 
     @property
     def n_lanes(self) -> int:  # type: ignore[override]
-        """Batches at once: torch's threads on a CPU, up to `MOST_LANES`; a GPU takes one after the other."""
-        return min(torch.get_num_threads(), MOST_LANES) if self.device.type == "cpu" else 1
+        """Batches at once: on a CPU one for each of torch's threads, if they fit; a GPU takes one after the other."""
+        return min(torch.get_num_threads(), self._n_fitting) if self.device.type == "cpu" else 1
 
     @contextmanager
     def lanes(self, n: int) -> Iterator[Callable[[], EncoderModel]]:

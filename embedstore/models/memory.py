@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import clear_frames
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -18,6 +19,9 @@ USABLE_SHARE = 0.8
 
 BUDGETS = {"cpu": (256, 1_024), "cuda": (2_048, 65_536)}
 """Smallest and largest default budget of padded residues a batch; on a CPU more is slower (padding, page faults)."""
+
+MOST_LANES = 8
+"""Most batches at once; where there are more cores, each batch gets several."""
 
 _REFERENCE_RESIDUES = 1_024
 _TAKE_SMALLER = "Take smaller batches: batch_residues= (--batch-residues); or a device with more memory."
@@ -103,9 +107,16 @@ class EncoderSize:
         return max(_BUCKET_BYTES, copies * one + mask)
 
 
+class Budget(NamedTuple):
+    """Padded residues of a batch, and how many such batches fit into memory side by side, up to `MOST_LANES`."""
+
+    residues: int
+    n_lanes: int
+
+
 def plan_budget(
     size: EncoderSize, weights: int, device: torch.device, *, itemsize: int, largest: int | None = None
-) -> int:
+) -> Budget:
     """Default budget of padded residues a batch: a power of two that fits the device.
 
     It follows from the total memory and not from what is free now, since batches decide rounding: two runs on one
@@ -135,7 +146,9 @@ def plan_budget(
         if needed <= room:
             break
         budget //= 2
-    return budget
+    else:
+        return Budget(budget, 1)
+    return Budget(budget, min(MOST_LANES, int(room // needed)))
 
 
 def total_bytes(device: torch.device) -> int:

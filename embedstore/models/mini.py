@@ -15,7 +15,7 @@ from embedstore.errors import InputError, OutOfMemoryError, WeightsUnavailableEr
 from embedstore.models.checkpoint import Checkpoint, open_checkpoint
 from embedstore.models.devices import DTYPES
 from embedstore.models.encoder_model import EncoderModel
-from embedstore.models.memory import EncoderSize, is_out_of_memory, plan_budget
+from embedstore.models.memory import Budget, EncoderSize, is_out_of_memory, plan_budget
 from embedstore.models.mini_encoder import MiniConfig, MiniEncoder
 from embedstore.models.mini_tokens import mini_tokens
 from embedstore.models.tokens import TokenTable
@@ -164,7 +164,7 @@ class MiniModel(EncoderModel):
                     row.update({name: rows if name == RESIDUES else find_pooling(name)(rows) for name in others})
         return found
 
-    def _budget(self) -> int:
+    def _budget(self) -> Budget:
         size = self._encoder_size(MiniConfig.from_dict(self.checkpoint.config()))
         weights = sum(file.stat().st_size for file in self.checkpoint.weight_files)
         return plan_budget(

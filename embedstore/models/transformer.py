@@ -19,7 +19,7 @@ from embedstore.models.encoders import (
     read_encoder_config,
     weight_bytes,
 )
-from embedstore.models.memory import EncoderSize, plan_budget
+from embedstore.models.memory import Budget, EncoderSize, plan_budget
 from embedstore.models.tokens import TokenTable, read_token_table
 
 
@@ -56,7 +56,7 @@ class TransformerModel(EncoderModel, ABC):
             )
         return cast(torch.Tensor, states[self.layer])
 
-    def _budget(self) -> int:
+    def _budget(self) -> Budget:
         encoder_class, extra = self._encoder_class()
         config = read_encoder_config(encoder_class, self.checkpoint)
         itemsize = DTYPES[self.precision].itemsize

@@ -13,7 +13,15 @@ import torch
 import embedstore
 from embedstore.errors import OutOfMemoryError
 from embedstore.models import load_model
-from embedstore.models.memory import USABLE_SHARE, EncoderSize, available_bytes, cgroup_rooms, plan_budget, total_bytes
+from embedstore.models.memory import (
+    MOST_LANES,
+    USABLE_SHARE,
+    EncoderSize,
+    available_bytes,
+    cgroup_rooms,
+    plan_budget,
+    total_bytes,
+)
 from embedstore.testing.checkpoints import make_checkpoint
 
 CPU = torch.device("cpu")
@@ -107,7 +115,7 @@ PROT_T5_BYTES = 2 * 1_208_141_824
 
 def budget_on(gpu_gib: float, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr("embedstore.models.memory.total_bytes", lambda device: int(gpu_gib * 2**30))
-    return plan_budget(PROT_T5, PROT_T5_BYTES, torch.device("cuda"), itemsize=2)
+    return plan_budget(PROT_T5, PROT_T5_BYTES, torch.device("cuda"), itemsize=2).residues
 
 
 def test_the_budget_is_a_power_of_two_that_grows_with_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,8 +135,18 @@ def test_the_budget_fits_whatever_the_device(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_on_a_cpu_the_budget_is_no_more_than_what_keeps_it_busy() -> None:
-    assert plan_budget(T5, 0, CPU, itemsize=4) == 1_024
-    assert plan_budget(T5, total_bytes(CPU), CPU, itemsize=4) == 256
+    assert plan_budget(T5, 0, CPU, itemsize=4) == (1_024, MOST_LANES)
+    assert plan_budget(T5, total_bytes(CPU), CPU, itemsize=4) == (256, 1)
+
+
+@pytest.mark.parametrize("n_fitting", [1, 2, 5])
+def test_no_more_batches_are_computed_at_once_than_fit_together(
+    n_fitting: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = T5.forward_bytes(1, 1_024, padded=True, itemsize=4, on_gpu=False)
+    memory = int((n_fitting + 0.5) * one / USABLE_SHARE)
+    monkeypatch.setattr("embedstore.models.memory.total_bytes", lambda device: memory)
+    assert plan_budget(T5, 0, CPU, itemsize=4) == (1_024, n_fitting)
 
 
 def test_every_layers_states_count_where_one_of_them_is_asked_for(
