@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 from embedstore.index.base import Neighbours, check_queries, unit_rows
 from embedstore.index.flat import Blocks, FlatIndex
 from embedstore.index.reduction import Reduction
-from embedstore.index.scoring import NO_ROW, Take, rerank
+from embedstore.index.scoring import NO_ROW, Take, as_float32, rerank
 from embedstore.types import Digests, Vectors
 
 FEWEST_ROWS = 1024
 """Of fewer rows nothing is learnt: exact search takes a millisecond."""
+
+_TRAINED = "trained.faiss"
 
 _FEWEST_TRAINED, _MOST_TRAINED = 1 << 14, 1 << 17
 _TRAINED_A_ROOT = 64
@@ -193,6 +196,43 @@ def sample_of(blocks: Iterable[tuple[Digests, Vectors]], rows: NDArray[np.int64]
         found.append(np.asarray(vectors[rows[first:last] - start]))
         start += len(vectors)
     return np.concatenate(found)
+
+
+class FaissTrained(ABC):
+    """What compressed kinds of FAISS learn and keep: a reduction, and the empty index of FAISS's own.
+
+    Parameters
+    ----------
+    reduction
+        To fewer dimensions.
+    blob
+        The empty FAISS index, serialised.
+    """
+
+    def __init__(self, reduction: Reduction, blob: NDArray[np.uint8]) -> None:
+        self.reduction = reduction
+        self._blob = blob
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """See `Trained.read`."""
+        return cls(Reduction.read(folder), np.fromfile(folder / _TRAINED, np.uint8))
+
+    def write(self, folder: Path) -> None:
+        """See `Trained.write`."""
+        self.reduction.write(folder)
+        self._blob.tofile(folder / _TRAINED)
+
+    @abstractmethod
+    def kept_of(self, reduced: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What compressing leaves of reduced vectors, (n, d)."""
+
+    def distortion(self, sample: Vectors) -> float:
+        """See `Trained.distortion`."""
+        unit = unit_rows(as_float32(sample))
+        reduced = self.reduction.of_unit(unit)
+        left_out = np.square(unit - self.reduction.mean, dtype=np.float64).sum() - np.square(reduced).sum()
+        return float(left_out + np.square(reduced - self.kept_of(reduced), dtype=np.float64).sum()) / len(sample)
 
 
 class CompressedIndex:

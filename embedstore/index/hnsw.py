@@ -9,13 +9,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.index.base import unit_rows
-from embedstore.index.compressed import CompressedIndex, Effort, Trained, known_rows
+from embedstore.index.compressed import CompressedIndex, Effort, FaissTrained, Trained, known_rows
 from embedstore.index.reduction import Reduction
-from embedstore.index.scoring import NO_ROW, as_float32
+from embedstore.index.scoring import NO_ROW
 from embedstore.types import Vectors
 
-_TRAINED, _GRAPH = "trained.faiss", "graph.faiss"
+_GRAPH = "graph.faiss"
 
 _LINKS = 32
 _CONSTRUCTION = 80
@@ -26,23 +25,11 @@ _RERANKED = 4
 """To score a candidate costs as much as so many steps of width."""
 
 
-class TrainedHnsw:
-    """Axes, and the range of each of them that 8 bits span.
-
-    Parameters
-    ----------
-    reduction
-        To fewer dimensions.
-    blob
-        The empty FAISS index, serialised.
-    """
+class TrainedHnsw(FaissTrained):
+    """Axes, and the range of each of them that 8 bits span; see `FaissTrained`."""
 
     mapped: ClassVar[tuple[str, ...]] = ()
     row_bytes: ClassVar[int] = 800
-
-    def __init__(self, reduction: Reduction, blob: NDArray[np.uint8]) -> None:
-        self.reduction = reduction
-        self._blob = blob
 
     @classmethod
     def train(cls, sample: Vectors, *, n_rows: int, seed: int) -> Self:
@@ -55,16 +42,6 @@ class TrainedHnsw:
         index.hnsw.efConstruction = _CONSTRUCTION
         index.train(reduced)
         return cls(reduction, faiss.serialize_index(index))
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """See `Trained.read`."""
-        return cls(Reduction.read(folder), np.fromfile(folder / _TRAINED, np.uint8))
-
-    def write(self, folder: Path) -> None:
-        """See `Trained.write`."""
-        self.reduction.write(folder)
-        self._blob.tofile(folder / _TRAINED)
 
     def empty(self) -> Any:
         """A FAISS index without rows."""
@@ -93,17 +70,14 @@ class TrainedHnsw:
         """See `Trained.usual`."""
         return Effort(probes=512, candidates=160)
 
-    def distortion(self, sample: Vectors) -> float:
-        """See `Trained.distortion`."""
+    def kept_of(self, reduced: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `FaissTrained.kept_of`."""
         import faiss
 
-        unit = unit_rows(as_float32(sample))
-        reduced = self.reduction.of_unit(unit)
         index = self.empty()
         quantiser = faiss.downcast_index(index.storage)
-        kept = quantiser.sa_decode(quantiser.sa_encode(reduced))
-        left_out = np.square(unit - self.reduction.mean, dtype=np.float64).sum() - np.square(reduced).sum()
-        return float(left_out + np.square(reduced - kept, dtype=np.float64).sum()) / len(sample)
+        kept: NDArray[np.float32] = quantiser.sa_decode(quantiser.sa_encode(reduced))
+        return kept
 
 
 class HnswBuilder:

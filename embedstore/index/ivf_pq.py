@@ -9,14 +9,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.index.base import unit_rows
-from embedstore.index.compressed import CompressedIndex, Effort, Trained, known_rows
+from embedstore.index.compressed import CompressedIndex, Effort, FaissTrained, Trained, known_rows
 from embedstore.index.packing import mapped_lists, read_lists, write_lists
 from embedstore.index.reduction import Reduction
-from embedstore.index.scoring import NO_ROW, as_float32
+from embedstore.index.scoring import NO_ROW
 from embedstore.types import Vectors
 
-_TRAINED, _SIZES, _LISTS = "trained.faiss", "sizes.npy", "lists.bin"
+_SIZES, _LISTS = "sizes.npy", "lists.bin"
 
 _BITS = 4
 _ITERATIONS = 10
@@ -33,16 +32,8 @@ _NS_RERANKED = 2500
 """To score a candidate costs as much as to scan so many codes."""
 
 
-class TrainedIvfPq:
-    """Axes, centres of lists and code books.
-
-    Parameters
-    ----------
-    reduction
-        To fewer dimensions.
-    blob
-        The empty FAISS index, serialised.
-    """
+class TrainedIvfPq(FaissTrained):
+    """Axes, centres of lists and code books; see `FaissTrained`."""
 
     mapped: ClassVar[tuple[str, ...]] = (_LISTS,)
     row_bytes: ClassVar[int] = 220
@@ -50,8 +41,7 @@ class TrainedIvfPq:
     def __init__(self, reduction: Reduction, blob: NDArray[np.uint8]) -> None:
         import faiss
 
-        self.reduction = reduction
-        self._blob = blob
+        super().__init__(reduction, blob)
         self._index = faiss.deserialize_index(blob)
         self.n_lists = int(self._index.nlist)
         self.code_bytes = int(self._index.code_size)
@@ -79,16 +69,6 @@ class TrainedIvfPq:
         index.train(reduced)
         return cls(reduction, faiss.serialize_index(index))
 
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """See `Trained.read`."""
-        return cls(Reduction.read(folder), np.fromfile(folder / _TRAINED, np.uint8))
-
-    def write(self, folder: Path) -> None:
-        """See `Trained.write`."""
-        self.reduction.write(folder)
-        self._blob.tofile(folder / _TRAINED)
-
     def builder(self) -> IvfPqBuilder:
         """See `Trained.builder`."""
         return IvfPqBuilder(self)
@@ -114,13 +94,10 @@ class TrainedIvfPq:
         """See `Trained.usual`: half of all lists."""
         return Effort(probes=(self.n_lists + 1) // 2, candidates=400)
 
-    def distortion(self, sample: Vectors) -> float:
-        """See `Trained.distortion`."""
-        unit = unit_rows(as_float32(sample))
-        reduced = self.reduction.of_unit(unit)
-        kept = self._index.pq.decode(self._index.pq.compute_codes(reduced))
-        left_out = np.square(unit - self.reduction.mean, dtype=np.float64).sum() - np.square(reduced).sum()
-        return float(left_out + np.square(reduced - kept, dtype=np.float64).sum()) / len(sample)
+    def kept_of(self, reduced: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `FaissTrained.kept_of`."""
+        kept: NDArray[np.float32] = self._index.pq.decode(self._index.pq.compute_codes(reduced))
+        return kept
 
     def encode(self, vectors: Vectors) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         """List (n,) and code (n, m / 2) of each of the vectors (n, D)."""

@@ -46,7 +46,7 @@ class Reduction:
 
     @property
     def n_dims(self) -> int:
-        """D."""
+        """What is left of D: d."""
         return int(self.axes.shape[0])
 
     @classmethod
