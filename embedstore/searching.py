@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError
 from embedstore.index import INDEXES, FlatIndex, Index, Neighbours
 from embedstore.index.base import check_queries, unit_rows
-from embedstore.index.scoring import cut, is_short, merge, nothing_found, rerank, without
+from embedstore.index.scoring import is_short, merge, nothing_found, rerank, without
 from embedstore.kept import KeptIndex
 from embedstore.registry import unknown_name
 from embedstore.store import Space, Store
@@ -177,7 +177,7 @@ class Searcher:
                 self._flat = FlatIndex(self.space.blocks, n_rows=self.space.n_rows, dim=self.space.dim)
             return self._flat.search(vectors, k)
         few = FlatIndex(lambda: self._blocks(rows), n_rows=len(rows), dim=self.space.dim, memory_bytes=0)
-        return cut(few.search(vectors, k), k)
+        return few.search(vectors, k)
 
     def _blocks(self, rows: NDArray[np.int64]) -> Iterator[tuple[Digests, Vectors]]:
         for start in range(0, len(rows), _BLOCK):

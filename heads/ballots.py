@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.types import DIGEST_BYTES, Digests
-from heads.base import Codes, Float32
+from heads.base import Codes, Float32, sortable_keys
 
 _CLOSEST = 0.9999
 """Cosines above it count as this one: the next step would be infinite."""
@@ -50,7 +50,7 @@ class LabelTable:
 
     def find(self, digests: Digests) -> NDArray[np.int64]:
         """Position of each key of (..., 24), (...); every key must be there."""
-        return np.searchsorted(_sortable(self.digests), _sortable(digests))
+        return np.searchsorted(sortable_keys(self.digests), sortable_keys(digests))
 
     def entries(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Entries of keys at flat positions: which position each comes from (m,), and which entry it is (m,)."""
@@ -103,7 +103,7 @@ def label_table(digests: Digests, sets: Sequence[Sequence[int]], n_labels: int) 
     >>> table.starts.tolist(), table.codes.tolist(), table.shares.tolist(), table.rows.tolist()
     ([0, 2, 4], [0, 2, 1, 2], [0.5, 0.5, 1.0, 1.0], [0, 2, 1, 1])
     """
-    distinct, key = np.unique(_sortable(digests), return_inverse=True)
+    distinct, key = np.unique(sortable_keys(digests), return_inverse=True)
     counts = np.fromiter(map(len, sets), np.int64, len(sets))
     row = np.repeat(np.arange(len(sets)), counts)
     code = np.fromiter((code for labels in sets for code in labels), np.int64, int(counts.sum()))
@@ -263,8 +263,3 @@ def count_ballots(scores: Float32, positions: NDArray[np.int64], table: LabelTab
 def _fisher(similarity: Float32) -> NDArray[np.float64]:
     z: NDArray[np.float64] = np.arctanh(np.clip(similarity.astype(np.float64), -_CLOSEST, _CLOSEST))
     return z
-
-
-def _sortable(digests: Digests) -> NDArray[np.bytes_]:
-    # Bytes of fixed length sort and compare as the keys do: numpy pads with zeros, and the lengths are equal.
-    return np.ascontiguousarray(digests).view(f"S{DIGEST_BYTES}")[..., 0]

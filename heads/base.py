@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embedstore.errors import InputError
-from embedstore.types import Digests, Vectors
+from embedstore.types import DIGEST_BYTES, Digests, Vectors
 
 Float32: TypeAlias = NDArray[np.float32]
 Codes: TypeAlias = NDArray[np.int64]
@@ -269,3 +269,9 @@ def _as_labels(y: ArrayLike) -> NDArray[Any]:
     if labels.dtype.kind not in "Uiu":
         raise InputError(f"y holds {labels.dtype} values; expected names (text) or integers.")
     return labels
+
+
+def sortable_keys(digests: Digests) -> NDArray[np.bytes_]:
+    """Keys (..., 24) as texts (...,), which sort and compare as the keys do."""
+    # numpy pads such texts with zeros, and all lengths are equal.
+    return np.ascontiguousarray(digests).view(f"S{DIGEST_BYTES}")[..., 0]

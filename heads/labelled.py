@@ -11,7 +11,7 @@ from embedstore.errors import InputError, StoreError
 from embedstore.store.spaces import Space
 from embedstore.types import Digests
 from heads.ballots import LabelTable, label_table
-from heads.base import Float32
+from heads.base import Float32, sortable_keys
 from heads.calibration import MAX_ROWS, CalibrationRows
 from heads.features import with_vectors
 from heads.leakage import is_among
@@ -102,7 +102,7 @@ def labelled_rows(space: Space, data: TaskData, reference: str, *, seed: int = 0
         asked, learned = learned[parts["valid"]], learned[parts["train"]]
         rule = "a tenth of the training rows, held out; there is no validation split"
     # A sequence that stands in several rows is asked once: its labels are those of its first row.
-    asked = asked[np.sort(np.unique(_sortable(data.digests[asked]), return_index=True)[1])]
+    asked = asked[np.sort(np.unique(sortable_keys(data.digests[asked]), return_index=True)[1])]
     if len(asked) > MAX_ROWS:
         asked = np.sort(np.random.default_rng(seed).choice(asked, MAX_ROWS, replace=False))
         rule = f"a sample of the {rule}"
@@ -128,7 +128,3 @@ def _coded(data: TaskData, rows: NDArray[np.int64]) -> tuple[NDArray[np.str_], d
 
 def _vectors(space: Space, digests: Digests) -> Float32:
     return np.asarray(space.take(digests), np.float32)
-
-
-def _sortable(digests: Digests) -> NDArray[np.bytes_]:
-    return np.ascontiguousarray(digests).view("S24").ravel()

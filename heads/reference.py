@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError
 from embedstore.index import FlatIndex, Neighbours
 from embedstore.index.base import unit_rows
+from embedstore.index.scoring import without
 from embedstore.searching import Searcher
 from embedstore.store.spaces import Space
 from embedstore.types import Digests, Vectors
@@ -83,7 +84,7 @@ class Reference:
         """
         found = self._search(vectors, k if not_these is None else k + 1)
         if not_these is not None:
-            found = _without(found, not_these, min(k, len(self.table.digests) - 1))
+            found = without(found, not_these, min(k, len(self.table.digests) - 1))
         if not found.k:
             raise InputError(
                 "No labelled protein is left to compare with. Add labelled proteins, or keep the query's own."
@@ -136,13 +137,3 @@ def nearest(space: Space, digests: Digests, searcher: Searcher | None) -> Callab
             yield keys, space.take(keys)
 
     return FlatIndex(blocks, n_rows=len(stored), dim=space.dim).search
-
-
-def _without(found: Neighbours, digests: Digests, k: int) -> Neighbours:
-    """The `k` nearest of each query that are not its own key; of more that were found the last go."""
-    is_own = (found.digests == digests[:, None]).all(axis=2)
-    kept = np.argsort(is_own, axis=1, kind="stable")[:, :k]
-    return Neighbours(
-        digests=np.take_along_axis(found.digests, kept[:, :, None], axis=1),
-        scores=np.take_along_axis(found.scores, kept, axis=1),
-    )

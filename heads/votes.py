@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.types import DIGEST_BYTES, Digests
-from heads.base import Codes
+from heads.base import Codes, sortable_keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,7 +40,7 @@ class LabelledKeys:
 
     def find(self, digests: Digests) -> NDArray[np.int64]:
         """Position of each key among `digests`, (...,) for (..., 24); every key must be there."""
-        return np.searchsorted(_sortable(self.digests), _sortable(digests))
+        return np.searchsorted(sortable_keys(self.digests), sortable_keys(digests))
 
     def spread(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """Lay open the rows of keys at the given flat positions.
@@ -92,7 +92,7 @@ def labelled_keys(digests: Digests, codes: Codes) -> LabelledKeys:
     >>> keys.starts.tolist(), keys.rows.tolist()
     ([0, 2, 3], [0, 2, 1])
     """
-    sortable = _sortable(digests)
+    sortable = sortable_keys(digests)
     order = np.argsort(sortable, kind="stable")
     distinct, first = np.unique(sortable[order], return_index=True)
     return LabelledKeys(
@@ -108,8 +108,3 @@ def row_keys(n_rows: int) -> Digests:
     digests = np.zeros((n_rows, DIGEST_BYTES), np.uint8)
     digests[:, -8:] = np.arange(n_rows, dtype=">u8").view(np.uint8).reshape(-1, 8)
     return digests
-
-
-def _sortable(digests: Digests) -> NDArray[np.bytes_]:
-    # Bytes of fixed length sort and compare as the keys do: numpy pads with zeros, and the lengths are equal.
-    return np.ascontiguousarray(digests).view(f"S{DIGEST_BYTES}")[..., 0]

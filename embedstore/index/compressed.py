@@ -183,6 +183,11 @@ def sample_rows(n_rows: int, n_wanted: int, seed: int) -> NDArray[np.int64]:
     return np.sort(chosen)
 
 
+def no_candidates(n_queries: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Distances and rows where there is nothing to be found, (n, width) each."""
+    return np.empty((n_queries, width), np.float32), np.full((n_queries, width), NO_ROW)
+
+
 def known_rows(rows: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
     """Row numbers as FAISS gives them, with `NO_ROW` for what no intact index can hold."""
     return np.where((rows >= 0) & (rows < n_rows), rows, NO_ROW)

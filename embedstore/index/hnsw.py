@@ -9,9 +9,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.index.compressed import CompressedIndex, Effort, FaissTrained, Trained, known_rows
+from embedstore.index.compressed import CompressedIndex, Effort, FaissTrained, Trained, known_rows, no_candidates
 from embedstore.index.reduction import Reduction
-from embedstore.index.scoring import NO_ROW
 from embedstore.types import Vectors
 
 _GRAPH = "graph.faiss"
@@ -126,8 +125,8 @@ class HnswSegment:
 
         n_wanted = min(effort.candidates, self.n_rows)
         if not n_wanted or not len(reduced):
-            shape = (len(reduced), n_wanted)
-            return np.empty(shape, np.float32), np.full(shape, NO_ROW)
+            return no_candidates(len(reduced), n_wanted)
+        # FAISS reads the bits in place: they must live as long as the search.
         bits = None if allowed is None else np.packbits(allowed, bitorder="little")
         chosen = None if bits is None else faiss.IDSelectorBitmap(self.n_rows, faiss.swig_ptr(bits))
         options = faiss.SearchParametersHNSW(efSearch=max(min(effort.probes, self.n_rows), n_wanted), sel=chosen)

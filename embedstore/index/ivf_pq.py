@@ -9,10 +9,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.index.compressed import CompressedIndex, Effort, FaissTrained, Trained, known_rows
+from embedstore.index.compressed import CompressedIndex, Effort, FaissTrained, Trained, known_rows, no_candidates
 from embedstore.index.packing import mapped_lists, read_lists, write_lists
 from embedstore.index.reduction import Reduction
-from embedstore.index.scoring import NO_ROW
 from embedstore.types import Vectors
 
 _SIZES, _LISTS = "sizes.npy", "lists.bin"
@@ -184,8 +183,8 @@ class IvfPqSegment:
 
         n_wanted = min(effort.candidates, self.n_rows)
         if not n_wanted or not len(reduced):
-            shape = (len(reduced), n_wanted)
-            return np.empty(shape, np.float32), np.full(shape, NO_ROW)
+            return no_candidates(len(reduced), n_wanted)
+        # FAISS reads the bits in place: they must live as long as the search.
         bits = None if allowed is None else np.packbits(allowed, bitorder="little")
         chosen = None if bits is None else faiss.IDSelectorBitmap(self.n_rows, faiss.swig_ptr(bits))
         n_probes = min(effort.probes, self._trained.n_lists)
