@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.types import DIGEST_BYTES, Digests
-from heads.base import Codes, Float32, sortable_keys
+from heads.streams import Float32, sortable_keys
+from heads.targets import Codes
 
 _CLOSEST = 0.9999
 """Cosines above it count as this one: the next step would be infinite."""

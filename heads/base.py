@@ -1,240 +1,246 @@
-"""What a head is: scikit-learn's contract over vectors that stream, and the checks that all heads share."""
+"""What a head is: scikit-learn's contract over vectors that stream, with checks and encodings done once for all."""
 
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from embedstore.types import DIGEST_BYTES, Digests, Vectors
-
-Float32: TypeAlias = NDArray[np.float32]
-Codes: TypeAlias = NDArray[np.int64]
-"""(N,) int64: position of each row's label among the classes, -1 where it is not one of them."""
-
-BLOCK_ROWS = 8192
-"""Rows that a stream hands out at once: 32 MiB of float32 at 1,024 dimensions."""
+from heads.leakage import is_among
+from heads.streams import Features, FeaturesLike, Float32, as_features
+from heads.targets import Codes, Targets, encode
+from heads.thresholds import choose_thresholds
 
 
-class Features(Protocol):
-    """Vectors that come in blocks, so that they need not fit into memory.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Labelled:
+    """Rows to learn from or to choose on: vectors and their targets, in the same order."""
 
-    Attributes
-    ----------
-    shape
-        Rows and dimensions.
-    digests
-        Key of each row, (N, 24) uint8, or None for vectors that have no key.
-    """
+    features: Features
+    targets: Targets
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and dimensions."""
-        ...
+    def __len__(self) -> int:
+        return self.features.shape[0]
 
-    @property
-    def digests(self) -> Digests | None:
-        """Keys, or None."""
-        ...
+    def select(self, rows: NDArray[np.int64]) -> Labelled:
+        """Some of the rows."""
+        return Labelled(features=self.features.select(rows), targets=self.targets.select(rows))
 
-    def blocks(self) -> Iterator[tuple[slice, Float32]]:
-        """Yield each row once and in order: the rows' slice and their (n, D) float32 vectors."""
-        ...
+    def sample(self, limit: int, *, seed: int) -> Labelled:
+        """At most `limit` of the rows, drawn from `seed`, in order."""
+        if len(self) <= limit:
+            return self
+        return self.select(np.sort(np.random.default_rng(seed).choice(len(self), size=limit, replace=False)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ArrayFeatures:
-    """Vectors in memory, handed out in blocks.
+class Head(ABC):
+    """Learns targets from vectors.
 
-    Parameters
-    ----------
-    vectors
-        (N, D) floating.
-    digests
-        Key of each row, (N, 24) uint8, where there are keys.
-    block_rows
-        Most rows in a block.
-    """
+    The constructor stores its arguments, ``kind`` among them, and does nothing else; `fit` learns, into attributes
+    with a trailing underscore. Besides scikit-learn's methods a head can be taken apart into arrays and settings, so
+    that it is saved without pickle, and put together again.
 
-    vectors: Vectors
-    digests: Digests | None = None
-    block_rows: int = BLOCK_ROWS
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and dimensions."""
-        return self.vectors.shape[0], self.vectors.shape[1]
-
-    def blocks(self) -> Iterator[tuple[slice, Float32]]:
-        """Yield slices of rows and their vectors as float32."""
-        for start in range(0, len(self.vectors), self.block_rows):
-            rows = slice(start, min(start + self.block_rows, len(self.vectors)))
-            yield rows, np.asarray(self.vectors[rows], dtype=np.float32)
-
-
-FeaturesLike: TypeAlias = Features | Vectors
-"""What ``fit`` and ``predict`` take: a stream, or an (N, D) array."""
-
-
-class Head(Protocol):
-    """Learns labels from vectors.
-
-    The constructor stores its arguments and nothing else; `fit` learns, into attributes with a trailing underscore.
-    Besides scikit-learn's methods a head can be taken apart into arrays and settings, so that it is saved without
-    pickle, and put together again.
+    A new head has a constructor, `_fit`, `_outputs`, `_arrays`, `settings` and `_restore`; the rest is here.
 
     Attributes
     ----------
+    kinds
+        Which of `heads.targets.KINDS` it can predict.
+    whole_proteins
+        Whether, of residues, it wants whole proteins (`Features.offsets`), those without a label among them, code -1.
+    kind
+        What it predicts.
     classes_
-        The labels, sorted, (C,).
+        The labels, sorted, (C,); ascending levels for ``"ordinal"``; empty for ``"regression"``.
     n_features_in_
         D of the vectors that it was fitted on.
+    thresholds_
+        For ``"multilabel"``: (C,) float32, from which probability on a label is given; chosen on validation rows.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("class",)
+    whole_proteins: ClassVar[bool] = False
+
+    kind: str
     classes_: NDArray[Any]
     n_features_in_: int
+    thresholds_: Float32
 
-    def fit(
-        self,
-        X: FeaturesLike,
-        y: ArrayLike,
-        X_valid: FeaturesLike | None = None,
-        y_valid: ArrayLike | None = None,
-    ) -> Self:
-        """Learn; what is to be chosen or calibrated is chosen on the validation rows."""
-        ...
+    def fit(self, X: FeaturesLike, y: Any, X_valid: FeaturesLike | None = None, y_valid: Any = None) -> Self:
+        """Learn; what is to be chosen or calibrated is chosen on the validation rows.
+
+        Validation rows whose key is that of a training row are left out: they would speak for whatever remembers the
+        training rows best. So are those whose class no training row has.
+
+        Parameters
+        ----------
+        X
+            (N, D) vectors, streamed or in memory.
+        y
+            N targets: see `heads.targets.encode`.
+        X_valid, y_valid
+            The same of other proteins.
+
+        Raises
+        ------
+        InputError
+            For vectors that are not finite, targets of another kind or number, or with nothing to tell apart.
+        """
+        if self.kind not in self.kinds:
+            raise InputError(f"{type(self).__name__} predicts {' or '.join(self.kinds)}; kind is {self.kind!r}.")
+        features = as_features(X)
+        train = Labelled(features=features, targets=encode(y, kind=self.kind, n_rows=features.shape[0]))
+        valid = None
+        if X_valid is not None and y_valid is not None:
+            valid = self._usable(as_features(X_valid), y_valid, train)
+        if not self.whole_proteins and not train.targets.known.all():
+            train = train.select(np.flatnonzero(train.targets.known))
+        self.classes_, self.n_features_in_ = train.targets.classes, features.shape[1]
+        self._fit(train, valid)
+        if self.kind == "multilabel":
+            self.thresholds_ = self._thresholds(valid)
+        return self
+
+    def outputs(self, X: FeaturesLike) -> Iterator[Float32]:
+        """Yield what the head gives for the rows of `X`, block by block and in order.
+
+        Yields
+        ------
+        numpy.ndarray
+            (n, C) float32 probabilities, which sum to 1 in a row but for ``"multilabel"``; (n, 1) for a number.
+
+        Raises
+        ------
+        InputError
+            For vectors of another dimension, or NaN or infinity among them.
+        """
+        return self._outputs(as_features(X))
 
     def predict(self, X: FeaturesLike) -> NDArray[Any]:
-        """The most probable label of each row, (N,)."""
-        ...
+        """What each row is predicted to be.
+
+        Returns
+        -------
+        numpy.ndarray
+            (N,): the most probable label; the median level for ``"ordinal"``; a float64 number for ``"regression"``.
+            (N, C) bool for ``"multilabel"``.
+        """
+        decided = [self.decide(block) for block in self.outputs(X)]
+        return np.concatenate([self.decide(np.zeros((0, self.n_outputs), np.float32)), *decided])
+
+    def decide(self, outputs: Float32) -> NDArray[Any]:
+        """Predictions from the outputs of some rows."""
+        if self.kind == "regression":
+            return outputs[:, 0].astype(np.float64)
+        if self.kind == "multilabel":
+            return outputs >= self.thresholds_
+        if self.kind == "ordinal":
+            # Float32 shares may add up to a little less than one half more.
+            levels: NDArray[Any] = self.classes_[(outputs.cumsum(axis=1) >= 0.5 - 1e-6).argmax(axis=1)]
+            return levels
+        labels: NDArray[Any] = self.classes_[outputs.argmax(axis=1)]
+        return labels
 
     def predict_proba(self, X: FeaturesLike) -> Float32:
-        """Probability of each class for each row, (N, C) float32 with rows that sum to 1."""
-        ...
+        """Probability of each class for each row, (N, C) float32.
+
+        Raises
+        ------
+        InputError
+            If the head predicts numbers, which have none.
+        """
+        if self.kind == "regression":
+            raise InputError("This head predicts numbers, which have no classes to be probable. Use predict.")
+        return np.concatenate([np.zeros((0, self.n_outputs), np.float32), *self.outputs(X)])
+
+    @property
+    def n_outputs(self) -> int:
+        """Width of the outputs."""
+        return 1 if self.kind == "regression" else len(self.classes_)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments."""
-        ...
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change arguments of the constructor, as scikit-learn's search does."""
+        known = self.get_params()
+        for name, value in params.items():
+            if name not in known:
+                raise InputError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}.")
+            setattr(self, name, value)
+        return self
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything learnt that is an array, by name; the classes are kept apart."""
-        ...
+        return self._arrays() | ({"thresholds": self.thresholds_} if self.kind == "multilabel" else {})
 
+    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """Everything learnt that is a number or a text, for JSON."""
-        ...
 
-    def restore(self, classes: NDArray[Any], arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Take over what `arrays` and `settings` of a fitted head gave."""
-        ...
+    def texts(self) -> dict[str, str]:
+        """Everything learnt that is kept as a text file of its own, by name: a LightGBM model, say."""
+        return {}
+
+    def restore(
+        self,
+        classes: NDArray[Any],
+        arrays: Mapping[str, NDArray[Any]],
+        settings: Mapping[str, Any],
+        texts: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Take over what `arrays`, `settings` and `texts` of a fitted head gave."""
+        self.classes_ = classes
+        if self.kind == "multilabel":
+            self.thresholds_ = arrays["thresholds"]
+        self._restore(arrays, settings, texts or {})
+        return self
+
+    @abstractmethod
+    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+        """Learn; `valid` has at least one row and no row or class that it should not have."""
+
+    @abstractmethod
+    def _outputs(self, X: Features) -> Iterator[Float32]:
+        """As `outputs`; go through `heads.streams.checked_blocks`."""
+
+    @abstractmethod
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        """The head's own arrays."""
+
+    @abstractmethod
+    def _restore(
+        self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], texts: Mapping[str, str]
+    ) -> None:
+        """Take over arrays, settings and texts; sets `n_features_in_` too."""
+
+    def _usable(self, features: Features, y: Any, train: Labelled) -> Labelled | None:
+        targets = encode(y, kind=self.kind, n_rows=features.shape[0], classes=train.targets.classes, name="y_valid")
+        usable = targets.known | self.whole_proteins
+        if features.digests is not None and train.features.digests is not None:
+            usable &= ~is_among(features.digests, train.features.digests)
+        if not targets.known[usable].any():
+            return None
+        valid = Labelled(features=features, targets=targets)
+        return valid if usable.all() else valid.select(np.flatnonzero(usable))
+
+    def _thresholds(self, valid: Labelled | None) -> Float32:
+        if valid is None:
+            return np.full(len(self.classes_), 0.5, np.float32)
+        shares = np.concatenate(list(self._outputs(valid.features)))
+        return choose_thresholds(shares, valid.targets.require_members())
 
 
 def as_tuple(values: object) -> tuple[Any, ...]:
     """What to choose from, as a tuple; a single value is a choice of one."""
     return tuple(values) if isinstance(values, Sequence) and not isinstance(values, str) else (values,)
-
-
-def constructor_params(head: object) -> dict[str, Any]:
-    """The constructor's arguments and their values, which the head keeps under the same names."""
-    return {name: getattr(head, name) for name in inspect.signature(type(head)).parameters}
-
-
-def as_features(X: FeaturesLike) -> Features:
-    """Wrap an (N, D) array as a stream; leave a stream as it is.
-
-    Raises
-    ------
-    InputError
-        For an array that is not two-dimensional or holds no numbers.
-    """
-    if not isinstance(X, np.ndarray):
-        return X
-    if X.ndim != 2 or X.dtype.kind not in "fiu":
-        raise InputError(
-            f"X is an array of shape {X.shape} and type {X.dtype}; expected (rows, dimensions) of numbers."
-        )
-    return ArrayFeatures(X)
-
-
-def checked_blocks(X: FeaturesLike, *, n_features: int | None = None) -> Iterator[tuple[slice, Float32]]:
-    """Yield the blocks of `X`, every one found to be finite and of the right width.
-
-    Parameters
-    ----------
-    X
-        A stream or an array.
-    n_features
-        D that the head was fitted on; None in a fit.
-
-    Raises
-    ------
-    InputError
-        For vectors of another dimension, or NaN or infinity among them.
-    """
-    features = as_features(X)
-    if n_features is not None and features.shape[1] != n_features:
-        raise InputError(
-            f"X has {features.shape[1]} dimensions; this head was fitted on {n_features}. "
-            "Give it vectors of the space that it was fitted on."
-        )
-    for rows, block in features.blocks():
-        if not np.isfinite(block).all():
-            bad = int(np.argmin(np.isfinite(block).all(axis=1)))
-            raise InputError(
-                f"Row {rows.start + bad} of X holds NaN or infinity. "
-                "Leave such rows out; for stored vectors run `embedstore verify`."
-            )
-        yield rows, block
-
-
-def encode_labels(y: ArrayLike, *, n_rows: int) -> tuple[NDArray[Any], Codes]:
-    """Classes, sorted, and the code of each row.
-
-    Parameters
-    ----------
-    y
-        (N,) labels: text or integers.
-    n_rows
-        N of the vectors.
-
-    Returns
-    -------
-    classes : numpy.ndarray
-        (C,), sorted.
-    codes : numpy.ndarray
-        (N,) int64.
-
-    Raises
-    ------
-    InputError
-        If there is not one label a row, labels are no names, or there is only one class.
-    """
-    labels = _as_labels(y)
-    if labels.ndim != 1 or len(labels) != n_rows:
-        raise InputError(f"y has shape {labels.shape} for {n_rows} rows of X; expected one label a row.")
-    classes, codes = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
-        only = f" ({classes[0].item()!r})" if len(classes) else ""
-        raise InputError(
-            f"The training rows have {len(classes)} class{only}; expected two or more. Check the label column."
-        )
-    return classes, codes.astype(np.int64, copy=False)
-
-
-def codes_of(classes: NDArray[Any], y: ArrayLike) -> Codes:
-    """Position of each label among sorted `classes`, (N,) int64; -1 for a label that is not one of them.
-
-    >>> codes_of(np.array(["a", "c"]), ["c", "b", "a"])
-    array([ 1, -1,  0])
-    """
-    labels = _as_labels(y)
-    position = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
-    return np.where(classes[position] == labels, position, -1).astype(np.int64)
 
 
 def softmax(logits: NDArray[np.floating[Any]]) -> Float32:
@@ -245,33 +251,4 @@ def softmax(logits: NDArray[np.floating[Any]]) -> Float32:
     return logits.astype(np.float32, copy=False)
 
 
-def validation_sample(y_valid: Codes, *, limit: int, seed: int) -> NDArray[np.int64]:
-    """Validation rows to choose parameters on: those whose class was trained, at most `limit` of them, sorted."""
-    rows = np.flatnonzero(y_valid >= 0)
-    if len(rows) > limit:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, size=limit, replace=False))
-    return rows
-
-
-def take_rows(X: FeaturesLike, rows: NDArray[np.int64], *, n_features: int) -> Float32:
-    """The vectors of some rows, (n, D) float32; `rows` is sorted. One pass over the stream."""
-    out = np.empty((len(rows), n_features), np.float32)
-    for span, block in checked_blocks(X, n_features=n_features):
-        first, last = np.searchsorted(rows, (span.start, span.stop))
-        out[first:last] = block[rows[first:last] - span.start]
-    return out
-
-
-def _as_labels(y: ArrayLike) -> NDArray[Any]:
-    labels = np.asarray(y)
-    if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels.ravel()):
-        labels = labels.astype(np.str_)
-    if labels.dtype.kind not in "Uiu":
-        raise InputError(f"y holds {labels.dtype} values; expected names (text) or integers.")
-    return labels
-
-
-def sortable_keys(digests: Digests) -> NDArray[np.bytes_]:
-    """Keys (..., 24) as texts (...,), which sort and compare as the keys do."""
-    # numpy pads such texts with zeros, and all lengths are equal.
-    return np.ascontiguousarray(digests).view(f"S{DIGEST_BYTES}")[..., 0]
+__all__ = ["Codes", "Features", "FeaturesLike", "Float32", "Head", "Labelled", "as_tuple", "softmax"]

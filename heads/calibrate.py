@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.base import Codes
+from heads.targets import Codes
 
 TOP_LOGITS = 256
 """Logits of a row that enter the fit; the rest add nothing that could be seen."""

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from heads.ballots import N_RISING, Ballots
-from heads.base import Float32
 from heads.confidence import (
     Calibrator,
     Evidence,
@@ -22,6 +21,7 @@ from heads.confidence import (
     rows_needed,
 )
 from heads.reference import Found, Reference
+from heads.streams import Float32
 
 SHARPNESSES = (0.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0)
 """Tried on the calibration rows."""

@@ -17,10 +17,10 @@ class HeadSpec:
         What the head is called on the command line and in a saved head.
     target
         ``"module:Class"`` of a `heads.base.Head`.
-    kind
-        What it predicts: ``"class"``.
-    input
-        What it eats: ``"vector"``.
+    kinds
+        What it predicts: some of `heads.targets.KINDS`.
+    inputs
+        What its rows may be: some of `heads.tasks.base.INPUTS`.
     summary
         One line for a list.
     citation
@@ -29,8 +29,8 @@ class HeadSpec:
 
     name: str
     target: str
-    kind: str = "class"
-    input: str = "vector"
+    kinds: tuple[str, ...] = ("class",)
+    inputs: tuple[str, ...] = ("protein", "residue", "pair")
     summary: str
     citation: str
 

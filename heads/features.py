@@ -18,7 +18,7 @@ from embedstore.store.keys import as_digests
 from embedstore.store.spaces import Space
 from embedstore.store.store import Store, open_store
 from embedstore.types import Digests, Record
-from heads.base import BLOCK_ROWS, ArrayFeatures, Float32
+from heads.streams import BLOCK_ROWS, ArrayFeatures, Float32, Rows, shuffled
 
 StoreLike: TypeAlias = Store | str | PathLike[str] | None
 """An open store, its path, or None for ``$EMBEDSTORE``, else ``./embedstore.zarr``."""
@@ -54,6 +54,20 @@ class SpaceFeatures:
         for start in range(0, len(self.digests), BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, len(self.digests)))
             yield rows, np.asarray(self.space.take(self.digests[rows]), np.float32)
+
+    @property
+    def offsets(self) -> None:
+        """None: a row is a protein."""
+        return
+
+    def batches(self, n_rows: int, *, seed: int) -> Iterator[tuple[Rows, Float32]]:
+        """Yield each row once in random order, `n_rows` at a time."""
+        for rows in shuffled(len(self.digests), n_rows, seed=seed):
+            yield rows, np.asarray(self.space.take(self.digests[rows]), np.float32)
+
+    def select(self, rows: Rows) -> SpaceFeatures:
+        """Some of the rows, in the order given."""
+        return SpaceFeatures(self.space, self.digests[rows])
 
 
 def with_vectors(space: Space, digests: Digests, *, source: str) -> NDArray[np.bool_]:

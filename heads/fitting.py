@@ -8,16 +8,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from embedstore.errors import InputError
 from embedstore.registry import unknown_name
-from embedstore.store.spaces import Space
 from heads.base import Head
 from heads.catalog import HEADS
-from heads.features import SpaceFeatures, StoreLike, as_store, with_vectors
+from heads.features import StoreLike, as_store
+from heads.inputs import split_rows
 from heads.persist import FittedHead
-from heads.tasks.base import TaskData, TaskSelection
+from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
 from heads.tasks.training import n_contradictory, training_sha256
 
@@ -35,6 +33,8 @@ def fit(
     head: str = "linear",
     space: str | None = None,
     params: Mapping[str, Any] | None = None,
+    kind: str | None = None,
+    label_separator: str | None = None,
     out: str | PathLike[str] | None = None,
     seed: int = 0,
 ) -> FittedHead:
@@ -60,6 +60,11 @@ def fit(
         Space id or model name; None where the store has one space.
     params
         Arguments of the head's constructor.
+    kind
+        What is predicted, where the task does not say it: one of `heads.targets.KINDS`. None: a class, or any number of
+        labels where there is a separator.
+    label_separator
+        What stands between the labels of a protein that can have several.
     out
         Directory to save to; None saves nothing.
     seed
@@ -94,17 +99,18 @@ def fit(
         id_column=id_column,
         sequence_column=sequence_column,
         seed=seed,
+        kind=kind,
+        label_separator=label_separator,
     )
-    model = make_head(head, params, seed=seed)
     opened = as_store(store)
     data = read_task(selection, opened)
-    data.require_one_label(f"head {head!r}")
+    model = make_head(head, params, kind=data.kind, input_=data.input, seed=seed)
     chosen = opened.space(space)
-    train, y, n_train_lost = _rows(chosen, data, "train")
+    train = split_rows(chosen, data, "train")
     trained = data.rows("train")
-    valid, y_valid, n_valid_lost = _rows(chosen, data, "valid") if len(data.splits["valid"]) else (None, None, 0)
+    valid = split_rows(chosen, data, "valid") if len(data.splits["valid"]) else None
     fitted = FittedHead(
-        head=model.fit(train, y, valid, y_valid),
+        head=model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y))),
         head_name=head,
         task_name=data.name,
         task=selection.to_dict(),
@@ -115,10 +121,10 @@ def fit(
         space_identity=chosen.identity,
         train_sha256=training_sha256(data.digests[trained], data.labels[trained]),
         n_rows={
-            "train": len(y),
-            "valid": 0 if y_valid is None else len(y_valid),
+            "train": len(train.rows),
+            "valid": 0 if valid is None else len(valid.rows),
             "test": len(data.splits["test"]),
-            "without_vector": n_train_lost + n_valid_lost,
+            "without_vector": train.n_without_vector + (valid.n_without_vector if valid else 0),
             "unlabelled": data.n_unlabelled,
             "unassigned": data.n_unassigned,
             "contradictory": n_contradictory(data.digests[trained], data.labels[trained]),
@@ -129,37 +135,42 @@ def fit(
     return fitted
 
 
-def make_head(name: str, params: Mapping[str, Any] | None = None, *, seed: int = 0) -> Head:
-    """An unfitted head of the catalog.
+def make_head(
+    name: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    kind: str = "class",
+    input_: str = "protein",
+    seed: int = 0,
+) -> Head:
+    """An unfitted head of the catalog, for one kind of prediction and one kind of row.
 
     Raises
     ------
     UnknownNameError
         For an unknown head or parameter.
+    InputError
+        If the head cannot predict that kind, or not of such rows.
 
     Examples
     --------
     >>> make_head("knn", {"k": 3}).get_params()["k"]
     3
     """
+    row = HEADS[name]
+    for asked, there, what in ((kind, row.kinds, "predicts"), (input_, row.inputs, "takes rows that are")):
+        if asked not in there:
+            able = [other.name for other in HEADS.values() if kind in other.kinds and input_ in other.inputs]
+            raise InputError(
+                f"Head {name!r} {what} {' or '.join(there)}, and this task is {asked!r}. "
+                f"Heads that can: {', '.join(able) or 'none'}."
+            )
     target = HEADS.load(name)
-    known = list(inspect.signature(target).parameters)
+    known = [param for param in inspect.signature(target).parameters if param != "kind"]
     given = dict(params or {})
     for param in given:
         if param not in known:
             raise unknown_name(f"parameter of head {name!r},", param, known)
     if "seed" in known:
         given.setdefault("seed", seed)
-    return cast(Head, target(**given))
-
-
-def _rows(space: Space, data: TaskData, split: str) -> tuple[SpaceFeatures, np.ndarray[Any, np.dtype[np.str_]], int]:
-    """Vectors and labels of a split, and how many of its rows the build skipped."""
-    rows = data.rows(split)
-    present = with_vectors(space, data.digests[rows], source=data.source)
-    if not present.any():
-        raise InputError(
-            f"No {split} row of {data.source} has a vector in space {space.id}: the build skipped them all."
-        )
-    kept = rows[present]
-    return SpaceFeatures(space, data.digests[kept]), data.labels[kept], int((~present).sum())
+    return cast(Head, target(**given, kind=kind))

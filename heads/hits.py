@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from embedstore.index import Neighbours
 from embedstore.types import Digests
 from heads.alignment import Alignment
-from heads.base import Float32
 from heads.calibration import Calibration
 from heads.confidence import Promise
+from heads.streams import Float32
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from embedstore.index import FlatIndex, Neighbours
-from heads.base import (
-    Codes,
-    FeaturesLike,
-    Float32,
-    as_features,
-    as_tuple,
-    checked_blocks,
-    constructor_params,
-    encode_labels,
-    take_rows,
-    validation_sample,
-)
-from heads.leakage import validation_codes
+from heads.base import Head, Labelled, as_tuple
+from heads.streams import Features, Float32, Rows, checked_blocks, take_rows
+from heads.targets import Codes
 from heads.votes import LabelledKeys, labelled_keys, row_keys
 
 KS = (1, 2, 3, 5, 10, 20, 50)
@@ -49,7 +39,7 @@ class _Choice(NamedTuple):
     background: float
 
 
-class NeighboursHead:
+class NeighboursHead(Head):
     """Weighted vote of the k training proteins with the most similar vectors.
 
     A neighbour with cosine similarity s weighs ``exp(sharpness * (s - s_best))``. The probabilities are the shares of
@@ -66,6 +56,8 @@ class NeighboursHead:
         What to choose from.
     seed
         Picks the validation rows to choose on where there are more than 4,096.
+    kind
+        What is predicted.
 
     Attributes
     ----------
@@ -77,8 +69,6 @@ class NeighboursHead:
         Log-loss on the validation rows in nats, or None.
     """
 
-    classes_: NDArray[Any]
-    n_features_in_: int
     k_: int
     sharpness_: float
     background_: float
@@ -92,65 +82,34 @@ class NeighboursHead:
         ks: Sequence[int] = KS,
         sharpnesses: Sequence[float] = SHARPNESSES,
         seed: int = 0,
+        kind: str = "class",
     ) -> None:
         self.k = k
         self.sharpness = sharpness
         self.ks = ks
         self.sharpnesses = sharpnesses
         self.seed = seed
+        self.kind = kind
 
-    def fit(
-        self,
-        X: FeaturesLike,
-        y: ArrayLike,
-        X_valid: FeaturesLike | None = None,
-        y_valid: ArrayLike | None = None,
-    ) -> Self:
-        """Keep the vectors, as float16, and choose what is to be chosen.
-
-        Raises
-        ------
-        InputError
-            For k < 1, a negative sharpness, fewer than two classes, or vectors that are not finite.
-        """
+    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
         ks = as_tuple(self.ks) if self.k is None else (self.k,)
         sharpnesses = as_tuple(self.sharpnesses) if self.sharpness is None else (self.sharpness,)
         if not ks or not all(isinstance(k, int) and k >= 1 for k in ks):
             raise InputError(f"k is {ks}; expected whole numbers of at least 1.")
         if not sharpnesses or not all(isinstance(s, int | float) and s >= 0 for s in sharpnesses):
             raise InputError(f"sharpness is {sharpnesses}; expected numbers of at least 0.")
-        features = as_features(X)
-        self.classes_, codes = encode_labels(y, n_rows=features.shape[0])
+        features, codes = train.features, train.targets.require_codes()
         digests = row_keys(features.shape[0]) if features.digests is None else features.digests
         keys = labelled_keys(digests, codes)
         self._adopt(keys, _half_rows_of(features, keys.first_rows))
-        choices: list[_Choice] = []
-        if X_valid is not None and y_valid is not None:
-            valid_codes = validation_codes(self.classes_, X_valid, y_valid, trained=features.digests)
-            choices = self._validate(X_valid, valid_codes, ks, sharpnesses)
+        choices = [] if valid is None else self._validate(valid, ks, sharpnesses)
         self.k_ = ks[0] if self.k is not None else DEFAULT_K
         self.sharpness_ = sharpnesses[0] if self.sharpness is not None else DEFAULT_SHARPNESS
         self.background_, self.valid_log_loss_ = DEFAULT_BACKGROUND, None
         if choices:
             self.valid_log_loss_, self.k_, self.sharpness_, self.background_ = min(choices)
-        return self
 
-    def predict_proba(self, X: FeaturesLike) -> Float32:
-        """Probability of each class, (N, C) float32."""
-        return np.concatenate([np.zeros((0, len(self.classes_)), np.float32), *self._probabilities(X)])
-
-    def predict(self, X: FeaturesLike) -> NDArray[Any]:
-        """The most probable label of each row, (N,)."""
-        best = [block.argmax(axis=1) for block in self._probabilities(X)]
-        labels: NDArray[Any] = self.classes_[np.concatenate([np.zeros(0, np.int64), *best])]
-        return labels
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return constructor_params(self)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Training vectors as float16, their keys, and the labels of each key."""
+    def _arrays(self) -> dict[str, NDArray[Any]]:
         keys = self._keys
         return {
             "vectors": self._vectors,
@@ -169,9 +128,9 @@ class NeighboursHead:
             "valid_log_loss": self.valid_log_loss_,
         }
 
-    def restore(self, classes: NDArray[Any], arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Take over what a fitted head gave."""
-        self.classes_ = classes
+    def _restore(
+        self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], texts: Mapping[str, str]
+    ) -> None:
         self.k_, self.sharpness_ = settings["k"], settings["sharpness"]
         self.background_, self.valid_log_loss_ = settings["background"], settings["valid_log_loss"]
         keys = LabelledKeys(
@@ -181,7 +140,6 @@ class NeighboursHead:
             codes=arrays["codes"].astype(np.int64),
         )
         self._adopt(keys, arrays["vectors"])
-        return self
 
     def _adopt(self, keys: LabelledKeys, vectors: NDArray[Any]) -> None:
         self._keys = keys
@@ -190,7 +148,7 @@ class NeighboursHead:
         self._index = FlatIndex.from_arrays(keys.digests, vectors)
         self._prior = np.bincount(keys.codes, minlength=len(self.classes_)) / len(keys.codes)
 
-    def _probabilities(self, X: FeaturesLike) -> Iterator[Float32]:
+    def _outputs(self, X: Features) -> Iterator[Float32]:
         for _, block in checked_blocks(X, n_features=self.n_features_in_):
             found = self._index.search(block, self.k_)
             for start in range(0, len(block), _VOTE_ROWS):
@@ -200,16 +158,14 @@ class NeighboursHead:
                 votes = (1 - self.background_) * votes + self.background_ * self._prior
                 yield votes.astype(np.float32)
 
-    def _validate(
-        self, X: FeaturesLike, codes: Codes, ks: Sequence[int], sharpnesses: Sequence[float]
-    ) -> list[_Choice]:
-        """Log-loss of each pair of parameters on validation rows; empty where no row can be used."""
-        rows = validation_sample(codes, limit=_VALID_ROWS, seed=self.seed)
-        if not len(rows):
-            return []
-        found = self._index.search(take_rows(X, rows, n_features=self.n_features_in_), max(ks))
-        right = self._share_right(found, codes[rows])
-        prior = self._prior[codes[rows]]
+    def _validate(self, valid: Labelled, ks: Sequence[int], sharpnesses: Sequence[float]) -> list[_Choice]:
+        """Log-loss of each pair of parameters on validation rows."""
+        chosen = valid.sample(_VALID_ROWS, seed=self.seed)
+        codes = chosen.targets.require_codes()
+        vectors = take_rows(chosen.features, np.arange(len(chosen)), n_features=self.n_features_in_)
+        found = self._index.search(vectors, max(ks))
+        right = self._share_right(found, codes)
+        prior = self._prior[codes]
         return [_choice(found.scores, right, prior, k, sharpness) for k in ks for sharpness in sharpnesses]
 
     def _share_right(self, found: Neighbours, codes: Codes) -> NDArray[np.float64]:
@@ -236,14 +192,11 @@ def _choice(
     return _Choice(float(log_loss), k, sharpness, background)
 
 
-def _half_rows_of(features: FeaturesLike, rows: NDArray[np.int64]) -> NDArray[np.float16]:
+def _half_rows_of(features: Features, rows: Rows) -> NDArray[np.float16]:
     """The vectors of some rows, in that order, as float16."""
-    order = np.argsort(rows)
-    ordered = rows[order]
-    out = np.empty((len(rows), as_features(features).shape[1]), np.float16)
-    for span, block in checked_blocks(features):
-        first, last = np.searchsorted(ordered, (span.start, span.stop))
-        out[order[first:last]] = _half(block[ordered[first:last] - span.start])
+    out = np.empty((len(rows), features.shape[1]), np.float16)
+    for span, block in checked_blocks(features.select(rows)):
+        out[span] = _half(block)
     return out
 
 

@@ -11,11 +11,11 @@ from embedstore.errors import InputError, StoreError
 from embedstore.store.spaces import Space
 from embedstore.types import Digests
 from heads.ballots import LabelTable, label_table
-from heads.base import Float32, sortable_keys
 from heads.calibration import MAX_ROWS, CalibrationRows
 from heads.features import with_vectors
 from heads.leakage import is_among
 from heads.splits import split_by_key
+from heads.streams import Float32, sortable_keys
 from heads.tasks.base import TaskData
 
 REFERENCES = ("train", "all")

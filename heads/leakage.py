@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from embedstore.errors import InputError
 from embedstore.types import Digests
-from heads.base import Codes, FeaturesLike, as_features, codes_of
 
 
 def n_shared_keys(test: Digests, train: Digests) -> int:
@@ -30,38 +26,6 @@ def is_among(digests: Digests, others: Digests) -> NDArray[np.bool_]:
     [True, True, False]
     """
     return np.isin(_flat(digests), _flat(others))
-
-
-def validation_codes(
-    classes: NDArray[Any], X_valid: FeaturesLike, y_valid: ArrayLike, *, trained: Digests | None
-) -> Codes:
-    """Codes of the validation rows, (N,) int64; -1 where a row cannot be chosen on.
-
-    That is a row whose class was not trained, and one whose key was: it finds itself in the training rows, and speaks
-    for whatever remembers them best.
-
-    Parameters
-    ----------
-    classes
-        (C,), sorted.
-    X_valid, y_valid
-        (N, D) vectors and (N,) labels.
-    trained
-        Keys of the training rows, (M, 24) uint8; None where they have none.
-
-    Raises
-    ------
-    InputError
-        If there is not one label a row.
-    """
-    features, codes = as_features(X_valid), codes_of(classes, y_valid)
-    if codes.shape != features.shape[:1]:
-        raise InputError(
-            f"y_valid has shape {codes.shape} for {features.shape[0]} rows of X_valid; expected one label a row."
-        )
-    if trained is None or features.digests is None:
-        return codes
-    return np.where(is_among(features.digests, trained), -1, codes)
 
 
 def _flat(digests: Digests) -> NDArray[np.bytes_]:

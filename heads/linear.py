@@ -6,26 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from embedstore.types import Digests
-from heads.base import (
-    Codes,
-    FeaturesLike,
-    Float32,
-    as_features,
-    as_tuple,
-    checked_blocks,
-    constructor_params,
-    encode_labels,
-    softmax,
-    take_rows,
-    validation_sample,
-)
+from heads.base import Head, Labelled, as_tuple, softmax
 from heads.calibrate import fit_temperature
-from heads.leakage import validation_codes
 from heads.statistics import ClassStatistics, class_statistics
+from heads.streams import Features, Float32, checked_blocks, take_rows
+from heads.targets import Codes
 
 DEFAULT_SHRINKAGE = 0.1
 """Used where there is no validation split to choose on."""
@@ -45,7 +33,7 @@ class _Discriminant(NamedTuple):
     intercept: Float32
 
 
-class LinearHead:
+class LinearHead(Head):
     """Linear discriminant analysis: Gaussian classes with one shrunk covariance.
 
     The covariance within classes, S, is shrunk towards a multiple of the identity,
@@ -61,6 +49,8 @@ class LinearHead:
         What to choose from.
     seed
         Picks the validation rows to choose on where there are too many for all.
+    kind
+        What is predicted.
 
     Attributes
     ----------
@@ -74,8 +64,6 @@ class LinearHead:
         (C, D), (C,) and (D,) float32.
     """
 
-    classes_: NDArray[Any]
-    n_features_in_: int
     coef_: Float32
     intercept_: Float32
     mean_: Float32
@@ -84,42 +72,29 @@ class LinearHead:
     valid_log_loss_: float | None
 
     def __init__(
-        self, *, shrinkage: float | None = None, shrinkages: Sequence[float] = SHRINKAGES, seed: int = 0
+        self,
+        *,
+        shrinkage: float | None = None,
+        shrinkages: Sequence[float] = SHRINKAGES,
+        seed: int = 0,
+        kind: str = "class",
     ) -> None:
         self.shrinkage = shrinkage
         self.shrinkages = shrinkages
         self.seed = seed
+        self.kind = kind
 
-    def fit(
-        self,
-        X: FeaturesLike,
-        y: ArrayLike,
-        X_valid: FeaturesLike | None = None,
-        y_valid: ArrayLike | None = None,
-    ) -> Self:
-        """Learn from (N, D) vectors and their labels.
+    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+        statistics = class_statistics(train.features, train.targets.require_codes(), train.targets.classes)
+        self.fit_statistics(statistics, valid)
+
+    def fit_statistics(self, statistics: ClassStatistics, valid: Labelled | None = None) -> Self:
+        """Learn from statistics that were summed before, perhaps elsewhere and merged.
 
         Raises
         ------
         InputError
-            For a shrinkage outside 0 to 1, fewer than two classes, or vectors that are not finite.
-        """
-        features = as_features(X)
-        classes, codes = encode_labels(y, n_rows=features.shape[0])
-        statistics = class_statistics(features, codes, classes)
-        return self.fit_statistics(statistics, X_valid, y_valid, trained=features.digests)
-
-    def fit_statistics(
-        self,
-        statistics: ClassStatistics,
-        X_valid: FeaturesLike | None = None,
-        y_valid: ArrayLike | None = None,
-        *,
-        trained: Digests | None = None,
-    ) -> Self:
-        """Learn from statistics that were summed before, perhaps elsewhere and merged.
-
-        Validation rows with one of the `trained` keys, (N, 24) uint8, are not chosen on.
+            For a shrinkage outside 0 to 1.
         """
         candidates = as_tuple(self.shrinkages) if self.shrinkage is None else (self.shrinkage,)
         if not candidates or not all(isinstance(s, int | float) and 0 <= s <= 1 for s in candidates):
@@ -128,7 +103,7 @@ class LinearHead:
         self.n_features_in_ = len(statistics.origin)
         self.mean_ = (statistics.origin + statistics.mean()).astype(np.float32)
         spectrum = _Spectrum(statistics)
-        sample = self._sample(X_valid, y_valid, trained)
+        sample = self._sample(valid)
         if sample is None:
             self.shrinkage_ = DEFAULT_SHRINKAGE if self.shrinkage is None else self.shrinkage
             self.temperature_, self.valid_log_loss_ = 1.0, None
@@ -138,23 +113,7 @@ class LinearHead:
         self.coef_, self.intercept_ = spectrum.discriminant(self.shrinkage_)
         return self
 
-    def predict_proba(self, X: FeaturesLike) -> Float32:
-        """Probability of each class, (N, C) float32."""
-        nothing = np.zeros((0, len(self.classes_)), np.float32)
-        return np.concatenate([nothing, *(softmax(logits) for logits in self._logits(X))])
-
-    def predict(self, X: FeaturesLike) -> NDArray[Any]:
-        """The most probable label of each row, (N,)."""
-        best = [logits.argmax(axis=1) for logits in self._logits(X)]
-        labels: NDArray[Any] = self.classes_[np.concatenate([np.zeros(0, np.int64), *best])]
-        return labels
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return constructor_params(self)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Coefficients, intercepts and mean."""
+    def _arrays(self) -> dict[str, NDArray[Any]]:
         return {"coef": self.coef_, "intercept": self.intercept_, "mean": self.mean_}
 
     def settings(self) -> dict[str, Any]:
@@ -165,36 +124,30 @@ class LinearHead:
             "valid_log_loss": self.valid_log_loss_,
         }
 
-    def restore(self, classes: NDArray[Any], arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
-        """Take over what a fitted head gave."""
-        self.classes_ = classes
+    def _restore(
+        self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], texts: Mapping[str, str]
+    ) -> None:
         self.coef_, self.intercept_, self.mean_ = arrays["coef"], arrays["intercept"], arrays["mean"]
         self.n_features_in_ = self.coef_.shape[1]
         self.shrinkage_, self.temperature_ = settings["shrinkage"], settings["temperature"]
         self.valid_log_loss_ = settings["valid_log_loss"]
-        return self
 
-    def _logits(self, X: FeaturesLike) -> Iterator[Float32]:
+    def _outputs(self, X: Features) -> Iterator[Float32]:
         for _, block in checked_blocks(X, n_features=self.n_features_in_):
             for start in range(0, len(block), _LOGIT_ROWS):
                 centred = block[start : start + _LOGIT_ROWS] - self.mean_
                 logits = np.matmul(centred, self.coef_.T, dtype=np.float32)
                 logits += self.intercept_
                 logits /= np.float32(self.temperature_)
-                yield logits
+                yield softmax(logits)
 
-    def _sample(
-        self, X: FeaturesLike | None, y: ArrayLike | None, trained: Digests | None
-    ) -> tuple[Float32, Codes] | None:
-        """Validation vectors less the mean, and their codes; None where no row can be used."""
-        if X is None or y is None:
+    def _sample(self, valid: Labelled | None) -> tuple[Float32, Codes] | None:
+        """Validation vectors less the mean, and their codes."""
+        if valid is None:
             return None
-        codes = validation_codes(self.classes_, X, y, trained=trained)
-        limit = max(_MIN_VALID_ROWS, _VALID_LOGITS // len(self.classes_))
-        rows = validation_sample(codes, limit=limit, seed=self.seed)
-        if not len(rows):
-            return None
-        return take_rows(X, rows, n_features=self.n_features_in_) - self.mean_, codes[rows]
+        chosen = valid.sample(max(_MIN_VALID_ROWS, _VALID_LOGITS // len(self.classes_)), seed=self.seed)
+        vectors = take_rows(chosen.features, np.arange(len(chosen)), n_features=self.n_features_in_)
+        return vectors - self.mean_, chosen.targets.require_codes()
 
 
 class _Spectrum:

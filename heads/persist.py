@@ -139,11 +139,14 @@ class FittedHead:
     def _write(self, directory: Path) -> None:
         arrays = {name: np.ascontiguousarray(array) for name, array in self.head.arrays().items()}
         save_file(arrays, directory / ARRAYS_FILE)
+        for name, text in self.head.texts().items():
+            (directory / f"{name}.txt").write_text(text, encoding="utf-8")
         record = {
             "format_version": FORMAT_VERSION,
             **self.describe(),
             "classes": self.head.classes_.tolist(),
             "arrays": {"file": ARRAYS_FILE, "sha256": _sha256(directory / ARRAYS_FILE)},
+            "texts": {name: _sha256(directory / f"{name}.txt") for name in self.head.texts()},
             "versions": {"embedstore": _release(), "numpy": np.__version__, "python": platform.python_version()},
         }
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
@@ -179,7 +182,7 @@ def load(path: str | PathLike[str]) -> FittedHead:
         head: Head = HEADS.load(record["head"])(**record["params"])
         arrays = load_file(directory / ARRAYS_FILE)
         return FittedHead(
-            head=head.restore(np.array(record["classes"]), arrays, record["settings"]),
+            head=head.restore(np.array(record["classes"]), arrays, record["settings"], _read_texts(directory, record)),
             head_name=record["head"],
             task_name=record["task_name"],
             task=record["task"],
@@ -224,6 +227,16 @@ def _read_record(directory: Path) -> dict[str, Any]:
     if not arrays.is_file() or _sha256(arrays) != expected:
         raise StoreCorruptError(f"{arrays} is missing or not the file that {HEAD_FILE} names. Fit the head again.")
     return record
+
+
+def _read_texts(directory: Path, record: Mapping[str, Any]) -> dict[str, str]:
+    texts = {}
+    for name, expected in record.get("texts", {}).items():
+        file = directory / f"{name}.txt"
+        if not file.is_file() or _sha256(file) != expected:
+            raise StoreCorruptError(f"{file} is missing or not the file that {HEAD_FILE} names. Fit the head again.")
+        texts[name] = file.read_text(encoding="utf-8")
+    return texts
 
 
 def _replace(work: Path, target: Path) -> None:

@@ -17,9 +17,9 @@ from embedstore.models import Model
 from embedstore.sequences import read_records
 from embedstore.store.spaces import Space
 from embedstore.types import DIGEST_BYTES, Digests, Progress, ProgressCallback, Record, no_progress
-from heads.base import Float32
 from heads.features import StoreLike, as_store, record_features
 from heads.persist import FittedHead, FittedLike, as_fitted
+from heads.streams import Float32
 
 if TYPE_CHECKING:
     import pandas as pd

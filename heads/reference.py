@@ -17,7 +17,7 @@ from embedstore.searching import Searcher
 from embedstore.store.spaces import Space
 from embedstore.types import Digests, Vectors
 from heads.ballots import Ballots, LabelTable, count_ballots
-from heads.base import BLOCK_ROWS, Float32
+from heads.streams import BLOCK_ROWS, Float32
 
 _TAKEN = 256
 """Queries whose neighbours' vectors are read at once."""

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.base import Codes, FeaturesLike, Float32, as_features, checked_blocks
+from heads.streams import FeaturesLike, Float32, as_features, checked_blocks
+from heads.targets import Codes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

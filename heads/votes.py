@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.types import DIGEST_BYTES, Digests
-from heads.base import Codes, sortable_keys
+from heads.streams import sortable_keys
+from heads.targets import Codes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

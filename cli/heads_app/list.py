@@ -14,7 +14,12 @@ def list_heads(json: Json = False, tsv: Tsv = False) -> None:
     from heads.catalog import HEADS
 
     rows = [
-        {"name": spec.name, "predicts": spec.kind, "from": spec.input, "summary": spec.summary}
+        {
+            "name": spec.name,
+            "predicts": ", ".join(spec.kinds),
+            "from": ", ".join(spec.inputs),
+            "summary": spec.summary,
+        }
         for spec in HEADS.values()
     ]
     print_rows(rows, json_=json, tsv=tsv)

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from embedstore.types import Digests
+from heads.targets import KINDS, label_sets
+
+INPUTS = ("protein", "residue", "pair")
+"""What a row of a task is: a protein, each residue of one, or two proteins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +32,9 @@ class Task:
     label_columns
         Columns that can hold the label; the first that the data set has is used.
     kind
-        What is predicted: ``"class"``, or ``"multilabel"``: a row has several labels.
+        What is predicted: one of `heads.targets.KINDS`.
+    input
+        What of: one of `INPUTS`.
     label_separator
         What stands between the labels of a row; for ``"multilabel"`` alone.
     split_column
@@ -48,6 +54,7 @@ class Task:
     dataset: str
     label_columns: tuple[str, ...]
     kind: str = "class"
+    input: str = "protein"
     label_separator: str | None = None
     split_column: str = "split"
     splits: Mapping[str, str] = field(default_factory=dict)
@@ -78,6 +85,9 @@ class TaskSelection:
         Of the random split, where there is no split column.
     label_separator
         What stands between the labels of a row that can have several; None for what the task says, else for one label.
+    kind
+        What is predicted: one of `heads.targets.KINDS`; None for what the task says, else one class, or several where
+        there is a separator.
     """
 
     task: str | None = None
@@ -89,6 +99,7 @@ class TaskSelection:
     sequence_column: str | None = None
     seed: int = 0
     label_separator: str | None = None
+    kind: str | None = None
 
     def __post_init__(self) -> None:
         ways = {"task": self.task, "labels": self.labels, "dataset": self.dataset}
@@ -105,6 +116,13 @@ class TaskSelection:
             )
         if self.label_separator == "":
             raise InputError("The separator of labels is empty; expected a character (label_separator=).")
+        if self.kind is not None and self.kind not in KINDS:
+            raise InputError(f"kind is {self.kind!r}; expected one of {', '.join(KINDS)} (kind=, --kind).")
+        if self.kind == "multilabel" and self.task is None and self.label_separator is None:
+            raise InputError(
+                "Several labels a protein need a separator: say what stands between them (label_separator=, "
+                "--label-separator)."
+            )
         check_seed(self.seed)
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,6 +162,12 @@ class TaskData:
         Rows left out because they have no label, or stand in no split.
     label_separator
         What stands between the labels of a row; None where each row has one.
+    kind
+        What is predicted: one of `heads.targets.KINDS`.
+    input
+        What a row is: one of `INPUTS`. For ``"residue"`` the label is a text with a letter a residue.
+    partners
+        For ``"pair"``: (N, 24) uint8 key of each row's second protein.
     """
 
     name: str
@@ -157,13 +181,41 @@ class TaskData:
     n_unlabelled: int
     n_unassigned: int
     label_separator: str | None = None
+    kind: str = "class"
+    input: str = "protein"
+    partners: Digests | None = None
+
+    def targets(self, rows: NDArray[np.int64]) -> Any:
+        """What is to be predicted of some rows, as `heads.targets.encode` takes it.
+
+        Returns
+        -------
+        numpy.ndarray or list
+            (n,) text for ``"class"``, (n,) float64 for numbers, n lists of texts for ``"multilabel"``.
+
+        Raises
+        ------
+        InputError
+            If a number is asked for and a label is none, naming the row.
+        """
+        if self.kind == "class":
+            return self.labels[rows]
+        if self.kind == "multilabel":
+            return label_sets(self.labels[rows].tolist(), str(self.label_separator))
+        try:
+            return self.labels[rows].astype(np.float64)
+        except ValueError:
+            bad = next(row for row in rows.tolist() if not _is_number(str(self.labels[row])))
+            raise InputError(
+                f"Column {self.label_column!r} of {self.source} says {str(self.labels[bad])!r} for {self.ids[bad]!r}; "
+                f"kind {self.kind!r} predicts numbers. Name a column of numbers (label_column=, --label-column), or "
+                "predict classes (kind='class', --kind class)."
+            ) from None
 
     def label_set(self, row: int) -> list[str]:
         """The labels of a row, each once, in the order of the source."""
         text = str(self.labels[row])
-        if self.label_separator is None:
-            return [text]
-        return list(dict.fromkeys(part for label in text.split(self.label_separator) if (part := label.strip())))
+        return [text] if self.label_separator is None else label_sets([text], self.label_separator)[0]
 
     def require_one_label(self, what: str) -> None:
         """Refuse a task whose rows have several labels.
@@ -198,3 +250,11 @@ class TaskData:
                 "Ask for one that has rows, or fit with a split column (--split-column), more rows or another --seed."
             )
         return rows
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -37,6 +37,7 @@ def read_task(selection: TaskSelection, store: Store) -> TaskData:
             split_column=SPLIT_COLUMN,
             split_names={},
             separator=selection.label_separator,
+            kind=_kind(selection),
         )
     name = cast(str, selection.task)
     return cast(TaskData, TASKS.load(name)(TASKS[name], selection, store))
@@ -65,6 +66,8 @@ def read_dataset(task: Task, selection: TaskSelection, store: Store) -> TaskData
         split_column=task.split_column,
         split_names=task.splits,
         separator=selection.label_separator or task.label_separator,
+        kind=selection.kind or task.kind,
+        input_=task.input,
     )
 
 
@@ -100,7 +103,12 @@ def read_file(selection: TaskSelection) -> TaskData:
         labels=[row.get(label, "") for row in rows],
         splits=[row.get(split, "") for row in rows] if split else None,
         separator=selection.label_separator,
+        kind=_kind(selection),
     )
+
+
+def _kind(selection: TaskSelection) -> str:
+    return selection.kind or ("class" if selection.label_separator is None else "multilabel")
 
 
 def _dataset_rows(
@@ -112,6 +120,8 @@ def _dataset_rows(
     split_column: str,
     split_names: Mapping[str, str],
     separator: str | None,
+    kind: str,
+    input_: str = "protein",
 ) -> TaskData:
     where = f"Data set {dataset.name!r}"
     wanted = (selection.label_column,) if selection.label_column else label_columns
@@ -129,6 +139,8 @@ def _dataset_rows(
         labels=dataset.column(label),
         splits=dataset.column(split) if split else None,
         separator=separator,
+        kind=kind,
+        input_=input_,
     )
 
 
@@ -165,6 +177,8 @@ def _labelled(
     labels: Sequence[str],
     splits: Sequence[str] | None,
     separator: str | None,
+    kind: str,
+    input_: str = "protein",
 ) -> TaskData:
     texts = np.asarray(labels, dtype=np.str_)
     # A row of separators alone has no label either.
@@ -193,5 +207,7 @@ def _labelled(
         splits=labelled,
         n_unlabelled=int((~has_label).sum()),
         n_unassigned=len(ids) - sum(len(rows) for rows in parts.values()),
-        label_separator=separator,
+        label_separator=separator if kind == "multilabel" else None,
+        kind=kind,
+        input=input_,
     )

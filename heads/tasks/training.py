@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.types import DIGEST_BYTES, Digests
-from heads.base import Codes
+from heads.targets import Codes
 
 
 def training_sha256(digests: Digests, labels: NDArray[np.str_]) -> str:

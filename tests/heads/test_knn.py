@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from embedstore.errors import InputError
-from heads.base import ArrayFeatures
 from heads.knn import DEFAULT_BACKGROUND, NeighboursHead
+from heads.streams import ArrayFeatures
 from heads.votes import labelled_keys, row_keys
 
 

@@ -6,9 +6,10 @@ from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from embedstore.errors import InputError
-from heads.base import ArrayFeatures, encode_labels
 from heads.linear import DEFAULT_SHRINKAGE, LinearHead
 from heads.statistics import ClassStatistics, class_statistics, merge
+from heads.streams import ArrayFeatures
+from heads.targets import encode_labels
 from heads.votes import row_keys
 
 
