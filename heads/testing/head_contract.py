@@ -144,7 +144,7 @@ class HeadContract:
     ) -> None:
         """Guard persistence: not one bit of a probability changes."""
         X, _ = rows(50, seed=2)
-        load_again = load(_fitted_head(fitted).save(tmp_path / "head")).head
+        load_again = load(as_fitted_head(fitted).save(tmp_path / "head")).head
         np.testing.assert_array_equal(load_again.predict_proba(X), fitted.predict_proba(X))
         assert load_again.predict(X).tolist() == fitted.predict(X).tolist()
         assert load_again.settings() == fitted.settings()
@@ -201,7 +201,7 @@ class HeadContract:
         assert head.predict_proba(noise[2]).max(axis=1).mean() < 0.35
 
 
-def _fitted_head(head: Head) -> FittedHead:
+def as_fitted_head(head: Head) -> FittedHead:
     """The head with what a saved one needs beside it."""
     target = f"{type(head).__module__}:{type(head).__name__}"
     name = next(row.name for row in HEADS.values() if row.target == target)

@@ -1,13 +1,32 @@
-"""Every head of the catalog passes the battery; nobody lists them again."""
+"""Every head of the catalog passes the batteries; nobody lists them again."""
 
 import pytest
 
 from heads.base import Head
 from heads.catalog import HEADS
 from heads.testing.head_contract import HeadContract
+from heads.testing.kind_contract import KindContract
+
+ON_ROWS = [name for name, row in HEADS.items() if "protein" in row.inputs]
+"""Heads that need no whole proteins."""
 
 
 class TestEveryHead(HeadContract):
-    @pytest.fixture(params=list(HEADS))
+    @pytest.fixture(params=ON_ROWS)
     def head(self, request: pytest.FixtureRequest) -> Head:
         return HEADS.load(request.param)()
+
+
+class TestEveryKind(KindContract):
+    @pytest.fixture(
+        params=[(name, kind) for name in ON_ROWS for kind in HEADS[name].kinds if kind != "class"],
+        ids=lambda pair: "-".join(pair),
+    )
+    def head(self, request: pytest.FixtureRequest) -> Head:
+        name, kind = request.param
+        return HEADS.load(name)(kind=kind)
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_the_catalog_states_what_the_head_can_predict(name: str) -> None:
+    assert HEADS[name].kinds == HEADS.load(name).kinds
