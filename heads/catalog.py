@@ -50,6 +50,13 @@ HEADS: Catalog[HeadSpec] = Catalog(
             summary="weighted vote of the nearest training proteins by cosine similarity",
             citation="Dudani 1976, The distance-weighted k-nearest-neighbor rule, IEEE SMC 6:325",
         ),
+        HeadSpec(
+            name="cnn",
+            target="heads.cnn:ConvolutionHead",
+            inputs=("residue",),
+            summary="two convolutions along the protein, a class for each residue",
+            citation="Elnaggar et al. 2022, ProtTrans, IEEE TPAMI 44:7112",
+        ),
     ),
     group="embedstore.heads",
 )

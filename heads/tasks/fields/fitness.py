@@ -113,8 +113,8 @@ TASKS = (
         label_columns=("label", "Y", "Fraction_Insertions"),
         kind="regression",
         main_metric="spearman",
-        citation="Leenay et al. 2019, Large dataset enables prediction of repair after CRISPR-Cas9 editing in primary T "
-        f"cells, Nature Biotechnology 37:1034; {TDC}",
+        citation="Leenay et al. 2019, Large dataset enables prediction of repair after CRISPR-Cas9 editing in primary "
+        f"T cells, Nature Biotechnology 37:1034; {TDC}",
         source_url=f"{TDC_URL}/single_pred_tasks/CRISPROutcome",
         layout="TSV with columns GuideSeq_ID, GuideSeq, and one an outcome: add with --id-column and "
         "--sequence-column; the sequences are DNA, read as the amino acids A, C, G, T",
