@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from embedstore.registry import Catalog
+from heads.targets import KINDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,8 @@ HEADS: Catalog[HeadSpec] = Catalog(
         HeadSpec(
             name="linear",
             target="heads.linear:LinearHead",
-            summary="linear discriminant with shrinkage, one pass over the vectors",
+            kinds=KINDS,
+            summary="linear discriminant or ridge regression, one pass over the vectors",
             citation="Friedman 1989, Regularized discriminant analysis, JASA 84:165",
         ),
         HeadSpec(
