@@ -49,6 +49,7 @@ HEADS: Catalog[HeadSpec] = Catalog(
         HeadSpec(
             name="knn",
             target="heads.knn:NeighboursHead",
+            kinds=KINDS,
             summary="weighted vote of the nearest training proteins by cosine similarity",
             citation="Dudani 1976, The distance-weighted k-nearest-neighbor rule, IEEE SMC 6:325",
         ),
