@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from embedstore.registry import Catalog
+from heads.targets import KINDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +45,14 @@ HEADS: Catalog[HeadSpec] = Catalog(
         HeadSpec(
             name="linear",
             target="heads.linear:LinearHead",
-            summary="linear discriminant with shrinkage, one pass over the vectors",
+            kinds=KINDS,
+            summary="linear discriminant or ridge regression, one pass over the vectors",
             citation="Friedman 1989, Regularized discriminant analysis, JASA 84:165",
         ),
         HeadSpec(
             name="knn",
             target="heads.knn:NeighboursHead",
+            kinds=KINDS,
             summary="weighted vote of the nearest training proteins by cosine similarity",
             citation="Dudani 1976, The distance-weighted k-nearest-neighbor rule, IEEE SMC 6:325",
         ),
