@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from embedstore.registry import Catalog
+from heads.targets import KINDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +22,8 @@ class HeadSpec:
         What it predicts: some of `heads.targets.KINDS`.
     inputs
         What its rows may be: some of `heads.tasks.base.INPUTS`.
+    reads
+        ``"vectors"`` of a space, or ``"sequences"``.
     summary
         One line for a list.
     citation
@@ -31,6 +34,7 @@ class HeadSpec:
     target: str
     kinds: tuple[str, ...] = ("class",)
     inputs: tuple[str, ...] = ("protein", "residue", "pair")
+    reads: str = "vectors"
     summary: str
     citation: str
 
@@ -41,14 +45,50 @@ HEADS: Catalog[HeadSpec] = Catalog(
         HeadSpec(
             name="linear",
             target="heads.linear:LinearHead",
-            summary="linear discriminant with shrinkage, one pass over the vectors",
+            kinds=KINDS,
+            summary="linear discriminant or ridge regression, one pass over the vectors",
             citation="Friedman 1989, Regularized discriminant analysis, JASA 84:165",
         ),
         HeadSpec(
             name="knn",
             target="heads.knn:NeighboursHead",
+            kinds=KINDS,
             summary="weighted vote of the nearest training proteins by cosine similarity",
             citation="Dudani 1976, The distance-weighted k-nearest-neighbor rule, IEEE SMC 6:325",
+        ),
+        HeadSpec(
+            name="cnn",
+            target="heads.cnn:ConvolutionHead",
+            inputs=("residue",),
+            summary="two convolutions along the protein, a class for each residue",
+            citation="Elnaggar et al. 2022, ProtTrans, IEEE TPAMI 44:7112",
+        ),
+        HeadSpec(
+            name="kmer",
+            target="heads.homology.kmer:KmerHead",
+            kinds=("class", "multilabel", "regression"),
+            inputs=("protein",),
+            reads="sequences",
+            summary="tf-idf of words of one to three residues in logistic or ridge regression",
+            citation="Leslie et al. 2002, The spectrum kernel, PSB 7:564",
+        ),
+        HeadSpec(
+            name="composition",
+            target="heads.homology.composition:CompositionHead",
+            kinds=("class", "multilabel", "regression"),
+            inputs=("protein",),
+            reads="sequences",
+            summary="amino-acid and dipeptide composition in logistic or ridge regression",
+            citation="Bhasin and Raghava 2004, Classification of nuclear receptors, JBC 279:23262",
+        ),
+        HeadSpec(
+            name="length",
+            target="heads.homology.length:LengthHead",
+            kinds=("class", "multilabel"),
+            inputs=("protein",),
+            reads="sequences",
+            summary="the length alone in logistic regression: what no method should be near",
+            citation="none: a check on benchmarks",
         ),
     ),
     group="embedstore.heads",

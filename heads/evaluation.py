@@ -162,7 +162,7 @@ def evaluate(
     found = judge(chosen.head, vectors, data, split, n_resamples=n_resamples, seed=seed)
     best_by = main_metric(task_metric(chosen.task), data, found.measured)
     near = find_relatives(opened, data, split, method=identity, limit=identity_rows, seed=seed)
-    audit = audit_of(data.digests[rows], data.digests[trained], near)
+    audit = audit_of(data.keys[rows], data.keys[trained], near)
     curve = learning_curve(chosen.head, vectors, data, split, fractions=fractions, metric=best_by, seed=seed)
     return Report(
         task=chosen.task_name,
@@ -181,7 +181,7 @@ def evaluate(
         n_unseen=n_unseen_of(found.outcomes),
         n_without_vector=found.n_without_vector,
         n_keys_in_train=audit.n_exact,
-        training_changed=training_sha256(data.digests[trained], data.labels[trained]) != chosen.train_sha256,
+        training_changed=training_sha256(data.keys[trained], data.labels[trained]) != chosen.train_sha256,
         audit=audit,
         by_identity=identity_table(found, data, near),
         reliability=reliability_bins(found.outcomes),

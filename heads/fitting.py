@@ -8,21 +8,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from embedstore.errors import InputError
 from embedstore.registry import unknown_name
-from embedstore.store.spaces import Space
 from heads.base import Head
 from heads.catalog import HEADS
 from heads.costs import measured
-from heads.features import StoreLike, as_store, with_vectors
-from heads.inputs import rows_of, split_rows
-from heads.leakage import is_among
+from heads.features import StoreLike, as_store
+from heads.inputs import split_rows, task_space, validation_rows
 from heads.persist import FittedHead
-from heads.proof import Proof, prove
-from heads.protocol import row_lengths
-from heads.tasks.base import TaskData, TaskSelection
+from heads.protocol import validation_proof
+from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
 from heads.tasks.training import n_contradictory, training_sha256
 
@@ -112,10 +107,10 @@ def fit(
     opened = as_store(store)
     data = read_task(selection, opened)
     model = make_head(head, params, kind=data.kind, input_=data.input, seed=seed)
-    chosen = opened.space(space)
+    chosen = task_space(opened, data, space)
     train = split_rows(chosen, data, "train")
     trained = data.rows("train")
-    valid = split_rows(chosen, data, "valid") if len(data.splits["valid"]) else None
+    valid = validation_rows(chosen, data)
     with measured() as cost:
         model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
     fitted = FittedHead(
@@ -128,7 +123,7 @@ def fit(
         split_rule=data.split_rule,
         space_id=chosen.id,
         space_identity=chosen.identity,
-        train_sha256=training_sha256(data.digests[trained], data.labels[trained]),
+        train_sha256=training_sha256(data.keys[trained], data.labels[trained]),
         n_rows={
             "train": len(train.rows),
             "valid": 0 if valid is None else len(valid.rows),
@@ -136,26 +131,14 @@ def fit(
             "without_vector": train.n_without_vector + (valid.n_without_vector if valid else 0),
             "unlabelled": data.n_unlabelled,
             "unassigned": data.n_unassigned,
-            "contradictory": n_contradictory(data.digests[trained], data.labels[trained]),
+            "contradictory": n_contradictory(data.keys[trained], data.labels[trained]),
         },
         fit_seconds=cost.seconds,
-        proof=validation_proof(model, chosen, data),
+        proof=validation_proof(model, data, valid),
     )
     if out is not None:
         fitted.save(out)
     return fitted
-
-
-def validation_proof(head: Head, space: Space, data: TaskData) -> Proof | None:
-    """What a fitted head does on the validation rows that were not trained on; None where there are none."""
-    rows, trained = data.splits["valid"], data.splits["train"]
-    rows = rows[~is_among(data.digests[rows], data.digests[trained])]
-    if not with_vectors(space, data.digests[rows], source=data.source).any():
-        return None
-    found = rows_of(space, data, rows)
-    _, cluster = np.unique(data.digests[found.rows], axis=0, return_inverse=True)
-    clusters = np.repeat(cluster.ravel().astype(np.int64), row_lengths(data, found.rows))
-    return prove(head, found.features, found.y, clusters)
 
 
 def make_head(

@@ -14,10 +14,12 @@ from embedstore.store.spaces import Space
 from heads.base import Head
 from heads.costs import Cost, measured
 from heads.features import with_vectors
-from heads.inputs import rows_of
+from heads.inputs import SplitRows, rows_of
+from heads.leakage import is_among
 from heads.metrics import N_RESAMPLES, ClassOutcomes, Measured, NumberOutcomes, Outcomes, measure
 from heads.metrics.intervals import Float64, Part, Sums
 from heads.outcomes import outcomes_of, take, with_missing
+from heads.proof import Proof, prove
 from heads.tasks.base import TaskData
 
 MAIN_METRICS: Mapping[str, str] = {
@@ -78,7 +80,7 @@ def judge(
     rows = data.rows(split)
     present = with_vectors(space, data.digests[rows], source=data.source)
     if data.partners is not None:
-        present &= with_vectors(space, data.partners[rows], source=data.source)
+        present &= with_vectors(space, data.partners[rows], source=data.partner_source)
     found: Outcomes | None = None
     with measured() as cost:
         if present.any():
@@ -138,7 +140,7 @@ def judged(
 
 def groups_of(data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """(n,) which outcomes are of one protein (or pair), or None where each is of another."""
-    _, protein = np.unique(data.digests[rows], axis=0, return_inverse=True)
+    _, protein = np.unique(data.keys[rows], axis=0, return_inverse=True)
     protein = protein.ravel().astype(np.int64)
     if data.input != "residue" and len(np.unique(protein)) == len(rows):
         return None
@@ -150,6 +152,23 @@ def row_lengths(data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     if data.input != "residue":
         return np.ones(len(rows), np.int64)
     return np.strings.str_len(data.labels[rows]).astype(np.int64)
+
+
+def validation_proof(head: Head, data: TaskData, valid: SplitRows | None) -> Proof | None:
+    """What a fitted head does on the validation rows that were not trained on; None where there are none."""
+    if valid is None:
+        return None
+    fresh = ~is_among(data.keys[valid.rows], data.keys[data.splits["train"]])
+    lengths = row_lengths(data, valid.rows)
+    if not fresh.any():
+        return None
+    features, y = valid.features, valid.y
+    if not fresh.all():
+        # Of residues those of training proteins are left out by `validation_rows` already.
+        kept = np.flatnonzero(np.repeat(fresh, lengths))
+        features, y = features.select(kept), [y[row] for row in kept.tolist()] if isinstance(y, list) else y[kept]
+    _, protein = np.unique(data.keys[valid.rows[fresh]], axis=0, return_inverse=True)
+    return prove(head, features, y, np.repeat(protein.ravel().astype(np.int64), lengths[fresh]))
 
 
 def main_metric(named: str | None, data: TaskData, figures: Mapping[str, Any]) -> str:
