@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from embedstore.errors import InputError, MissingFileError, SpaceMismatchError
-from embedstore.store.spaces import Space
+from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.store.store import Store
 from heads.audit import SAMPLE_ROWS, Audit, IdentityBin, Relatives, audit_of, by_identity, relatives_of
 from heads.features import StoreLike, as_store
@@ -20,6 +20,7 @@ from heads.metrics import N_RESAMPLES, Bin, ClassOutcomes, LabelOutcomes, Metric
 from heads.metrics.reliability import reliability_of
 from heads.persist import FittedHead, FittedLike, as_fitted
 from heads.protocol import Judged, judge, main_metric
+from heads.sources import Vectors
 from heads.tasks.base import TaskData, TaskSelection, check_seed
 from heads.tasks.catalog import TASKS
 from heads.tasks.readers import read_task
@@ -159,11 +160,11 @@ def evaluate(
     vectors = _own_space(chosen, opened, space)
     data = read_task(_selection(chosen, labels), opened)
     rows, trained = data.rows(split), data.splits["train"]
-    found = judge(chosen.head, vectors, data, split, n_resamples=n_resamples, seed=seed)
+    found = judge(chosen.head, Vectors(vectors), data, split, n_resamples=n_resamples, seed=seed)
     best_by = main_metric(task_metric(chosen.task), data, found.measured)
     near = find_relatives(opened, data, split, method=identity, limit=identity_rows, seed=seed)
     audit = audit_of(data.keys[rows], data.keys[trained], near)
-    curve = learning_curve(chosen.head, vectors, data, split, fractions=fractions, metric=best_by, seed=seed)
+    curve = learning_curve(chosen.head, Vectors(vectors), data, split, fractions=fractions, metric=best_by, seed=seed)
     return Report(
         task=chosen.task_name,
         head=chosen.head_name,
@@ -256,16 +257,16 @@ def n_unseen_of(outcomes: Outcomes) -> int:
     return int((outcomes.n_unseen > 0).sum()) if isinstance(outcomes, LabelOutcomes) else 0
 
 
-def _own_space(fitted: FittedHead, store: Store, named: str | None) -> Space:
+def _own_space(fitted: FittedHead, store: Store, named: str | None) -> Space | ResidueSpace:
     if named is not None:
-        fitted.require_space(store.space(named).id)
+        fitted.require_space(store.any_space(named).id)
     if fitted.space_id not in store.spaces():
         there = ", ".join(store.spaces()) or "no space"
         raise SpaceMismatchError(
             f"This is a head of another space: it was fitted on {fitted.space_id}, and the store at {store.path} has "
             f"{there}. Build that space there, or fit a head on one that it has."
         )
-    return store.space(fitted.space_id)
+    return store.any_space(fitted.space_id)
 
 
 def _selection(fitted: FittedHead, labels: str | PathLike[str] | None) -> TaskSelection:

@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from embedstore.store.spaces import Space
 from heads.base import Head
 from heads.costs import Cost, measured
-from heads.features import with_vectors
-from heads.inputs import SplitRows, rows_of
+from heads.inputs import SplitRows
 from heads.leakage import is_among
 from heads.metrics import N_RESAMPLES, ClassOutcomes, Measured, NumberOutcomes, Outcomes, measure
 from heads.metrics.intervals import Float64, Part, Sums
 from heads.outcomes import outcomes_of, take, with_missing
 from heads.proof import Proof, prove
+from heads.sources import Source
 from heads.tasks.base import TaskData
 
 MAIN_METRICS: Mapping[str, str] = {
@@ -60,16 +59,16 @@ class Judged:
 
 
 def judge(
-    head: Head, space: Space, data: TaskData, split: str, *, n_resamples: int = N_RESAMPLES, seed: int = 0
+    head: Head, source: Source, data: TaskData, split: str, *, n_resamples: int = N_RESAMPLES, seed: int = 0
 ) -> Judged:
     """Let a fitted head predict a split, and measure it.
 
     Parameters
     ----------
     head
-        Fitted on vectors of `space`.
-    space
-        Where the vectors are.
+        Fitted on rows of `source`.
+    source
+        Where the rows are read.
     data
         The task.
     split
@@ -78,13 +77,11 @@ def judge(
         Of the bootstrap. With equal ones the resamples of two heads are of the same rows.
     """
     rows = data.rows(split)
-    present = with_vectors(space, data.digests[rows], source=data.source)
-    if data.partners is not None:
-        present &= with_vectors(space, data.partners[rows], source=data.partner_source)
+    present = source.present(data, rows)
     found: Outcomes | None = None
     with measured() as cost:
         if present.any():
-            there = rows_of(space, data, rows[present], what=f"{split} row")
+            there = source.rows(data, rows[present], what=f"{split} row")
             found = outcomes_of(head, there.features, there.y)
     if not present.all():
         missing = data.targets(rows[~present])
@@ -92,7 +89,7 @@ def judge(
         lengths = row_lengths(data, rows)
         found = take(found, _back(lengths, present))
     if found is None:
-        raise InputError(f"No {split} row of {data.source} has a vector in space {space.id}.")
+        raise InputError(f"No {split} row of {data.source} has a vector in {source.name}.")
     return judged(data, rows, found, cost, n_without_vector=int((~present).sum()), n_resamples=n_resamples, seed=seed)
 
 
@@ -152,6 +149,14 @@ def row_lengths(data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     if data.input != "residue":
         return np.ones(len(rows), np.int64)
     return np.strings.str_len(data.labels[rows]).astype(np.int64)
+
+
+def validation_rows_of(source: Source, data: TaskData) -> SplitRows | None:
+    """Validation rows of a source, or None; of residues without proteins that were trained on, as in fitting."""
+    rows = data.splits["valid"]
+    if data.input == "residue":
+        rows = rows[~is_among(data.digests[rows], data.digests[data.splits["train"]])]
+    return source.rows(data, rows, what="valid row") if len(rows) else None
 
 
 def validation_proof(head: Head, data: TaskData, valid: SplitRows | None) -> Proof | None:
