@@ -22,6 +22,9 @@ METHODS = ("auto", "mmseqs", "words")
 WORD = 5
 """Residues of a word. Two unrelated proteins of 200 residues share one of 5 by chance in one case out of a hundred."""
 
+MIN_SHARED = 3
+"""Words that two relatives share at least."""
+
 _BLOCK = 20_000
 _RADIX = 32
 
@@ -78,7 +81,8 @@ def by_words(queries: Sequence[bytes], training: Sequence[bytes]) -> Nearest:
     """Identity guessed from the share c of a query's words that the training protein has: ``c ** (1 / WORD)``.
 
     The share of words that survive when each residue does with probability p is about p to the power of the word's
-    length. Below an identity of about 0.4 no word is left, and relatives are not found.
+    length. Below an identity of about 0.4 hardly a word is left, and relatives, which share fewer than `MIN_SHARED`, are
+    not found.
     """
     found = np.zeros(len(queries))
     nearest = np.full(len(queries), -1, np.int64)
@@ -97,10 +101,12 @@ def by_words(queries: Sequence[bytes], training: Sequence[bytes]) -> Nearest:
             better = best > found
             nearest[better] = start + np.asarray(shared[np.flatnonzero(better)].argmax(axis=1)).ravel()
             found[better] = best[better]
+    # A word or two in common are chance.
+    alike = found >= np.minimum(MIN_SHARED, np.maximum(sizes, 1))
     share = found / np.maximum(np.asarray(held.sum(axis=1)).ravel(), 1) if len(words) else found
     return Nearest(
-        identity=np.where(nearest >= 0, share ** (1 / WORD), np.nan),
-        row=nearest,
+        identity=np.where(alike, share ** (1 / WORD), np.nan),
+        row=np.where(alike, nearest, -1),
         method=f"guessed from shared {WORD}-residue words (no alignment)",
     )
 
