@@ -81,8 +81,8 @@ def by_words(queries: Sequence[bytes], training: Sequence[bytes]) -> Nearest:
     """Identity guessed from the share c of a query's words that the training protein has: ``c ** (1 / WORD)``.
 
     The share of words that survive when each residue does with probability p is about p to the power of the word's
-    length. Below an identity of about 0.4 hardly a word is left, and relatives, which share fewer than `MIN_SHARED`, are
-    not found.
+    length. Below an identity of about 0.4 hardly a word is left: relatives share fewer than `MIN_SHARED` and are not
+    found.
     """
     found = np.zeros(len(queries))
     nearest = np.full(len(queries), -1, np.int64)
