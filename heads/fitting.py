@@ -13,8 +13,9 @@ from embedstore.registry import unknown_name
 from heads.base import Head
 from heads.catalog import HEADS
 from heads.features import StoreLike, as_store
-from heads.inputs import split_rows, task_space, validation_rows
+from heads.inputs import split_rows, task_source, validation_rows
 from heads.persist import FittedHead
+from heads.sources import SEQUENCES
 from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
 from heads.tasks.training import n_contradictory, training_sha256
@@ -102,10 +103,11 @@ def fit(
         kind=kind,
         label_separator=label_separator,
     )
-    opened = as_store(store)
+    reads = HEADS[head].reads
+    opened = None if reads == SEQUENCES and labels is not None and store is None else as_store(store)
     data = read_task(selection, opened)
     model = make_head(head, params, kind=data.kind, input_=data.input, seed=seed)
-    chosen = task_space(opened, data, space)
+    chosen = task_source(opened, data, space, reads=reads)
     train = split_rows(chosen, data, "train")
     trained = data.rows("train")
     valid = validation_rows(chosen, data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -271,6 +271,8 @@ class TaskData:
         For ``"pair"``: what the second proteins belong to, for messages: a data set, or the file.
     pairing
         For ``"pair"``: how the two vectors are combined.
+    residues
+        The sequences of rows with these numbers, read when they are asked for.
     """
 
     name: str
@@ -289,6 +291,7 @@ class TaskData:
     partners: Digests | None = None
     partner_source: str = ""
     pairing: str = ""
+    residues: Callable[[NDArray[np.int64]], list[bytes]]
 
     @property
     def keys(self) -> Digests:
