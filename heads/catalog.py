@@ -53,6 +53,13 @@ HEADS: Catalog[HeadSpec] = Catalog(
             summary="weighted vote of the nearest training proteins by cosine similarity",
             citation="Dudani 1976, The distance-weighted k-nearest-neighbor rule, IEEE SMC 6:325",
         ),
+        HeadSpec(
+            name="centroid",
+            target="heads.centroid:CentroidHead",
+            kinds=("class", "multilabel"),
+            summary="cosine similarity to the mean of each class; for classes with few members",
+            citation="Snell et al. 2017, Prototypical networks for few-shot learning, NeurIPS 30",
+        ),
     ),
     group="embedstore.heads",
 )
