@@ -90,6 +90,13 @@ HEADS: Catalog[HeadSpec] = Catalog(
             summary="the length alone in logistic regression: what no method should be near",
             citation="none: a check on benchmarks",
         ),
+        HeadSpec(
+            name="centroid",
+            target="heads.centroid:CentroidHead",
+            kinds=("class", "multilabel"),
+            summary="cosine similarity to the mean of each class; for classes with few members",
+            citation="Snell et al. 2017, Prototypical networks for few-shot learning, NeurIPS 30",
+        ),
     ),
     group="embedstore.heads",
 )
