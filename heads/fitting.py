@@ -8,15 +8,21 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from embedstore.errors import InputError
 from embedstore.registry import unknown_name
 from heads.base import Head
 from heads.catalog import HEADS
+from heads.costs import measured
 from heads.features import StoreLike, as_store
-from heads.inputs import split_rows, task_source, validation_rows
+from heads.inputs import rows_of, rows_present, split_rows, task_source, validation_rows
+from heads.leakage import is_among
 from heads.persist import FittedHead
-from heads.sources import SEQUENCES
-from heads.tasks.base import TaskSelection
+from heads.proof import Proof, prove
+from heads.protocol import row_lengths
+from heads.sources import SEQUENCES, Source
+from heads.tasks.base import TaskData, TaskSelection
 from heads.tasks.readers import read_task
 from heads.tasks.training import n_contradictory, training_sha256
 
@@ -111,8 +117,10 @@ def fit(
     train = split_rows(chosen, data, "train")
     trained = data.rows("train")
     valid = validation_rows(chosen, data)
+    with measured() as cost:
+        model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
     fitted = FittedHead(
-        head=model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y))),
+        head=model,
         head_name=head,
         task_name=data.name,
         task=selection.to_dict(),
@@ -131,10 +139,24 @@ def fit(
             "unassigned": data.n_unassigned,
             "contradictory": n_contradictory(data.keys[trained], data.labels[trained]),
         },
+        fit_seconds=cost.seconds,
+        proof=validation_proof(model, chosen, data),
     )
     if out is not None:
         fitted.save(out)
     return fitted
+
+
+def validation_proof(head: Head, space: Source, data: TaskData) -> Proof | None:
+    """What a fitted head does on the validation rows that were not trained on; None where there are none."""
+    rows, trained = data.splits["valid"], data.splits["train"]
+    rows = rows[~is_among(data.keys[rows], data.keys[trained])]
+    if not rows_present(space, data, rows).any():
+        return None
+    found = rows_of(space, data, rows)
+    _, cluster = np.unique(data.keys[found.rows], axis=0, return_inverse=True)
+    clusters = np.repeat(cluster.ravel().astype(np.int64), row_lengths(data, found.rows))
+    return prove(head, found.features, found.y, clusters)
 
 
 def make_head(

@@ -111,14 +111,28 @@ def rows_of(space: Source, data: TaskData, rows: NDArray[np.int64], *, what: str
         texts = [residues.decode("ascii") for residues in data.residues(rows)]
         features = SequenceFeatures(texts, data.digests[rows])
         return SplitRows(features=features, y=data.targets(rows), rows=rows, n_without_vector=0)
-    present = with_vectors(space, data.digests[rows], source=data.source)
-    if data.partners is not None:
-        present &= with_vectors(space, data.partners[rows], source=data.partner_source)
+    present = rows_present(space, data, rows)
     if not present.any():
         raise InputError(f"No {what} of {data.source} has a vector in space {space.id}: the build skipped them all.")
     kept = rows[present]
     vectors, y = _features(space, data, kept)
     return SplitRows(features=vectors, y=y, rows=kept, n_without_vector=int((~present).sum()))
+
+
+def rows_present(space: Source, data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows can be had, (n,) bool: the build may have skipped others, and said why.
+
+    Raises
+    ------
+    StoreError
+        If rows were never embedded; the message has the command that does it.
+    """
+    if isinstance(space, Sequences):
+        return np.ones(len(rows), np.bool_)
+    present = with_vectors(space, data.digests[rows], source=data.source)
+    if data.partners is not None:
+        present &= with_vectors(space, data.partners[rows], source=data.partner_source)
+    return present
 
 
 def _features(space: Space | ResidueSpace, data: TaskData, rows: NDArray[np.int64]) -> tuple[Features, Any]:
