@@ -39,8 +39,8 @@ _RESERVOIR = 13
 _TRIED, _ASKED, _NEAR = 1 << 14, 256, 40
 """Rows of the sample on which reductions are tried, those of them that ask, and what each is given."""
 
-_CANDIDATES = (40, 60, 80, 120, 160, 200, 300, 400, 600, 800, 1200, 1600, 2400)
-_RERANKED = 200
+_CANDIDATES = (40, 60, 80, 120, 160, 200, 250, 300, 400, 500, 600, 800, 1000, 1200, 1600, 2400)
+_RERANKED = 300
 """To score a candidate costs as much as to scan so many codes."""
 
 
