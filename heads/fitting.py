@@ -35,6 +35,13 @@ def fit(
     params: Mapping[str, Any] | None = None,
     kind: str | None = None,
     label_separator: str | None = None,
+    input_: str | None = None,
+    mask_column: str | None = None,
+    partner_column: str | None = None,
+    pairing: str | None = None,
+    top: int | None = None,
+    split_by: str | None = None,
+    identity: float = 0.4,
     out: str | PathLike[str] | None = None,
     seed: int = 0,
 ) -> FittedHead:
@@ -65,6 +72,16 @@ def fit(
         labels where there is a separator.
     label_separator
         What stands between the labels of a protein that can have several.
+    input_
+        What a row is, where the task does not say it: one of `heads.tasks.base.INPUTS`.
+    mask_column, partner_column, pairing
+        For residues and for pairs; see `heads.tasks.TaskSelection`.
+    top
+        Only the labels with most training rows, so many of them.
+    split_by
+        ``"column"``, ``"random"`` (by key) or ``"clusters"`` of similar sequences; None: the column if there is one.
+    identity
+        For clusters: least identity at which sequences are kept together.
     out
         Directory to save to; None saves nothing.
     seed
@@ -101,6 +118,13 @@ def fit(
         seed=seed,
         kind=kind,
         label_separator=label_separator,
+        input=input_,
+        mask_column=mask_column,
+        partner_column=partner_column,
+        pairing=pairing,
+        top=top,
+        split_by=split_by,
+        identity=identity,
     )
     opened = as_store(store)
     data = read_task(selection, opened)
@@ -127,6 +151,7 @@ def fit(
             "without_vector": train.n_without_vector + (valid.n_without_vector if valid else 0),
             "unlabelled": data.n_unlabelled,
             "unassigned": data.n_unassigned,
+            "unseen": data.n_unseen,
             "contradictory": n_contradictory(data.keys[trained], data.labels[trained]),
         },
     )
