@@ -42,6 +42,13 @@ def fit(
     params: Mapping[str, Any] | None = None,
     kind: str | None = None,
     label_separator: str | None = None,
+    input_: str | None = None,
+    mask_column: str | None = None,
+    partner_column: str | None = None,
+    pairing: str | None = None,
+    top: int | None = None,
+    split_by: str | None = None,
+    identity: float = 0.4,
     out: str | PathLike[str] | None = None,
     seed: int = 0,
 ) -> FittedHead:
@@ -72,6 +79,16 @@ def fit(
         labels where there is a separator.
     label_separator
         What stands between the labels of a protein that can have several.
+    input_
+        What a row is, where the task does not say it: one of `heads.tasks.base.INPUTS`.
+    mask_column, partner_column, pairing
+        For residues and for pairs; see `heads.tasks.TaskSelection`.
+    top
+        Only the labels with most training rows, so many of them.
+    split_by
+        ``"column"``, ``"random"`` (by key) or ``"clusters"`` of similar sequences; None: the column if there is one.
+    identity
+        For clusters: least identity at which sequences are kept together.
     out
         Directory to save to; None saves nothing.
     seed
@@ -108,6 +125,13 @@ def fit(
         seed=seed,
         kind=kind,
         label_separator=label_separator,
+        input=input_,
+        mask_column=mask_column,
+        partner_column=partner_column,
+        pairing=pairing,
+        top=top,
+        split_by=split_by,
+        identity=identity,
     )
     reads = HEADS[head].reads
     opened = None if reads == SEQUENCES and labels is not None and store is None else as_store(store)
@@ -137,6 +161,7 @@ def fit(
             "without_vector": train.n_without_vector + (valid.n_without_vector if valid else 0),
             "unlabelled": data.n_unlabelled,
             "unassigned": data.n_unassigned,
+            "unseen": data.n_unseen,
             "contradictory": n_contradictory(data.keys[trained], data.labels[trained]),
         },
         fit_seconds=cost.seconds,

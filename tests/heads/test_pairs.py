@@ -122,5 +122,5 @@ def test_a_pairing_is_checked() -> None:
 
 
 def test_a_pair_task_without_its_data_says_how_to_add_them(store: Store) -> None:
-    with pytest.raises(UnknownNameError, match=r"embedstore add ppi_affinity PATH --partner-column sequence_2"):
+    with pytest.raises(UnknownNameError, match=r"embedstore add ppi_affinity PATH --partner-column 'sequence_2'"):
         read_task(TaskSelection(task="ppi_affinity"), store)
