@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from embedstore.registry import Catalog
+from heads.targets import KINDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +45,23 @@ HEADS: Catalog[HeadSpec] = Catalog(
         HeadSpec(
             name="linear",
             target="heads.linear:LinearHead",
-            summary="linear discriminant with shrinkage, one pass over the vectors",
+            kinds=KINDS,
+            summary="linear discriminant or ridge regression, one pass over the vectors",
             citation="Friedman 1989, Regularized discriminant analysis, JASA 84:165",
         ),
         HeadSpec(
             name="knn",
             target="heads.knn:NeighboursHead",
+            kinds=KINDS,
             summary="weighted vote of the nearest training proteins by cosine similarity",
             citation="Dudani 1976, The distance-weighted k-nearest-neighbor rule, IEEE SMC 6:325",
+        ),
+        HeadSpec(
+            name="cnn",
+            target="heads.cnn:ConvolutionHead",
+            inputs=("residue",),
+            summary="two convolutions along the protein, a class for each residue",
+            citation="Elnaggar et al. 2022, ProtTrans, IEEE TPAMI 44:7112",
         ),
         HeadSpec(
             name="kmer",
@@ -151,6 +161,13 @@ HEADS: Catalog[HeadSpec] = Catalog(
             reads="sequences",
             summary="the family whose profile HMM scores best",
             citation="Bileschi et al. 2022, Deep learning to annotate the protein universe, Nat Biotechnol 40:932",
+        ),
+        HeadSpec(
+            name="centroid",
+            target="heads.centroid:CentroidHead",
+            kinds=("class", "multilabel"),
+            summary="cosine similarity to the mean of each class; for classes with few members",
+            citation="Snell et al. 2017, Prototypical networks for few-shot learning, NeurIPS 30",
         ),
     ),
     group="embedstore.heads",

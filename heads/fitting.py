@@ -8,14 +8,21 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from embedstore.errors import InputError
 from embedstore.registry import unknown_name
 from heads.base import Head
 from heads.catalog import HEADS
+from heads.costs import measured
 from heads.features import StoreLike, as_store
-from heads.inputs import split_rows
+from heads.inputs import rows_of, rows_present, split_rows, task_source, validation_rows
+from heads.leakage import is_among
 from heads.persist import FittedHead
-from heads.tasks.base import TaskSelection
+from heads.proof import Proof, prove
+from heads.protocol import row_lengths
+from heads.sources import SEQUENCES, Source
+from heads.tasks.base import TaskData, TaskSelection
 from heads.tasks.readers import read_task
 from heads.tasks.training import n_contradictory, training_sha256
 
@@ -102,15 +109,18 @@ def fit(
         kind=kind,
         label_separator=label_separator,
     )
-    opened = as_store(store)
+    reads = HEADS[head].reads
+    opened = None if reads == SEQUENCES and labels is not None and store is None else as_store(store)
     data = read_task(selection, opened)
     model = make_head(head, params, kind=data.kind, input_=data.input, seed=seed)
-    chosen = opened.space(space)
+    chosen = task_source(opened, data, space, reads=reads)
     train = split_rows(chosen, data, "train")
     trained = data.rows("train")
-    valid = split_rows(chosen, data, "valid") if len(data.splits["valid"]) else None
+    valid = validation_rows(chosen, data)
+    with measured() as cost:
+        model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
     fitted = FittedHead(
-        head=model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y))),
+        head=model,
         head_name=head,
         task_name=data.name,
         task=selection.to_dict(),
@@ -119,7 +129,7 @@ def fit(
         split_rule=data.split_rule,
         space_id=chosen.id,
         space_identity=chosen.identity,
-        train_sha256=training_sha256(data.digests[trained], data.labels[trained]),
+        train_sha256=training_sha256(data.keys[trained], data.labels[trained]),
         n_rows={
             "train": len(train.rows),
             "valid": 0 if valid is None else len(valid.rows),
@@ -127,12 +137,26 @@ def fit(
             "without_vector": train.n_without_vector + (valid.n_without_vector if valid else 0),
             "unlabelled": data.n_unlabelled,
             "unassigned": data.n_unassigned,
-            "contradictory": n_contradictory(data.digests[trained], data.labels[trained]),
+            "contradictory": n_contradictory(data.keys[trained], data.labels[trained]),
         },
+        fit_seconds=cost.seconds,
+        proof=validation_proof(model, chosen, data),
     )
     if out is not None:
         fitted.save(out)
     return fitted
+
+
+def validation_proof(head: Head, space: Source, data: TaskData) -> Proof | None:
+    """What a fitted head does on the validation rows that were not trained on; None where there are none."""
+    rows, trained = data.splits["valid"], data.splits["train"]
+    rows = rows[~is_among(data.keys[rows], data.keys[trained])]
+    if not rows_present(space, data, rows).any():
+        return None
+    found = rows_of(space, data, rows)
+    _, cluster = np.unique(data.keys[found.rows], axis=0, return_inverse=True)
+    clusters = np.repeat(cluster.ravel().astype(np.int64), row_lengths(data, found.rows))
+    return prove(head, found.features, found.y, clusters)
 
 
 def make_head(

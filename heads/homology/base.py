@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _BLOCK = 4096
 """Queries that a program is given at once."""
 
+_VALID_ROWS = 1000
+"""Validation rows that are searched at most: two or three numbers are fitted on them."""
+
 
 class HomologyHead(Head):
     """Answers with the class of the best hit.
@@ -105,6 +108,7 @@ class HomologyHead(Head):
         self.confidence_ = ScoreSoftmax() if one_of else ScoreSigmoid()
         if valid is None:
             return
+        valid = valid.sample(_VALID_ROWS, seed=0)
         scores = self._scores(self.hits(valid.features))
         if one_of:
             self.confidence_ = fit_softmax(scores, valid.targets.require_codes(), self.n_outputs)
