@@ -17,7 +17,6 @@ from embedstore.queries import check_model, model_of, policy_of
 from embedstore.sequences import normalise
 from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.types import Digests, Record, Vectors
-from heads.catalog import HEADS
 from heads.features import record_digests, record_features
 from heads.pairs import ORDERED, PairFeatures, parse_pairing
 from heads.persist import FittedHead
@@ -62,7 +61,7 @@ class _Held:
 
 
 def asked_rows(
-    fitted: FittedHead, space: Space | ResidueSpace, records: Sequence[Record], *, model: Model | None = None
+    fitted: FittedHead, space: Space | ResidueSpace | None, records: Sequence[Record], *, model: Model | None = None
 ) -> Asked:
     """Rows of some records; vectors that the space lacks are made.
 
@@ -75,7 +74,7 @@ def asked_rows(
     """
     digests = record_digests(records)
     ones = np.ones(len(records), np.int64)
-    if HEADS[fitted.head_name].reads == "sequences":
+    if space is None:
         texts = [record.residues.decode() for record in records]
         return Asked(features=SequenceFeatures(texts, digests), digests=digests, lengths=ones)
     if isinstance(space, ResidueSpace):

@@ -12,7 +12,7 @@ from heads.base import Head
 from heads.catalog import HEADS
 from heads.costs import Cost, measured
 from heads.fitting import make_head
-from heads.protocol import Judged, judge, validation_rows_of
+from heads.protocol import Judged, judge, validation_rows
 from heads.sources import SEQUENCES, Residues, Source, Vectors
 from heads.tasks.base import TaskData
 
@@ -71,8 +71,8 @@ class HeadContender:
 
     def __init__(self, head: str, source: Source, params: Mapping[str, Any], *, label: str | None = None) -> None:
         self.head = head
-        self.source = source.name
-        self.name = head if source.name == SEQUENCES else f"{head} · {label or source.name}"
+        self.source = source.id
+        self.name = head if source.id == SEQUENCES else f"{head} · {label or source.id}"
         self._source = source
         self._params = params
         self._fitted: Head | None = None
@@ -81,7 +81,7 @@ class HeadContender:
         """Fit, then predict."""
         model = make_head(self.head, self._params, kind=data.kind, input_=data.input, seed=seed)
         train = self._source.rows(data, data.rows("train"), what="train row")
-        valid = validation_rows_of(self._source, data)
+        valid = validation_rows(self._source, data)
         with measured() as cost:
             model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
         self._fitted = model
@@ -89,7 +89,7 @@ class HeadContender:
 
     def describe(self) -> dict[str, Any]:
         """The space and its identity."""
-        return self._source.describe()
+        return {"id": self._source.id, "identity": dict(self._source.identity)}
 
     def settings(self) -> Mapping[str, Any]:
         """The head's settings."""
@@ -121,7 +121,7 @@ def contenders_of(
     sources = _vector_sources(store, data, spaces) if any(HEADS[name].reads == "vectors" for name in heads) else []
     for name in dict.fromkeys(heads):
         if HEADS[name].reads != "vectors":
-            yield HeadContender(name, Residues(store), params.get(name, {}))
+            yield HeadContender(name, Residues(), params.get(name, {}))
             continue
         for source in sources:
             # The model says it where only one of the spaces is of it.

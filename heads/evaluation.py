@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from embedstore.errors import InputError, MissingFileError, SpaceMismatchError
-from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.store.store import Store
 from heads.audit import SAMPLE_ROWS, Audit, IdentityBin, Relatives, audit_of, by_identity, relatives_of
 from heads.features import StoreLike, as_store
@@ -20,7 +19,7 @@ from heads.metrics import N_RESAMPLES, Bin, ClassOutcomes, LabelOutcomes, Metric
 from heads.metrics.reliability import reliability_of
 from heads.persist import FittedHead, FittedLike, as_fitted
 from heads.protocol import Judged, judge, main_metric
-from heads.sources import Vectors
+from heads.sources import SEQUENCES, Residues, Source, Vectors
 from heads.tasks.base import TaskData, TaskSelection, check_seed
 from heads.tasks.catalog import TASKS
 from heads.tasks.readers import read_task
@@ -156,20 +155,22 @@ def evaluate(
         If rows have no vector; the message has the command that makes them.
     """
     check_seed(seed)
-    chosen, opened = as_fitted(fitted), as_store(store)
-    vectors = _own_space(chosen, opened, space)
+    chosen = as_fitted(fitted)
+    needless = chosen.space_id == SEQUENCES and chosen.task["labels"] is not None and store is None
+    opened = None if needless else as_store(store)
+    source = _own_source(chosen, opened, space)
     data = read_task(_selection(chosen, labels), opened)
     rows, trained = data.rows(split), data.splits["train"]
-    found = judge(chosen.head, Vectors(vectors), data, split, n_resamples=n_resamples, seed=seed)
+    found = judge(chosen.head, source, data, split, n_resamples=n_resamples, seed=seed)
     best_by = main_metric(task_metric(chosen.task), data, found.measured)
     near = find_relatives(opened, data, split, method=identity, limit=identity_rows, seed=seed)
     audit = audit_of(data.keys[rows], data.keys[trained], near)
-    curve = learning_curve(chosen.head, Vectors(vectors), data, split, fractions=fractions, metric=best_by, seed=seed)
+    curve = learning_curve(chosen.head, source, data, split, fractions=fractions, metric=best_by, seed=seed)
     return Report(
         task=chosen.task_name,
         head=chosen.head_name,
         data_set=data.source,
-        space=vectors.id,
+        space=source.id,
         split=split,
         split_rule=data.split_rule,
         kind=data.kind,
@@ -202,11 +203,13 @@ def task_metric(task: Mapping[str, Any]) -> str | None:
 
 
 def find_relatives(
-    store: Store, data: TaskData, split: str, *, method: str, limit: int, seed: int
+    store: Store | None, data: TaskData, split: str, *, method: str, limit: int, seed: int
 ) -> Relatives | str | None:
     """The nearest training protein of rows of a split; None where it was not asked for."""
     if method == "none":
         return None
+    if store is None:
+        return "not looked for: there is no store that holds the sequences"
     asked, trained = data.rows(split), data.splits["train"]
     proteins = [data.digests] if data.partners is None else [data.digests, data.partners]
     return relatives_of(
@@ -257,7 +260,9 @@ def n_unseen_of(outcomes: Outcomes) -> int:
     return int((outcomes.n_unseen > 0).sum()) if isinstance(outcomes, LabelOutcomes) else 0
 
 
-def _own_space(fitted: FittedHead, store: Store, named: str | None) -> Space | ResidueSpace:
+def _own_source(fitted: FittedHead, store: Store | None, named: str | None) -> Source:
+    if fitted.space_id == SEQUENCES or store is None:
+        return Residues()
     if named is not None:
         fitted.require_space(store.any_space(named).id)
     if fitted.space_id not in store.spaces():
@@ -266,7 +271,7 @@ def _own_space(fitted: FittedHead, store: Store, named: str | None) -> Space | R
             f"This is a head of another space: it was fitted on {fitted.space_id}, and the store at {store.path} has "
             f"{there}. Build that space there, or fit a head on one that it has."
         )
-    return store.any_space(fitted.space_id)
+    return Vectors(store.any_space(fitted.space_id))
 
 
 def _selection(fitted: FittedHead, labels: str | PathLike[str] | None) -> TaskSelection:

@@ -10,7 +10,7 @@ import numpy as np
 from embedstore.errors import InputError
 from heads.base import Head
 from heads.costs import measured
-from heads.protocol import judge, validation_rows_of
+from heads.protocol import judge, validation_rows
 from heads.sources import Source
 from heads.tasks.base import TaskData
 
@@ -72,7 +72,7 @@ def learning_curve(
     if not fractions:
         return ()
     trained = np.random.default_rng(seed).permutation(data.rows("train"))
-    valid = validation_rows_of(source, data)
+    valid = validation_rows(source, data)
     points = []
     for fraction in sorted(fractions):
         rows = np.sort(trained[: max(2, round(fraction * len(trained)))])

@@ -25,6 +25,7 @@ from heads.features import StoreLike, as_store
 from heads.persist import FittedHead, FittedLike, as_fitted
 from heads.predictions import Predictions, join
 from heads.proof import CONFIDENCE
+from heads.sources import SEQUENCES
 from heads.streams import Float32
 
 RecordsLike: TypeAlias = str | PathLike[str] | Iterable[Record]
@@ -134,8 +135,10 @@ def open_records(records: RecordsLike) -> Iterable[Record]:
     return read_records(Path(records)) if isinstance(records, str | PathLike) else records
 
 
-def space_of(fitted: FittedHead, store: StoreLike) -> Space:
-    """The head's space in a store, or one of which nothing is stored."""
+def space_of(fitted: FittedHead, store: StoreLike) -> Space | None:
+    """The head's space in a store, or one of which nothing is stored; None for a head that reads sequences."""
+    if fitted.space_id == SEQUENCES:
+        return None
     try:
         opened = as_store(store)
     except StoreNotFoundError:
@@ -153,7 +156,7 @@ def space_of(fitted: FittedHead, store: StoreLike) -> Space:
 def _batches(
     fitted: FittedHead,
     records: Iterable[Record],
-    space: Space | ResidueSpace,
+    space: Space | ResidueSpace | None,
     top: int,
     promise: Promise | None,
     model: Model | None,

@@ -89,7 +89,7 @@ def judge(
         lengths = row_lengths(data, rows)
         found = take(found, _back(lengths, present))
     if found is None:
-        raise InputError(f"No {split} row of {data.source} has a vector in {source.name}.")
+        raise InputError(f"No {split} row of {data.source} has a vector in {source.id}.")
     return judged(data, rows, found, cost, n_without_vector=int((~present).sum()), n_resamples=n_resamples, seed=seed)
 
 
@@ -151,7 +151,7 @@ def row_lengths(data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.strings.str_len(data.labels[rows]).astype(np.int64)
 
 
-def validation_rows_of(source: Source, data: TaskData) -> SplitRows | None:
+def validation_rows(source: Source, data: TaskData) -> SplitRows | None:
     """Validation rows of a source, or None; of residues without proteins that were trained on, as in fitting."""
     rows = data.splits["valid"]
     if data.input == "residue":

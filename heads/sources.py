@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +13,7 @@ from embedstore.errors import InputError
 from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.store.store import Store
 from heads.features import with_vectors
-from heads.inputs import SplitRows, rows_of
+from heads.inputs import SplitRows, rows_of, task_space
 from heads.streams import SequenceFeatures
 from heads.tasks.base import TaskData
 
@@ -23,8 +25,13 @@ class Source(Protocol):
     """Anything that gives a head the rows of a task."""
 
     @property
-    def name(self) -> str:
-        """What it is called in a table."""
+    def id(self) -> str:
+        """The space's id, or `SEQUENCES`."""
+        ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides the rows, of a space; empty for residues."""
         ...
 
     def present(self, data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -35,10 +42,6 @@ class Source(Protocol):
         """Those rows that it has, with their targets."""
         ...
 
-    def describe(self) -> dict[str, Any]:
-        """What it is, for JSON."""
-        ...
-
 
 class Vectors:
     """The vectors of a space."""
@@ -47,9 +50,14 @@ class Vectors:
         self.space = space
 
     @property
-    def name(self) -> str:
+    def id(self) -> str:
         """The space's id."""
         return str(self.space.id)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The space's identity."""
+        return self.space.identity
 
     def present(self, data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Rows that the build did not skip; StoreError for rows that were never embedded."""
@@ -62,31 +70,51 @@ class Vectors:
         """Vectors and targets."""
         return rows_of(self.space, data, rows, what=what)
 
-    def describe(self) -> dict[str, Any]:
-        """Its id and identity."""
-        return {"id": self.space.id, "identity": dict(self.space.identity)}
-
 
 class Residues:
-    """The sequences that the store keeps."""
+    """The sequences of the task: nothing has to be built first."""
 
-    name = SEQUENCES
-
-    def __init__(self, store: Store) -> None:
-        self._sequences = store.sequences
+    id = SEQUENCES
+    identity: Mapping[str, Any] = MappingProxyType({})
 
     def present(self, data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """All of them: StoreError names a sequence that the store lacks."""
+        """All of them."""
         return np.ones(len(rows), np.bool_)
 
     def rows(self, data: TaskData, rows: NDArray[np.int64], *, what: str = "row") -> SplitRows:
         """Residues and targets."""
         if data.input != "protein":
             raise InputError(f"{data.name} is a task on {data.input}s; heads that read sequences take whole proteins.")
-        digests = data.digests[rows]
-        texts = [residues.decode() for residues in self._sequences.take(digests)]
-        return SplitRows(features=SequenceFeatures(texts, digests), y=data.targets(rows), rows=rows, n_without_vector=0)
+        texts = [residues.decode("ascii") for residues in data.residues(rows)]
+        features = SequenceFeatures(texts, data.digests[rows])
+        return SplitRows(features=features, y=data.targets(rows), rows=rows, n_without_vector=0)
 
-    def describe(self) -> dict[str, Any]:
-        """Its name."""
-        return {"id": self.name}
+
+def source_of(store: Store | None, data: TaskData, space: str | None = None, *, reads: str = "vectors") -> Source:
+    """Where a head gets the rows of a task.
+
+    Parameters
+    ----------
+    store
+        None where none is needed: for a head that reads the sequences of a file.
+    data
+        The task.
+    space
+        Space id or model name; None where there is one space.
+    reads
+        What the head reads: see `heads.catalog.HeadSpec`.
+
+    Raises
+    ------
+    StoreError
+        If a task on residues finds no residue vectors; the message has the command that makes them.
+    InputError
+        If a space is named for a head that reads sequences.
+    """
+    if reads != SEQUENCES:
+        if store is None:
+            raise TypeError("A head that reads vectors needs a store.")
+        return Vectors(task_space(store, data, space))
+    if space is not None:
+        raise InputError(f"This head reads sequences and needs no space; {space!r} was named. Leave it out.")
+    return Residues()

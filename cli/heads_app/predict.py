@@ -69,7 +69,8 @@ def predict(
     from heads.prediction import space_of
 
     loaded = load(fitted)
-    model = given_model(space_of(loaded, store), weights=weights, device=device)
+    space = space_of(loaded, store)
+    model = None if space is None else given_model(space, weights=weights, device=device)
     options = {"split": split, "format": format_, "skip_invalid": skip_invalid}
     with (
         reading(proteins, limit=limit, id_column=id_column, sequence_column=sequence_column, **options) as records,

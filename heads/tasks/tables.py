@@ -50,8 +50,8 @@ class Table:
         Names of the columns.
     read
         Gives the text of each row in a column.
-    sequences
-        Gives the residues of each row.
+    residues
+        Gives the sequences of rows by their numbers.
     partner_source
         What the second proteins of pairs belong to.
     """
@@ -63,7 +63,7 @@ class Table:
     digests: Digests
     columns: tuple[str, ...]
     read: Callable[[str], Sequence[str]]
-    sequences: Callable[[], list[bytes]]
+    residues: Callable[[NDArray[np.int64]], list[bytes]]
     partner_source: str
 
 
@@ -151,6 +151,7 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
         partners=_partners(table, partner_column) if input_ == "pair" else None,
         partner_source=table.partner_source,
         pairing=selection.pairing or task.pairing or ORDERED,
+        residues=table.residues,
     )
 
 
@@ -223,7 +224,7 @@ def _split(table: Table, task: Task, selection: TaskSelection) -> tuple[dict[str
 
 
 def _clusters(table: Table, identity: float) -> Clusters:
-    return cluster_sequences(table.digests, table.sequences, identity=identity)
+    return cluster_sequences(table.digests, lambda: table.residues(np.arange(len(table.ids))), identity=identity)
 
 
 def _split_column(table: Table, task: Task, selection: TaskSelection) -> str | None:
