@@ -68,10 +68,15 @@ def nearest_training(
         For another method, or MMseqs2 where it is not installed.
     """
     if method not in METHODS:
-        raise InputError(f"The method is {method!r}; expected one of {', '.join(METHODS)}.")
+        raise InputError(
+            f"relatives is {method!r}; expected one of {', '.join(METHODS)}, none (relatives=, --relatives)."
+        )
     there = shutil.which("mmseqs") is not None
     if method == "mmseqs" and not there:
-        raise InputError("mmseqs is not on the path. Install MMseqs2 (Debian: apt install mmseqs2), or use 'words'.")
+        raise InputError(
+            "mmseqs is not on the path. Install MMseqs2 (Debian: apt install mmseqs2), or use 'words' (relatives=, "
+            "--relatives)."
+        )
     if method == "words" or not there:
         return by_words(queries, training)
     return _by_mmseqs(queries, training, threads)
@@ -166,7 +171,7 @@ def _run(*words: str | Path) -> str:
         told = (done.stdout + done.stderr).strip().splitlines()
         raise InputError(
             f"`mmseqs {words[0]}` ended with {done.returncode} ({told[-1] if told else 'no message'}). "
-            "Use words instead (identity='words', --identity words)."
+            "Use words instead (relatives='words', --relatives words)."
         )
     return done.stdout
 

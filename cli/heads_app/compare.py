@@ -7,7 +7,28 @@ from typing import Annotated
 
 import typer
 
-from cli.options import DatasetName, Json, LabelColumn, Labels, Seed, SplitColumn, StorePath, TaskName, Tsv
+from cli.options import (
+    DatasetName,
+    IdColumn,
+    Identity,
+    InputKind,
+    Json,
+    Kind,
+    LabelColumn,
+    Labels,
+    LabelSeparator,
+    MaskColumn,
+    Pairing,
+    PartnerColumn,
+    Seed,
+    SequenceColumn,
+    SplitBy,
+    SplitColumn,
+    StorePath,
+    TaskName,
+    TopLabels,
+    Tsv,
+)
 
 
 def compare(
@@ -29,13 +50,24 @@ def compare(
     dataset: DatasetName = None,
     label_column: LabelColumn = None,
     split_column: SplitColumn = None,
+    id_column: IdColumn = None,
+    sequence_column: SequenceColumn = None,
+    kind: Kind = None,
+    label_separator: LabelSeparator = None,
+    input_: InputKind = None,
+    mask_column: MaskColumn = None,
+    partner_column: PartnerColumn = None,
+    pairing: Pairing = None,
+    top: TopLabels = None,
+    split_by: SplitBy = None,
+    identity: Identity = 0.4,
     split: Annotated[str, typer.Option(help="test or valid.")] = "test",
     param: Annotated[
         list[str] | None,
         typer.Option("--param", help="A setting of a head, as head.name=value.", show_default=False),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fits of each row.")] = 1,
-    identity: Annotated[
+    relatives: Annotated[
         str, typer.Option(help="How the nearest training protein is found: words, mmseqs, auto, none.")
     ] = "words",
     out: Annotated[
@@ -72,6 +104,17 @@ def compare(
             split=split,
             seeds=seeds,
             seed=seed,
+            relatives=relatives,
+            id_column=id_column,
+            sequence_column=sequence_column,
+            kind=kind,
+            label_separator=label_separator,
+            input=input_,
+            mask_column=mask_column,
+            partner_column=partner_column,
+            pairing=pairing,
+            top=top,
+            split_by=split_by,
             identity=identity,
             progress=progress,
         )
