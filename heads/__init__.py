@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from heads.fitting import fit
     from heads.lookups import Hits, lookup
     from heads.persist import FittedHead, load
-    from heads.prediction import Predictions, predict
+    from heads.prediction import predict, predict_batches
+    from heads.predictions import Predictions
     from heads.tasks import TASKS
 
 _HOMES = {
@@ -22,13 +23,14 @@ _HOMES = {
     "TASKS": "heads.tasks",
     "FittedHead": "heads.persist",
     "Hits": "heads.lookups",
-    "Predictions": "heads.prediction",
+    "Predictions": "heads.predictions",
     "Report": "heads.evaluation",
     "evaluate": "heads.evaluation",
     "fit": "heads.fitting",
     "load": "heads.persist",
     "lookup": "heads.lookups",
     "predict": "heads.prediction",
+    "predict_batches": "heads.prediction",
 }
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "load",
     "lookup",
     "predict",
+    "predict_batches",
 ]
 
 
