@@ -71,13 +71,14 @@ def _cell(value: Any) -> str:
 
 
 def _json(path: Path, batches: Iterable[Predictions], probabilities: bool) -> int:
-    done = 0
+    done, first = 0, True
     with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
         file.write("[")
         for batch in batches:
             for document in batch.to_dicts():
-                file.write(("\n " if not done else ",\n ") + json.dumps(document, ensure_ascii=False))
-                done += 1
+                file.write(("\n " if first else ",\n ") + json.dumps(document, ensure_ascii=False))
+                first = False
+            done += len(batch)
         file.write("\n]\n")
     return done
 
