@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from embedstore.registry import Catalog
 from heads.targets import KINDS
@@ -24,6 +26,9 @@ class HeadSpec:
         What its rows may be: some of `heads.tasks.base.INPUTS`.
     reads
         ``"vectors"`` of a space, or ``"sequences"``.
+    small
+        Arguments for a quick trial on a laptop, a few hundred proteins in seconds, where the defaults are made for
+        large data: ``HEADS.load(name)(**row.small)``.
     summary
         One line for a list.
     citation
@@ -35,9 +40,105 @@ class HeadSpec:
     kinds: tuple[str, ...] = ("class",)
     inputs: tuple[str, ...] = ("protein", "residue", "pair")
     reads: str = "vectors"
+    small: Mapping[str, Any] = field(default_factory=dict)
     summary: str
     citation: str
 
+
+def _network(name: str, target: str, summary: str, citation: str, small: Mapping[str, Any] | None = None) -> HeadSpec:
+    """A row of a network that is trained from scratch on sequences."""
+    return HeadSpec(
+        name=name,
+        target=f"heads.networks.{target}",
+        kinds=("class", "multilabel", "regression", "ordinal"),
+        inputs=("protein",),
+        reads="sequences",
+        small={"epochs": 20, "learning_rate": 3e-3, **(small or {})},
+        summary=summary,
+        citation=citation,
+    )
+
+
+_BILESCHI = "Bileschi et al. 2022, Using deep learning to annotate the protein universe, Nat Biotechnol 40:932"
+_DEEPPROTEIN = "Xie et al. 2025, DeepProtein: deep learning library for protein sequence learning, Bioinformatics 41"
+_PREDICTOR: Mapping[str, Any] = {"predictor": (64,)}
+_GRAPH: Mapping[str, Any] = {**_PREDICTOR, "graph": "residues", "hidden": 32}
+
+NETWORKS = (
+    _network(
+        "protcnn",
+        "protcnn:ProtCNNHead",
+        "dilated residual convolutions, 1,100 filters, of the Pfam comparison",
+        _BILESCHI,
+        {"width": 32, "warmup_steps": 0},
+    ),
+    _network(
+        "protenn",
+        "protcnn:ProtENNHead",
+        "majority of several ProtCNNs",
+        _BILESCHI,
+        {"width": 32, "warmup_steps": 0, "members": 2},
+    ),
+    _network(
+        "rnn",
+        "recurrent:RnnHead",
+        "bidirectional LSTM, as in the Pfam comparison",
+        _BILESCHI,
+        {"hidden": 32, "learning_rate": 1e-2, "clip": 1.0},
+    ),
+    _network(
+        "deepprotein_cnn",
+        "convolution:ConvolutionHead",
+        "three convolutions and a global maximum",
+        _DEEPPROTEIN,
+        _PREDICTOR,
+    ),
+    _network(
+        "deepprotein_cnn_rnn",
+        "recurrent:ConvolutionRecurrentHead",
+        "three convolutions, then two layers of GRUs or LSTMs",
+        _DEEPPROTEIN,
+        {**_PREDICTOR, "hidden": 16, "learning_rate": 5e-3, "clip": 1.0},
+    ),
+    _network(
+        "deepprotein_gru",
+        "recurrent:GruHead",
+        "two layers of bidirectional GRUs",
+        _DEEPPROTEIN,
+        {**_PREDICTOR, "hidden": 32, "learning_rate": 1e-2, "clip": 1.0},
+    ),
+    _network(
+        "deepprotein_lstm",
+        "recurrent:LstmHead",
+        "two layers of bidirectional LSTMs",
+        _DEEPPROTEIN,
+        {**_PREDICTOR, "hidden": 32, "learning_rate": 1e-2, "clip": 1.0},
+    ),
+    _network(
+        "deepprotein_transformer",
+        "transformer:TransformerHead",
+        "two layers of attention on sub-words",
+        _DEEPPROTEIN,
+        {**_PREDICTOR, "n_subwords": 60},
+    ),
+    *(
+        _network(name, f"graph_heads:{target}", f"{summary}, on atoms or residues", citation, _GRAPH)
+        for name, target, summary, citation in (
+            ("gcn", "GcnHead", "graph convolutions", "Kipf and Welling 2017, ICLR"),
+            ("gat", "GatHead", "graph attention", "Veličković et al. 2018, ICLR"),
+            ("mpnn", "MpnnHead", "message passing", "Gilmer et al. 2017, ICML"),
+            ("neural_fp", "NeuralFingerprintHead", "neural fingerprints", "Duvenaud et al. 2015, NeurIPS"),
+            (
+                "attentive_fp",
+                "AttentiveFingerprintHead",
+                "attentive fingerprints",
+                "Xiong et al. 2020, J Med Chem 63:8749",
+            ),
+            ("graph_transformer", "GraphTransformerHead", "attention along edges", "Shi et al. 2021, IJCAI"),
+        )
+    ),
+)
+"""Networks trained from scratch; "deepprotein" stands before what would else be called as the architecture alone."""
 
 HEADS: Catalog[HeadSpec] = Catalog(
     "head",
@@ -169,6 +270,7 @@ HEADS: Catalog[HeadSpec] = Catalog(
             summary="cosine similarity to the mean of each class; for classes with few members",
             citation="Snell et al. 2017, Prototypical networks for few-shot learning, NeurIPS 30",
         ),
+        *NETWORKS,
     ),
     group="embedstore.heads",
 )

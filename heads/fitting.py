@@ -8,21 +8,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from embedstore.errors import InputError
 from embedstore.registry import unknown_name
 from heads.base import Head
 from heads.catalog import HEADS
 from heads.costs import measured
 from heads.features import StoreLike, as_store
-from heads.inputs import rows_of, rows_present, split_rows, task_source, validation_rows
-from heads.leakage import is_among
 from heads.persist import FittedHead
-from heads.proof import Proof, prove
-from heads.protocol import row_lengths
-from heads.sources import SEQUENCES, Source
-from heads.tasks.base import TaskData, TaskSelection
+from heads.protocol import validation_proof, validation_rows
+from heads.sources import SEQUENCES, source_of
+from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
 from heads.tasks.training import n_contradictory, training_sha256
 
@@ -42,6 +37,13 @@ def fit(
     params: Mapping[str, Any] | None = None,
     kind: str | None = None,
     label_separator: str | None = None,
+    input_: str | None = None,
+    mask_column: str | None = None,
+    partner_column: str | None = None,
+    pairing: str | None = None,
+    top: int | None = None,
+    split_by: str | None = None,
+    identity: float = 0.4,
     out: str | PathLike[str] | None = None,
     seed: int = 0,
 ) -> FittedHead:
@@ -72,6 +74,16 @@ def fit(
         labels where there is a separator.
     label_separator
         What stands between the labels of a protein that can have several.
+    input_
+        What a row is, where the task does not say it: one of `heads.tasks.base.INPUTS`.
+    mask_column, partner_column, pairing
+        For residues and for pairs; see `heads.tasks.TaskSelection`.
+    top
+        Only the labels with most training rows, so many of them.
+    split_by
+        ``"column"``, ``"random"`` (by key) or ``"clusters"`` of similar sequences; None: the column if there is one.
+    identity
+        For clusters: least identity at which sequences are kept together.
     out
         Directory to save to; None saves nothing.
     seed
@@ -108,13 +120,20 @@ def fit(
         seed=seed,
         kind=kind,
         label_separator=label_separator,
+        input=input_,
+        mask_column=mask_column,
+        partner_column=partner_column,
+        pairing=pairing,
+        top=top,
+        split_by=split_by,
+        identity=identity,
     )
     reads = HEADS[head].reads
     opened = None if reads == SEQUENCES and labels is not None and store is None else as_store(store)
     data = read_task(selection, opened)
     model = make_head(head, params, kind=data.kind, input_=data.input, seed=seed)
-    chosen = task_source(opened, data, space, reads=reads)
-    train = split_rows(chosen, data, "train")
+    chosen = source_of(opened, data, space, reads=reads)
+    train = chosen.rows(data, data.rows("train"), what="train row")
     trained = data.rows("train")
     valid = validation_rows(chosen, data)
     with measured() as cost:
@@ -137,26 +156,15 @@ def fit(
             "without_vector": train.n_without_vector + (valid.n_without_vector if valid else 0),
             "unlabelled": data.n_unlabelled,
             "unassigned": data.n_unassigned,
+            "unseen": data.n_unseen,
             "contradictory": n_contradictory(data.keys[trained], data.labels[trained]),
         },
         fit_seconds=cost.seconds,
-        proof=validation_proof(model, chosen, data),
+        proof=validation_proof(model, data, valid),
     )
     if out is not None:
         fitted.save(out)
     return fitted
-
-
-def validation_proof(head: Head, space: Source, data: TaskData) -> Proof | None:
-    """What a fitted head does on the validation rows that were not trained on; None where there are none."""
-    rows, trained = data.splits["valid"], data.splits["train"]
-    rows = rows[~is_among(data.keys[rows], data.keys[trained])]
-    if not rows_present(space, data, rows).any():
-        return None
-    found = rows_of(space, data, rows)
-    _, cluster = np.unique(data.keys[found.rows], axis=0, return_inverse=True)
-    clusters = np.repeat(cluster.ravel().astype(np.int64), row_lengths(data, found.rows))
-    return prove(head, found.features, found.y, clusters)
 
 
 def make_head(

@@ -59,8 +59,9 @@ class FittedHead:
     train_sha256
         Of the labelled training rows, those without a vector included; see `heads.tasks.training.training_sha256`.
     n_rows
-        Rows used of ``train`` and ``valid``, rows seen of ``test``, rows left out by reason, and under
-        ``contradictory`` the distinct sequences with several labels in the training rows.
+        Rows used of ``train`` and ``valid``, rows seen of ``test``, rows left out by reason, under ``unseen`` the
+        validation and test rows whose class no training row has, and under ``contradictory`` the distinct sequences
+        with several labels in the training rows.
     fit_seconds
         How long the fit took; None for heads of older releases.
     proof

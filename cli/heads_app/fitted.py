@@ -31,6 +31,10 @@ def tell_fitted(fitted: FittedHead, saved: Path, *, replaced: bool, json_: bool)
             f"{len(fitted.head.classes_):,} classes; {n_rows['train']:,} training, {n_rows['valid']:,} validation and "
             f"{n_rows['test']:,} test rows ({fitted.split_rule})."
         )
+    if n_rows["unseen"]:
+        warn(f"{n_rows['unseen']:,} validation and test rows are of classes that training never saw: always wrong.")
+    if not n_rows["test"]:
+        warn("the split has no test rows: nothing to evaluate on.")
     if n_rows["contradictory"]:
         warn(
             f"sequences with several labels in the training rows: {n_rows['contradictory']:,}; "

@@ -124,6 +124,13 @@ class Task:
     field: str = "other"
     summary: str = ""
 
+    @property
+    def add_command(self) -> str:
+        """The command that adds its files, in their published layout."""
+        columns = dict(self.add_options) | ({"partner_column": self.partner_column} if self.partner_column else {})
+        options = "".join(f" --{name.replace('_', '-')} {value!r}" for name, value in columns.items())
+        return f"embedstore add {self.dataset} PATH{options}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSelection:

@@ -45,10 +45,9 @@ def read_dataset(task: Task, selection: TaskSelection, store: Store) -> TaskData
         If it has no label, or a split that is not known.
     """
     if task.dataset not in store.datasets():
-        partner = f" --partner-column {task.partner_column}" if task.partner_column else ""
         raise UnknownNameError(
             f"Task {task.name!r} needs the data set {task.dataset!r}, which the store at {store.path} does not have "
-            f"(it has {', '.join(store.datasets()) or 'none'}). Add it: `embedstore add {task.dataset} PATH{partner}`."
+            f"(it has {', '.join(store.datasets()) or 'none'}). Add it: `{task.add_command}`."
         )
     return labelled(_dataset_table(store.dataset(task.dataset), store, task.name), task, selection)
 
