@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heads.catalog import HEADS
+    from heads.comparison import Comparison, compare
     from heads.evaluation import Report, evaluate
     from heads.fitting import fit
     from heads.lookups import Hits, lookup
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from heads.tasks import TASKS
 
 _HOMES = {
+    "Comparison": "heads.comparison",
+    "compare": "heads.comparison",
     "HEADS": "heads.catalog",
     "TASKS": "heads.tasks",
     "FittedHead": "heads.persist",
@@ -31,10 +34,12 @@ _HOMES = {
 __all__ = [
     "HEADS",
     "TASKS",
+    "Comparison",
     "FittedHead",
     "Hits",
     "Predictions",
     "Report",
+    "compare",
     "evaluate",
     "fit",
     "load",

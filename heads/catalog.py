@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from embedstore.registry import Catalog
+from heads.targets import KINDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ def _network(name: str, target: str, summary: str, citation: str, small: Mapping
 
 _BILESCHI = "Bileschi et al. 2022, Using deep learning to annotate the protein universe, Nat Biotechnol 40:932"
 _DEEPPROTEIN = "Xie et al. 2025, DeepProtein: deep learning library for protein sequence learning, Bioinformatics 41"
-_PREDICTOR: Mapping[str, Any] = {"predictor": (64,)}
+_PREDICTOR: Mapping[str, Any] = {"predictor": (64,), "batch_size": 16}
 _GRAPH: Mapping[str, Any] = {**_PREDICTOR, "graph": "residues", "hidden": 32}
 
 NETWORKS = (
@@ -90,7 +91,7 @@ NETWORKS = (
         "convolution:ConvolutionHead",
         "three convolutions and a global maximum",
         _DEEPPROTEIN,
-        _PREDICTOR,
+        {**_PREDICTOR, "learning_rate": 5e-3, "clip": 1.0},
     ),
     _network(
         "deepprotein_cnn_rnn",
@@ -145,14 +146,129 @@ HEADS: Catalog[HeadSpec] = Catalog(
         HeadSpec(
             name="linear",
             target="heads.linear:LinearHead",
-            summary="linear discriminant with shrinkage, one pass over the vectors",
+            kinds=KINDS,
+            summary="linear discriminant or ridge regression, one pass over the vectors",
             citation="Friedman 1989, Regularized discriminant analysis, JASA 84:165",
         ),
         HeadSpec(
             name="knn",
             target="heads.knn:NeighboursHead",
+            kinds=KINDS,
             summary="weighted vote of the nearest training proteins by cosine similarity",
             citation="Dudani 1976, The distance-weighted k-nearest-neighbor rule, IEEE SMC 6:325",
+        ),
+        HeadSpec(
+            name="cnn",
+            target="heads.cnn:ConvolutionHead",
+            inputs=("residue",),
+            summary="two convolutions along the protein, a class for each residue",
+            citation="Elnaggar et al. 2022, ProtTrans, IEEE TPAMI 44:7112",
+        ),
+        HeadSpec(
+            name="kmer",
+            target="heads.homology.kmer:KmerHead",
+            kinds=("class", "multilabel", "regression"),
+            inputs=("protein",),
+            reads="sequences",
+            summary="tf-idf of words of one to three residues in logistic or ridge regression",
+            citation="Leslie et al. 2002, The spectrum kernel, PSB 7:564",
+        ),
+        HeadSpec(
+            name="composition",
+            target="heads.homology.composition:CompositionHead",
+            kinds=("class", "multilabel", "regression"),
+            inputs=("protein",),
+            reads="sequences",
+            summary="amino-acid and dipeptide composition in logistic or ridge regression",
+            citation="Bhasin and Raghava 2004, Classification of nuclear receptors, JBC 279:23262",
+        ),
+        HeadSpec(
+            name="length",
+            target="heads.homology.length:LengthHead",
+            kinds=("class", "multilabel"),
+            inputs=("protein",),
+            reads="sequences",
+            summary="the length alone in logistic regression: what no method should be near",
+            citation="none: a check on benchmarks",
+        ),
+        HeadSpec(
+            name="one_hot_ridge",
+            target="heads.homology.one_hot_ridge:OneHotRidgeHead",
+            kinds=("regression",),
+            inputs=("protein",),
+            reads="sequences",
+            summary="ridge regression on the residue at each position, for variants of one protein",
+            citation="Hsu et al. 2022, Learning protein fitness models, Nat Biotechnol 40:1114",
+        ),
+        HeadSpec(
+            name="position_means",
+            target="heads.homology.position_means:PositionMeansHead",
+            kinds=("regression",),
+            inputs=("protein",),
+            reads="sequences",
+            summary="position means, BLOSUM62 and residues in boosted trees, for variants of one protein",
+            citation="Henikoff and Henikoff 1992, Amino acid substitution matrices from protein blocks, PNAS 89:10915",
+        ),
+        HeadSpec(
+            name="blastp",
+            target="heads.homology.blastp:BlastpHead",
+            kinds=("class", "multilabel"),
+            inputs=("protein",),
+            reads="sequences",
+            summary="label of NCBI BLAST+'s best hit",
+            citation="Altschul et al. 1997, Gapped BLAST and PSI-BLAST, NAR 25:3389",
+        ),
+        HeadSpec(
+            name="diamond",
+            target="heads.homology.diamond:DiamondHead",
+            kinds=("class", "multilabel"),
+            inputs=("protein",),
+            reads="sequences",
+            summary="label of DIAMOND's best hit, ultra-sensitive",
+            citation="Buchfink et al. 2021, Sensitive protein alignments at tree-of-life scale, Nat Methods 18:366",
+        ),
+        HeadSpec(
+            name="mmseqs",
+            target="heads.homology.mmseqs:MMseqsHead",
+            kinds=("class", "multilabel"),
+            inputs=("protein",),
+            reads="sequences",
+            summary="label of MMseqs2's best hit, sensitivity 7.5",
+            citation="Steinegger and Söding 2017, MMseqs2, Nat Biotechnol 35:1026",
+        ),
+        HeadSpec(
+            name="smith_waterman",
+            target="heads.homology.smith_waterman:SmithWatermanHead",
+            kinds=("class", "multilabel"),
+            inputs=("protein",),
+            reads="sequences",
+            summary="label of the best local alignment, all pairs tried",
+            citation="Smith and Waterman 1981, Identification of common molecular subsequences, JMB 147:195",
+        ),
+        HeadSpec(
+            name="phmmer",
+            target="heads.homology.phmmer:PhmmerHead",
+            kinds=("class", "multilabel"),
+            inputs=("protein",),
+            reads="sequences",
+            summary="label of phmmer's best hit",
+            citation="Eddy 2011, Accelerated profile HMM searches, PLoS Comput Biol 7:e1002195",
+        ),
+        HeadSpec(
+            name="hmm_top_pick",
+            target="heads.homology.hmm_top_pick:HmmTopPickHead",
+            kinds=("class",),
+            inputs=("protein",),
+            reads="sequences",
+            summary="the family whose profile HMM scores best",
+            citation="Bileschi et al. 2022, Deep learning to annotate the protein universe, Nat Biotechnol 40:932",
+        ),
+        HeadSpec(
+            name="centroid",
+            target="heads.centroid:CentroidHead",
+            kinds=("class", "multilabel"),
+            summary="cosine similarity to the mean of each class; for classes with few members",
+            citation="Snell et al. 2017, Prototypical networks for few-shot learning, NeurIPS 30",
         ),
         *NETWORKS,
     ),
