@@ -61,7 +61,7 @@ def _network(name: str, target: str, summary: str, citation: str, small: Mapping
 
 _BILESCHI = "Bileschi et al. 2022, Using deep learning to annotate the protein universe, Nat Biotechnol 40:932"
 _DEEPPROTEIN = "Xie et al. 2025, DeepProtein: deep learning library for protein sequence learning, Bioinformatics 41"
-_PREDICTOR: Mapping[str, Any] = {"predictor": (64,)}
+_PREDICTOR: Mapping[str, Any] = {"predictor": (64,), "batch_size": 16}
 _GRAPH: Mapping[str, Any] = {**_PREDICTOR, "graph": "residues", "hidden": 32}
 
 NETWORKS = (
@@ -91,7 +91,7 @@ NETWORKS = (
         "convolution:ConvolutionHead",
         "three convolutions and a global maximum",
         _DEEPPROTEIN,
-        _PREDICTOR,
+        {**_PREDICTOR, "learning_rate": 5e-3, "clip": 1.0},
     ),
     _network(
         "deepprotein_cnn_rnn",
