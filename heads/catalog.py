@@ -50,6 +50,13 @@ HEADS: Catalog[HeadSpec] = Catalog(
             summary="weighted vote of the nearest training proteins by cosine similarity",
             citation="Dudani 1976, The distance-weighted k-nearest-neighbor rule, IEEE SMC 6:325",
         ),
+        HeadSpec(
+            name="mlp",
+            target="heads.mlp:NetworkHead",
+            kinds=("class", "multilabel", "regression", "ordinal"),
+            summary="multi-layer perceptron on standardised vectors, stopped by validation",
+            citation="Rumelhart, Hinton and Williams 1986, Nature 323:533; Loshchilov and Hutter 2019, ICLR",
+        ),
     ),
     group="embedstore.heads",
 )

@@ -92,12 +92,12 @@ def split_by_key(
     """
     if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
         raise InputError(f"The fractions are {fractions}; expected three numbers of at least 0 that sum to 1.")
-    draws = _uniform(digests, seed)
+    draws = uniform_by_key(digests, seed)
     part = np.searchsorted(np.cumsum(fractions)[:2], draws, side="right")
     return {name: np.flatnonzero(part == code) for code, name in enumerate(SPLITS)}
 
 
-def _uniform(digests: Digests, seed: int) -> NDArray[np.float64]:
+def uniform_by_key(digests: Digests, seed: int) -> NDArray[np.float64]:
     """A number in [0, 1) for each key: its three words chained through SplitMix64 (Steele et al. 2014)."""
     words = np.ascontiguousarray(digests).view(">u8").reshape(-1, 3).astype(np.uint64)
     state = np.full(len(words), seed % 2**64, np.uint64)
