@@ -21,6 +21,8 @@ class HeadSpec:
         What it predicts: some of `heads.targets.KINDS`.
     inputs
         What its rows may be: some of `heads.tasks.base.INPUTS`.
+    reads
+        ``"vectors"`` of a space, or ``"sequences"``.
     summary
         One line for a list.
     citation
@@ -31,6 +33,7 @@ class HeadSpec:
     target: str
     kinds: tuple[str, ...] = ("class",)
     inputs: tuple[str, ...] = ("protein", "residue", "pair")
+    reads: str = "vectors"
     summary: str
     citation: str
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,8 +108,54 @@ class ArrayFeatures:
         return ArrayFeatures(self.vectors[rows], None if self.digests is None else self.digests[rows], self.block_rows)
 
 
-FeaturesLike: TypeAlias = Features | Vectors
-"""What ``fit`` and ``predict`` take: a stream, or an (N, D) array."""
+@dataclass(frozen=True, slots=True, eq=False)
+class SequenceFeatures:
+    """Residues in place of vectors, for heads that read sequences: rows of no dimensions.
+
+    Parameters
+    ----------
+    residues
+        (N,) texts, normalised as `embedstore.sequences` does: upper case, no gaps.
+    digests
+        Key of each row, (N, 24) uint8, where there are keys.
+    block_rows
+        Most rows in a block.
+    """
+
+    residues: Sequence[str]
+    digests: Digests | None = None
+    block_rows: int = BLOCK_ROWS
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, and no dimensions."""
+        return len(self.residues), 0
+
+    @property
+    def offsets(self) -> None:
+        """None: a row is a protein."""
+        return
+
+    def blocks(self) -> Iterator[tuple[slice, Float32]]:
+        """Yield slices of rows and (n, 0) vectors."""
+        yield from ArrayFeatures(np.empty(self.shape, np.float32), block_rows=self.block_rows).blocks()
+
+    def batches(self, n_rows: int, *, seed: int) -> Iterator[tuple[Rows, Float32]]:
+        """Yield each row number once in random order, `n_rows` at a time, and (n, 0) vectors."""
+        for rows in shuffled(len(self.residues), n_rows, seed=seed):
+            yield rows, np.empty((len(rows), 0), np.float32)
+
+    def select(self, rows: Rows) -> SequenceFeatures:
+        """Some of the rows, in the order given."""
+        return SequenceFeatures(
+            [self.residues[row] for row in rows.tolist()],
+            None if self.digests is None else self.digests[rows],
+            self.block_rows,
+        )
+
+
+FeaturesLike: TypeAlias = Features | Vectors | Sequence[str]
+"""What ``fit`` and ``predict`` take: a stream, an (N, D) array, or, for heads that read sequences, N texts."""
 
 
 def shuffled(n: int, batch: int, *, seed: int) -> Iterator[Rows]:
@@ -124,20 +170,39 @@ def shuffled(n: int, batch: int, *, seed: int) -> Iterator[Rows]:
 
 
 def as_features(X: FeaturesLike) -> Features:
-    """Wrap an (N, D) array as a stream; leave a stream as it is.
+    """Wrap an (N, D) array, or N sequences, as a stream; leave a stream as it is.
 
     Raises
     ------
     InputError
         For an array that is not two-dimensional or holds no numbers.
     """
+    if isinstance(X, list | tuple):
+        return SequenceFeatures(X)
     if not isinstance(X, np.ndarray):
-        return X
+        return cast(Features, X)
     if X.ndim != 2 or X.dtype.kind not in "fiu":
         raise InputError(
             f"X is an array of shape {X.shape} and type {X.dtype}; expected (rows, dimensions) of numbers."
         )
     return ArrayFeatures(X)
+
+
+def sequences_of(X: FeaturesLike) -> SequenceFeatures:
+    """The sequences of a stream.
+
+    Raises
+    ------
+    InputError
+        For a stream of vectors.
+    """
+    features = as_features(X)
+    if not isinstance(features, SequenceFeatures):
+        raise InputError(
+            f"This head reads sequences, and X holds vectors of {features.shape[1]} dimensions. "
+            "Give it the residues of each protein."
+        )
+    return features
 
 
 def checked_blocks(X: FeaturesLike, *, n_features: int | None = None) -> Iterator[tuple[slice, Float32]]:

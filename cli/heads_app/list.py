@@ -17,7 +17,8 @@ def list_heads(json: Json = False, tsv: Tsv = False) -> None:
         {
             "name": spec.name,
             "predicts": ", ".join(spec.kinds),
-            "from": ", ".join(spec.inputs),
+            "of": ", ".join(spec.inputs),
+            "reads": spec.reads,
             "summary": spec.summary,
         }
         for spec in HEADS.values()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from embedstore.errors import InputError
+from heads.streams import sequences_of
 from heads.targets import encode
 from heads.thresholds import choose_thresholds
 
@@ -53,3 +54,12 @@ def test_thresholds_follow_the_labels_that_have_rows_and_stay_common_for_those_t
     assert 0.15 < found[0] < 0.38
     assert 0.55 < found[1] < 0.78
     assert 0.15 < found[2] < 0.6
+
+
+def test_sequences_are_rows_without_dimensions_and_vectors_are_no_sequences() -> None:
+    found = sequences_of(["MKV", "", "ACD"])
+    assert found.shape == (3, 0)
+    assert list(found.select(np.array([2, 0])).residues) == ["ACD", "MKV"]
+    assert [(rows.start, rows.stop, block.shape) for rows, block in found.blocks()] == [(0, 3, (3, 0))]
+    with pytest.raises(InputError, match="reads sequences, and X holds vectors of 4 dimensions"):
+        sequences_of(np.zeros((2, 4), np.float32))
