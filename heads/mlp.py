@@ -23,9 +23,9 @@ SCHEDULES = ("plateau", "cosine")
 """How the learning rate falls: where validation stands still, or along half a cosine."""
 
 _WIDTHS = ((50_000, (1024, 512)), (5_000, (512, 256)), (1_000, (256,)), (0, (64,)))
+_FEW_ROWS = 1_000
 _RECIPE = (
     "dropout",
-    "learning_rate",
     "weight_decay",
     "max_epochs",
     "patience",
@@ -57,15 +57,15 @@ class NetworkHead(Head):
     dropout
         Share of hidden units that are left out in a training step.
     learning_rate, weight_decay
-        Of AdamW.
+        Of AdamW. A rate of None is 0.002 below 1,000 rows and 0.001 from there.
     batch_rows
-        Rows in a training step; None: by the number of rows, 32 to 1,024.
+        Rows in a training step; None: by the number of rows, 64 to 1,024.
     max_epochs
         Most passes over the training rows.
     patience
         Epochs without a gain on validation before the learning rate drops, or the training stops.
     schedule
-        ``"plateau"``: the rate drops to a fifth, twice, where validation stands still. ``"cosine"``: it falls along
+        ``"plateau"``: the rate drops to a fifth, once, where validation stands still. ``"cosine"``: it falls along
         half a cosine over `max_epochs`.
     class_weight
         ``"balanced"``: each class weighs the same in the loss, however many rows it has. None: each row does.
@@ -109,8 +109,8 @@ class NetworkHead(Head):
         self,
         *,
         hidden: Sequence[int] | None = None,
-        dropout: float = 0.3,
-        learning_rate: float = 1e-3,
+        dropout: float = 0.4,
+        learning_rate: float | None = None,
         weight_decay: float = 0.01,
         batch_rows: int | None = None,
         max_epochs: int = 100,
@@ -156,7 +156,12 @@ class NetworkHead(Head):
             # Too few rows to set any aside.
             stop = train
         stop = stop.sample(max(_MIN_CHOSEN_ON, _CHOSEN_ON // max(self.n_outputs, self.n_features_in_)), seed=self.seed)
-        recipe = Recipe(**{name: getattr(self, name) for name in _RECIPE}, hidden=self.hidden_, batch=self.batch_rows_)
+        recipe = Recipe(
+            **{name: getattr(self, name) for name in _RECIPE},
+            hidden=self.hidden_,
+            batch=self.batch_rows_,
+            learning_rate=usual_rate(n_rows) if self.learning_rate is None else self.learning_rate,
+        )
         learnt = fit_network(train, stop, self._scaler, recipe, on_epoch=self.on_epoch)
         self._layers, self._cut_points = learnt.layers, learnt.cut_points
         self.n_epochs_, self.best_epoch_ = len(learnt.history.losses), learnt.history.best_epoch
@@ -269,6 +274,11 @@ def usual_batch(n_rows: int) -> int:
     """Rows in a training step where the number is not given: a power of two, some 64 steps a pass.
 
     >>> usual_batch(400), usual_batch(10_000), usual_batch(1_000_000)
-    (32, 128, 1024)
+    (64, 128, 1024)
     """
-    return int(np.clip(2 ** round(np.log2(max(n_rows, 1) / 64)), 32, 1024))
+    return int(np.clip(2 ** round(np.log2(max(n_rows, 1) / 64)), 64, 1024))
+
+
+def usual_rate(n_rows: int) -> float:
+    """Learning rate where none is given."""
+    return 2e-3 if n_rows < _FEW_ROWS else 1e-3

@@ -28,6 +28,10 @@ _VALID_ROWS = 1024
 _BF16_WIDTH = 512
 _SMALLEST_STEP = 1e-3
 
+LEVEL_GAIN = 8.0
+"""What scores and cut points of levels are multiplied by: levels that are told apart well have logits of tens, which
+steps of the learning rate's size reach slowly."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
@@ -137,8 +141,11 @@ def _fit(
         on_epoch=on_epoch,
     )
     layers = [(_array(layer.weight), _array(layer.bias)) for layer in body.layers]
-    cut_points = np.zeros(0, np.float32) if cuts is None else _array(cuts.values())
-    return Learnt(layers=layers, cut_points=cut_points, history=history)
+    if cuts is None:
+        return Learnt(layers=layers, cut_points=np.zeros(0, np.float32), history=history)
+    gain = np.float32(LEVEL_GAIN)
+    layers[-1] = (gain * layers[-1][0], gain * layers[-1][1])
+    return Learnt(layers=layers, cut_points=gain * _array(cuts.values()), history=history)
 
 
 def _cut_points(targets: Targets) -> CutPoints | None:
@@ -215,7 +222,7 @@ class CutPoints(nn.Module):
     def __init__(self, shares: NDArray[np.float64]) -> None:
         super().__init__()
         below = np.clip(np.cumsum(shares)[:-1], 0.01, 0.99)
-        start = np.log(below / (1 - below))
+        start = np.log(below / (1 - below)) / LEVEL_GAIN
         steps = np.maximum(np.diff(start), 2 * _SMALLEST_STEP) - _SMALLEST_STEP
         self.first = nn.Parameter(torch.tensor(start[:1], dtype=torch.float32))
         self.steps = nn.Parameter(torch.tensor(np.log(np.expm1(steps)), dtype=torch.float32))
@@ -226,7 +233,7 @@ class CutPoints(nn.Module):
 
     def forward(self, score: Tensor) -> Tensor:
         """(n, 1) to (n, C - 1), descending in a row."""
-        return score - self.values()
+        return LEVEL_GAIN * (score - self.values())
 
 
 class Objective:
@@ -283,5 +290,5 @@ def _level_log_probability(above: Tensor, level: Tensor) -> Tensor:
     padded = torch.cat([far, above, -far], dim=1)
     upper = padded.gather(1, level[:, None])[:, 0]
     lower = padded.gather(1, level[:, None] + 1)[:, 0]
-    gap = (upper - lower).clamp_min(_SMALLEST_STEP / 2)
+    gap = (upper - lower).clamp_min(_SMALLEST_STEP)
     return functional.logsigmoid(upper) + functional.logsigmoid(-lower) + torch.log(-torch.expm1(-gap))

@@ -19,7 +19,7 @@ Batch: TypeAlias = tuple[NDArray[np.int64], Tensor]
 """Row numbers and their (n, D) vectors, on the device."""
 
 _DROP = 0.2
-_N_DROPS = 2
+_N_DROPS = 1
 _LEAST_GAIN = 1e-3
 
 
@@ -36,7 +36,7 @@ class Descent:
     max_epochs
         Most passes over the rows.
     patience
-        Epochs without a gain on validation after which the rate drops to a fifth (twice, from the best weights), and
+        Epochs without a gain on validation after which the rate drops to a fifth (once, from the best weights), and
         then the training stops; with ``"cosine"`` it stops at once.
     precision
         Of the products in training.
