@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from heads.catalog import HEADS
     from heads.evaluation import Report, evaluate
     from heads.fitting import fit
+    from heads.joining import ensemble_of
     from heads.lookups import Hits, lookup
     from heads.persist import FittedHead, load
     from heads.prediction import Predictions, predict
@@ -21,6 +22,7 @@ _HOMES = {
     "Hits": "heads.lookups",
     "Predictions": "heads.prediction",
     "Report": "heads.evaluation",
+    "ensemble_of": "heads.joining",
     "evaluate": "heads.evaluation",
     "fit": "heads.fitting",
     "load": "heads.persist",
@@ -35,6 +37,7 @@ __all__ = [
     "Hits",
     "Predictions",
     "Report",
+    "ensemble_of",
     "evaluate",
     "fit",
     "load",

@@ -60,6 +60,27 @@ HEADS: Catalog[HeadSpec] = Catalog(
             summary="multi-layer perceptron on standardised vectors, stopped by validation",
             citation="Rumelhart, Hinton and Williams 1986, Nature 323:533; Loshchilov and Hutter 2019, ICLR",
         ),
+        HeadSpec(
+            name="gbm",
+            target="heads.gbm:BoostedHead",
+            kinds=("class", "multilabel", "regression", "ordinal"),
+            summary="boosted trees on principal components; above 50 classes they rank candidates of linear and knn",
+            citation="Ke et al. 2017, LightGBM, NeurIPS; Burges 2010, From RankNet to LambdaRank to LambdaMART",
+        ),
+        HeadSpec(
+            name="ensemble",
+            target="heads.ensemble:EnsembleHead",
+            kinds=("class", "multilabel", "regression", "ordinal"),
+            summary="several heads blended by weights chosen on validation",
+            citation="Wolpert 1992, Stacked generalization, Neural Networks 5:241",
+        ),
+        HeadSpec(
+            name="auto",
+            target="heads.auto:AutoHead",
+            kinds=("class", "multilabel", "regression", "ordinal"),
+            summary="fits several heads and keeps the best on validation, or a blend",
+            citation="Caruana et al. 2004, Ensemble selection from libraries of models, ICML",
+        ),
     ),
     group="embedstore.heads",
 )
