@@ -99,6 +99,12 @@ class Head(ABC):
         InputError
             For vectors that are not finite, targets of another kind or number, or with nothing to tell apart.
         """
+        return self.fit_labelled(*self.labelled(X, y, X_valid, y_valid))
+
+    def labelled(
+        self, X: FeaturesLike, y: Any, X_valid: FeaturesLike | None = None, y_valid: Any = None
+    ) -> tuple[Labelled, Labelled | None]:
+        """The rows of `fit`, checked and encoded: those to learn from, and those to choose on, if there are any."""
         if self.kind not in self.kinds:
             raise InputError(f"{type(self).__name__} predicts {' or '.join(self.kinds)}; kind is {self.kind!r}.")
         features = as_features(X)
@@ -108,7 +114,7 @@ class Head(ABC):
             valid = self._usable(as_features(X_valid), y_valid, train)
         if not self.whole_proteins and not train.targets.known.all():
             train = train.select(np.flatnonzero(train.targets.known))
-        return self.fit_labelled(train, valid)
+        return train, valid
 
     def fit_labelled(self, train: Labelled, valid: Labelled | None) -> Self:
         """As `fit`, of rows that were checked and encoded before: how a head that is made of heads fits them."""
@@ -124,7 +130,8 @@ class Head(ABC):
         Yields
         ------
         numpy.ndarray
-            (n, C) float32 probabilities, which sum to 1 in a row but for ``"multilabel"``; (n, 1) for a number.
+            (n, C) float32 probabilities, which sum to 1 in a row but for ``"multilabel"``; (n, 1) for a number. For
+            ``"class"`` a row of zeros is no answer: a protein that resembles nothing, say.
 
         Raises
         ------
@@ -139,7 +146,8 @@ class Head(ABC):
         Returns
         -------
         numpy.ndarray
-            (N,): the most probable label; the median level for ``"ordinal"``; a float64 number for ``"regression"``.
+            (N,): the most probable label, or `no_answer` where the head has none; the median level for ``"ordinal"``; a
+            float64 number for ``"regression"``.
             (N, C) bool for ``"multilabel"``.
         """
         decided = [self.decide(block) for block in self.outputs(X)]
@@ -156,7 +164,14 @@ class Head(ABC):
             levels: NDArray[Any] = self.classes_[(outputs.cumsum(axis=1) >= 0.5 - 1e-6).argmax(axis=1)]
             return levels
         labels: NDArray[Any] = self.classes_[outputs.argmax(axis=1)]
+        if self.kind == "class":
+            labels[~answered(outputs)] = self.no_answer
         return labels
+
+    @property
+    def no_answer(self) -> str | int:
+        """What `predict` gives where the head has no answer: no label, or of numbers the least there is."""
+        return "" if self.classes_.dtype.kind == "U" else int(np.iinfo(self.classes_.dtype).min)
 
     def predict_proba(self, X: FeaturesLike) -> Float32:
         """Probability of each class for each row, (N, C) float32.
@@ -249,6 +264,15 @@ class Head(ABC):
         return choose_thresholds(shares, valid.targets.require_members())
 
 
+def answered(outputs: Float32) -> NDArray[np.bool_]:
+    """Which rows of probabilities are an answer, (n,): those with a class that is not impossible.
+
+    >>> answered(np.array([[0.25, 0.75], [0.0, 0.0]], np.float32)).tolist()
+    [True, False]
+    """
+    return np.asarray(outputs.any(axis=1))
+
+
 def as_tuple(values: object) -> tuple[Any, ...]:
     """What to choose from, as a tuple; a single value is a choice of one."""
     return tuple(values) if isinstance(values, Sequence) and not isinstance(values, str) else (values,)
@@ -262,4 +286,4 @@ def softmax(logits: NDArray[np.floating[Any]]) -> Float32:
     return logits.astype(np.float32, copy=False)
 
 
-__all__ = ["Codes", "Features", "FeaturesLike", "Float32", "Head", "Labelled", "as_tuple", "softmax"]
+__all__ = ["Codes", "Features", "FeaturesLike", "Float32", "Head", "Labelled", "answered", "as_tuple", "softmax"]

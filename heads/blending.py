@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from heads.base import softmax
 from heads.losses import SMALLEST, row_losses, summary_loss
 from heads.streams import Float32
 from heads.targets import Targets
@@ -18,6 +17,7 @@ METHODS = ("blend", "stack")
 
 _LEAST_WEIGHT = 1e-3
 _MAX_POWER = 5.0
+_TOLERANCE = 1e-10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,20 +40,23 @@ class Blend:
 
     def apply(self, outputs: Float32, kind: str) -> Float32:
         """(n, C) outputs from (M, n, C) of the heads."""
-        return combine(outputs, np.array(self.weights), kind, self.method)
+        return combine(outputs, np.array(self.weights), kind, self.method).astype(np.float32)
 
 
-def combine(outputs: Float32, weights: NDArray[np.float64], kind: str, method: str) -> Float32:
-    """(n, C) outputs from (M, n, C) and (M,) weights."""
+def combine(outputs: Float32, weights: NDArray[np.float64], kind: str, method: str) -> NDArray[np.float64]:
+    """(n, C) outputs from (M, n, C) and (M,) weights; in float64, for slopes are taken from differences."""
     if method == "blend":
-        mixed: Float32 = np.tensordot(weights.astype(np.float32), outputs, axes=1)
+        mixed: NDArray[np.float64] = np.tensordot(weights, outputs.astype(np.float64), axes=1)
         return mixed
-    clipped = np.clip(outputs, SMALLEST, 1 - SMALLEST)
+    clipped = np.clip(outputs.astype(np.float64), SMALLEST, 1 - SMALLEST)
     if kind == "multilabel":
-        logits = np.tensordot(weights, np.log(clipped) - np.log1p(-clipped), axes=1)
-        shares: Float32 = (0.5 * (1 + np.tanh(0.5 * logits))).astype(np.float32)
+        odds = np.tensordot(weights, np.log(clipped) - np.log1p(-clipped), axes=1)
+        shares: NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * odds))
         return shares
-    return softmax(np.tensordot(weights, np.log(clipped), axes=1))
+    logits = np.tensordot(weights, np.log(clipped), axes=1)
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    powers: NDArray[np.float64] = raised / raised.sum(axis=1, keepdims=True)
+    return powers
 
 
 def choose(outputs: Float32, targets: Targets, *, method: str | None = None) -> Blend:
@@ -96,6 +99,7 @@ def _mixture(outputs: Float32, targets: Targets) -> NDArray[np.float64]:
         method="SLSQP",
         bounds=[(0, 1)] * n_heads,
         constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
+        options={"ftol": _TOLERANCE},
     )
     # The corners too: a head alone is never beaten by a search that did not get there.
     tried = [np.clip(found.x, 0, 1), *np.eye(n_heads)]
@@ -108,8 +112,11 @@ def _powers(outputs: Float32, targets: Targets) -> NDArray[np.float64]:
     """Powers of the probabilities, each from 0 to 5."""
 
     def loss(weights: NDArray[np.float64]) -> float:
-        return float(row_losses(combine(outputs, weights, targets.kind, "stack"), targets).mean())
+        mean = float(row_losses(combine(outputs, weights, targets.kind, "stack"), targets).mean())
+        # One row's weight of a normal prior: rows that are all right would else ask for endless powers.
+        return mean + float(((weights - start) ** 2).sum()) / (2 * len(targets))
 
     n_heads = len(outputs)
-    found = minimize(loss, np.full(n_heads, 1 / n_heads), method="L-BFGS-B", bounds=[(0, _MAX_POWER)] * n_heads)
+    start = np.full(n_heads, 1 / n_heads)
+    found = minimize(loss, start, method="L-BFGS-B", bounds=[(0, _MAX_POWER)] * n_heads, options={"ftol": _TOLERANCE})
     return np.where(found.x < _LEAST_WEIGHT, 0.0, found.x)

@@ -20,7 +20,7 @@ from heads.targets import KINDS, Targets
 N_FOLDS = 3
 """Parts in turn left out, where there are no validation rows to choose weights on."""
 
-_CHOSEN_ON = 2**25
+_CHOSEN_ON = 2**24
 _MIN_CHOSEN_ON = 1024
 _ROWS = 512
 

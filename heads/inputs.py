@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.errors import InputError
-from embedstore.store.spaces import Space
+from embedstore.errors import InputError, StoreError
+from embedstore.store.spaces import ResidueSpace, Space
+from embedstore.store.store import Store
+from embedstore.windows import LongPolicy
 from heads.features import SpaceFeatures, with_vectors
-from heads.streams import Features
-from heads.tasks.base import TaskData
+from heads.leakage import is_among
+from heads.pairs import PairFeatures, parse_pairing
+from heads.residues import ResidueFeatures, spread_letters
+from heads.sources import SEQUENCES, Sequences, Source
+from heads.streams import Features, SequenceFeatures
+from heads.tasks.base import MASKED, TaskData
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -22,11 +28,11 @@ class SplitRows:
     Attributes
     ----------
     features
-        Their vectors; for residues a row each.
+        Their vectors; for residues a row each, those of protein p at ``features.offsets[p]:features.offsets[p + 1]``.
     y
         Their targets, as `heads.base.Head.fit` takes them.
     rows
-        (n,) int64: which rows of the task they are.
+        (n,) int64: which rows of the task they are; for residues the proteins.
     n_without_vector
         Rows of the split that the build skipped.
     """
@@ -37,7 +43,44 @@ class SplitRows:
     n_without_vector: int
 
 
-def split_rows(space: Space, data: TaskData, split: str) -> SplitRows:
+def task_source(store: Store | None, data: TaskData, name: str | None = None, *, reads: str = "vectors") -> Source:
+    """Where a head gets the rows of a task: the space that is meant, of matrices where rows are residues.
+
+    Parameters
+    ----------
+    store
+        None where none is needed: for a head that reads the sequences of a file.
+    data
+        The task.
+    name
+        Space id or model name; None where there is one space.
+    reads
+        What the head reads: see `heads.catalog.HeadSpec`.
+
+    Raises
+    ------
+    StoreError
+        If a task on residues finds no residue vectors; the message has the command that makes them.
+    InputError
+        If a space is named for a head that reads sequences.
+    """
+    if reads == SEQUENCES:
+        if name is not None:
+            raise InputError(f"This head reads sequences and needs no space; {name!r} was named. Leave it out.")
+        return Sequences()
+    if store is None:
+        raise TypeError("A head that reads vectors needs a store.")
+    if data.input != "residue":
+        return store.space(name)
+    if not any(isinstance(store.any_space(one), ResidueSpace) for one in store.spaces()):
+        raise StoreError(
+            f"{data.name} is a task on residues, and the store at {store.path} has no residue vectors. Make them: "
+            f"`embedstore build --model NAME --residues {data.source}`."
+        )
+    return store.residue_space(name)
+
+
+def split_rows(space: Source, data: TaskData, split: str) -> SplitRows:
     """Vectors and targets of a split.
 
     Raises
@@ -50,15 +93,82 @@ def split_rows(space: Space, data: TaskData, split: str) -> SplitRows:
     return rows_of(space, data, data.rows(split), what=f"{split} row")
 
 
-def rows_of(space: Space, data: TaskData, rows: NDArray[np.int64], *, what: str = "row") -> SplitRows:
+def validation_rows(space: Source, data: TaskData) -> SplitRows | None:
+    """Vectors and targets of the validation split, or None where there is none to choose on.
+
+    Residues have no key by which a head could tell that it was trained on them: proteins that stand in the training
+    rows too are left out here.
+    """
+    rows = data.splits["valid"]
+    if data.input == "residue":
+        rows = rows[~is_among(data.digests[rows], data.digests[data.splits["train"]])]
+    return rows_of(space, data, rows, what="valid row") if len(rows) else None
+
+
+def rows_of(space: Source, data: TaskData, rows: NDArray[np.int64], *, what: str = "row") -> SplitRows:
     """As `split_rows`, of any rows of the task."""
-    present = with_vectors(space, data.digests[rows], source=data.source)
+    if isinstance(space, Sequences):
+        texts = [residues.decode("ascii") for residues in data.residues(rows)]
+        features = SequenceFeatures(texts, data.digests[rows])
+        return SplitRows(features=features, y=data.targets(rows), rows=rows, n_without_vector=0)
+    present = rows_present(space, data, rows)
     if not present.any():
         raise InputError(f"No {what} of {data.source} has a vector in space {space.id}: the build skipped them all.")
     kept = rows[present]
-    return SplitRows(
-        features=SpaceFeatures(space, data.digests[kept]),
-        y=data.targets(kept),
-        rows=kept,
-        n_without_vector=int((~present).sum()),
-    )
+    vectors, y = _features(space, data, kept)
+    return SplitRows(features=vectors, y=y, rows=kept, n_without_vector=int((~present).sum()))
+
+
+def rows_present(space: Source, data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows can be had, (n,) bool: the build may have skipped others, and said why.
+
+    Raises
+    ------
+    StoreError
+        If rows were never embedded; the message has the command that does it.
+    """
+    if isinstance(space, Sequences):
+        return np.ones(len(rows), np.bool_)
+    present = with_vectors(space, data.digests[rows], source=data.source)
+    if data.partners is not None:
+        present &= with_vectors(space, data.partners[rows], source=data.partner_source)
+    return present
+
+
+def _features(space: Space | ResidueSpace, data: TaskData, rows: NDArray[np.int64]) -> tuple[Features, Any]:
+    if isinstance(space, ResidueSpace):
+        if data.input != "residue":
+            raise InputError(
+                f"{data.name} needs one vector a {data.input}; {space.id} has one a residue. Name another."
+            )
+        residues = ResidueFeatures.of(space, data.digests[rows])
+        return residues, _residue_labels(data, rows, residues)
+    if data.input == "residue":
+        raise InputError(f"{data.name} needs a vector for each residue; {space.id} has one a protein. Name another.")
+    if data.partners is None:
+        return SpaceFeatures(space, data.digests[rows]), data.targets(rows)
+    pairing = parse_pairing(data.pairing)
+    return PairFeatures(space, data.digests[rows], data.partners[rows], pairing), data.targets(rows)
+
+
+def _residue_labels(data: TaskData, rows: NDArray[np.int64], features: ResidueFeatures) -> NDArray[np.str_]:
+    """A letter a residue, (sum of lengths,), empty where there is no label.
+
+    Raises
+    ------
+    InputError
+        If a protein has more or fewer labels than residues; those that a space cut off are no reason.
+    """
+    texts = [str(text) for text in data.labels[rows]]
+    stated = features.space.identity.get("long")
+    policy = LongPolicy.parse(str(stated)) if stated else None
+    cut = policy.limit if policy and policy.kind == "truncate" else None
+    for position, (text, length) in enumerate(zip(texts, np.diff(features.offsets).tolist(), strict=True)):
+        if len(text) > length == cut:
+            texts[position] = text[:cut]
+        elif len(text) != length:
+            raise InputError(
+                f"{data.ids[rows[position]]!r} of {data.source} has {length:,} residues and {len(text):,} labels in "
+                f"column {data.label_column!r}; expected one letter a residue. Correct that row or leave it empty."
+            )
+    return spread_letters(texts, MASKED)

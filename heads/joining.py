@@ -10,7 +10,7 @@ from embedstore.errors import InputError, SpaceMismatchError
 from heads.base import Labelled
 from heads.ensemble import EnsembleHead
 from heads.features import StoreLike, as_store
-from heads.inputs import split_rows
+from heads.inputs import split_rows, task_source
 from heads.leakage import is_among
 from heads.persist import FittedHead, FittedLike, as_fitted
 from heads.targets import encode
@@ -54,7 +54,7 @@ def ensemble_of(
     first = fitted[0]
     opened = as_store(store)
     data = read_task(TaskSelection(**first.task), opened)
-    rows = split_rows(opened.space(first.space_id), data, "valid")
+    rows = split_rows(task_source(opened, data, first.space_id), data, "valid")
     targets = encode(
         rows.y, kind=data.kind, n_rows=rows.features.shape[0], classes=_classes(first), name="the validation labels"
     )

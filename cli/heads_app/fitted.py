@@ -1,15 +1,17 @@
-"""Which fitted head is meant, and what is told of its fit and of its evaluation."""
+"""Which fitted head is meant, and what is told of its fit."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cli.output import print_facts, print_json, print_rows, say, warn
+from cli.output import print_facts, print_rows, say, warn
 from embedstore.errors import InputError
 
 if TYPE_CHECKING:
-    from heads import FittedHead, Report
+    from heads import FittedHead
 
 
 def fitted_path(fitted: Path | None, *, task: str | None, dataset: str | None, head: str | None) -> Path:
@@ -31,6 +33,12 @@ def tell_fitted(fitted: FittedHead, saved: Path, *, replaced: bool, json_: bool)
             f"{len(fitted.head.classes_):,} classes; {n_rows['train']:,} training, {n_rows['valid']:,} validation and "
             f"{n_rows['test']:,} test rows ({fitted.split_rule})."
         )
+    if fitted.search is not None and not json_:
+        _tell_search(fitted.search)
+    if n_rows["unseen"]:
+        warn(f"{n_rows['unseen']:,} validation and test rows are of classes that training never saw: always wrong.")
+    if not n_rows["test"]:
+        warn("the split has no test rows: nothing to evaluate on.")
     if n_rows["contradictory"]:
         warn(
             f"sequences with several labels in the training rows: {n_rows['contradictory']:,}; "
@@ -38,26 +46,25 @@ def tell_fitted(fitted: FittedHead, saved: Path, *, replaced: bool, json_: bool)
         )
 
 
-def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
-    """Print metrics with their intervals, and what a reader must know beside them."""
-    if json_:
-        print_json(report.to_dict())
-        return
-    say(
-        f"{report.head} for {report.task} on {report.space}, {report.split} split: {report.n_rows:,} rows, "
-        f"{report.n_classes_in_split:,} of {report.n_classes:,} classes."
-    )
+def _tell_search(search: Mapping[str, Any]) -> None:
+    """Print the trials of a search, best first."""
     rows = [
-        {"metric": name, "value": metric.value, "low": metric.low, "high": metric.high}
-        for name, metric in report.metrics.items()
+        {
+            search["metric"]: "" if trial["valid_loss"] is None else trial["valid_loss"],
+            "state": trial["state"],
+            "seconds": trial["seconds"],
+            "settings": _settings(trial["params"]),
+        }
+        for trial in sorted(search["trials"], key=_by_loss)
     ]
-    print_rows(rows, tsv=tsv)
-    if report.n_keys_in_train:
-        warn(f"{report.n_keys_in_train:,} sequences of this split stand in the training rows too: the figures flatter.")
-    if report.training_changed:
-        warn("the training rows are other ones now than those that this head was fitted on: fit it again.")
-    if report.n_unseen or report.n_without_vector:
-        say(
-            f"counted as wrong: {report.n_unseen:,} rows of classes that training never saw, "
-            f"{report.n_without_vector:,} without a vector."
-        )
+    print_rows(rows)
+    say(f"searched {len(rows)} settings on validation rows; best: {_settings(search['best'])}.")
+
+
+def _settings(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in params.items()) or "the defaults"
+
+
+def _by_loss(trial: Mapping[str, Any]) -> float:
+    loss = trial["valid_loss"]
+    return inf if loss is None else float(loss)
