@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
+from typing import Any
+
+from numpy.typing import NDArray
 
 from embedstore.errors import InputError, SpaceMismatchError
 from heads.base import Labelled
 from heads.ensemble import EnsembleHead
 from heads.features import StoreLike, as_store
-from heads.inputs import split_rows, task_source
 from heads.leakage import is_among
 from heads.persist import FittedHead, FittedLike, as_fitted
+from heads.sources import source_of
 from heads.targets import encode
 from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
@@ -54,7 +57,7 @@ def ensemble_of(
     first = fitted[0]
     opened = as_store(store)
     data = read_task(TaskSelection(**first.task), opened)
-    rows = split_rows(task_source(opened, data, first.space_id), data, "valid")
+    rows = source_of(opened, data, first.space_id).rows(data, data.rows("valid"), what="valid row")
     targets = encode(
         rows.y, kind=data.kind, n_rows=rows.features.shape[0], classes=_classes(first), name="the validation labels"
     )
@@ -75,7 +78,7 @@ def ensemble_of(
     return joined
 
 
-def _classes(fitted: FittedHead) -> object:
+def _classes(fitted: FittedHead) -> NDArray[Any] | None:
     return None if fitted.head.kind == "regression" else fitted.head.classes_
 
 

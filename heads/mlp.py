@@ -139,7 +139,7 @@ class NetworkHead(Head):
         self.kind = kind
 
     def _fit(self, train: Labelled, valid: Labelled | None) -> None:
-        from heads.networks import Recipe, fit_network
+        from heads.perceptron import Recipe, fit_network
 
         self._check()
         n_rows = len(train)

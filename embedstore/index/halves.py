@@ -59,9 +59,9 @@ class HalfScan:
             if start < stop:
                 self._scan(self._products, query, rows[start:stop], -np.inf, products[start:stop])
                 self._scan(self._squares, self._zero, rows[start:stop], np.inf, squares[start:stop])
-        lengths = np.sqrt(squares)
-        cosines: NDArray[np.float32] = products / np.where(lengths > 0, lengths, np.float32(1))
-        return cosines
+        squares[squares == 0] = 1
+        np.divide(products, np.sqrt(squares), out=products)
+        return products
 
     def _scanner(self, coarse: Any, metric: int) -> Any:
         import faiss

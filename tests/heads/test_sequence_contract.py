@@ -1,5 +1,6 @@
 """Every head of the catalog that reads sequences passes the batteries; nobody lists them again."""
 
+import os
 from typing import Any
 
 import pytest
@@ -15,11 +16,17 @@ SMALL: dict[str, dict[str, Any]] = {}
 """Arguments that make a head small enough for the batteries, where its own defaults are not."""
 
 
+SLOW = ("mmseqs",)
+"""Three seconds a search, whatever is searched: the batteries run where EMBEDSTORE_SLOW_TESTS is set."""
+
+
 def small_head(name: str, kind: str) -> Head:
     target = HEADS.load(name)
     missing = getattr(target, "missing", lambda: None)()
     if missing:
         pytest.skip(missing)
+    if name in SLOW and not os.environ.get("EMBEDSTORE_SLOW_TESTS"):
+        pytest.skip(f"{name} is slow to start; set EMBEDSTORE_SLOW_TESTS to run this.")
     return target(kind=kind, **SMALL.get(name, {}))
 
 
