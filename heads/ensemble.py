@@ -57,7 +57,7 @@ class EnsembleHead(Head):
     def __init__(
         self,
         *,
-        members: Sequence[str] = ("linear", "knn"),
+        members: Sequence[str] | None = ("linear", "knn"),
         params: Mapping[str, Mapping[str, Any]] | None = None,
         method: str | None = None,
         seed: int = 0,
@@ -98,7 +98,7 @@ class EnsembleHead(Head):
 
     def _names(self) -> tuple[str, ...]:
         self._check_method()
-        names = as_tuple(self.members)
+        names = as_tuple(self.members or ())
         if len(names) < 2 or len(set(names)) < len(names):
             raise InputError(f"members is {names}; expected the names of two or more heads, each once.")
         if "ensemble" in names or "auto" in names:

@@ -144,16 +144,13 @@ def fit(
     learned = model.labelled(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
     found = None
     if search is not None:
-        of_task = {"kind": data.kind, "input_": data.input, "seed": seed}
         given = params or {}
-        found = search_settings(
-            lambda tried: make_head(head, {**given, **tried}, **of_task),
-            *learned,
-            n_trials=search,
-            seed=seed,
-            fixed=given,
-        )
-        model = make_head(head, {**given, **found.best}, **of_task)
+
+        def make(tried: Mapping[str, Any]) -> Head:
+            return make_head(head, {**given, **tried}, kind=data.kind, input_=data.input, seed=seed)
+
+        found = search_settings(make, *learned, n_trials=search, seed=seed, fixed=given)
+        model = make(found.best)
     with measured() as cost:
         model.fit_labelled(*learned)
     fitted = FittedHead(

@@ -99,9 +99,9 @@ class CandidateRanker:
         fold = folds(learn.features, _N_FOLDS, seed=seed + 1)
         ranked = learn.select(np.flatnonzero(fold == 0)).sample(_RANK_ROWS, seed=seed)
         novices = _fit_members(learn.select(np.flatnonzero(fold != 0)), stop, seed)
-        parts = [_grouped(_candidates(novices, prior, part.features), part) for part in (ranked, stop)]
+        learned, watched = (_grouped(_candidates(novices, prior, part.features), part) for part in (ranked, stop))
         rank = {"objective": "lambdarank", "metric": "ndcg", "eval_at": [1, 3], "max_delta_step": 0.0}
-        booster, n_rounds = grow(*parts, {**params, **rank}, max_rounds=max_rounds, patience=patience)
+        booster, n_rounds = grow(learned, watched, {**params, **rank}, max_rounds=max_rounds, patience=patience)
         members = _fit_members(train, valid, seed)
         # Where the stopping rows were trained on by the final heads, those that have not seen them speak.
         found = _candidates(members if valid is not None else novices, prior, stop.features)
