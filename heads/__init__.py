@@ -10,9 +10,11 @@ if TYPE_CHECKING:
     from heads.comparison import Comparison, compare
     from heads.evaluation import Report, evaluate
     from heads.fitting import fit
+    from heads.joining import ensemble_of
     from heads.lookups import Hits, lookup
     from heads.persist import FittedHead, load
-    from heads.prediction import Predictions, predict
+    from heads.prediction import predict, predict_batches
+    from heads.predictions import Predictions
     from heads.tasks import TASKS
 
 _HOMES = {
@@ -22,13 +24,15 @@ _HOMES = {
     "TASKS": "heads.tasks",
     "FittedHead": "heads.persist",
     "Hits": "heads.lookups",
-    "Predictions": "heads.prediction",
+    "Predictions": "heads.predictions",
     "Report": "heads.evaluation",
+    "ensemble_of": "heads.joining",
     "evaluate": "heads.evaluation",
     "fit": "heads.fitting",
     "load": "heads.persist",
     "lookup": "heads.lookups",
     "predict": "heads.prediction",
+    "predict_batches": "heads.prediction",
 }
 
 __all__ = [
@@ -40,11 +44,13 @@ __all__ = [
     "Predictions",
     "Report",
     "compare",
+    "ensemble_of",
     "evaluate",
     "fit",
     "load",
     "lookup",
     "predict",
+    "predict_batches",
 ]
 
 
