@@ -32,7 +32,10 @@ PAIRINGS: Mapping[str, Callable[[Float32, Float32, Float32], object]] = {
     "product": np.multiply,
     "difference": _difference,
 }
-"""What can be made of two (n, D) arrays of vectors, written into a third; all but the first are the same whichever protein comes first."""
+"""What can be made of two (n, D) arrays of vectors, written into a third.
+
+All but the first are the same whichever protein comes first.
+"""
 
 ORDERED = "concatenation+product+difference"
 """How pairs are combined where the first protein has another part than the second."""
