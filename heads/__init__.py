@@ -7,39 +7,50 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heads.catalog import HEADS
+    from heads.comparison import Comparison, compare
     from heads.evaluation import Report, evaluate
     from heads.fitting import fit
+    from heads.joining import ensemble_of
     from heads.lookups import Hits, lookup
     from heads.persist import FittedHead, load
-    from heads.prediction import Predictions, predict
+    from heads.prediction import predict, predict_batches
+    from heads.predictions import Predictions
     from heads.tasks import TASKS
 
 _HOMES = {
+    "Comparison": "heads.comparison",
+    "compare": "heads.comparison",
     "HEADS": "heads.catalog",
     "TASKS": "heads.tasks",
     "FittedHead": "heads.persist",
     "Hits": "heads.lookups",
-    "Predictions": "heads.prediction",
+    "Predictions": "heads.predictions",
     "Report": "heads.evaluation",
+    "ensemble_of": "heads.joining",
     "evaluate": "heads.evaluation",
     "fit": "heads.fitting",
     "load": "heads.persist",
     "lookup": "heads.lookups",
     "predict": "heads.prediction",
+    "predict_batches": "heads.prediction",
 }
 
 __all__ = [
     "HEADS",
     "TASKS",
+    "Comparison",
     "FittedHead",
     "Hits",
     "Predictions",
     "Report",
+    "compare",
+    "ensemble_of",
     "evaluate",
     "fit",
     "load",
     "lookup",
     "predict",
+    "predict_batches",
 ]
 
 

@@ -19,7 +19,7 @@ from heads.metrics import N_RESAMPLES, Bin, ClassOutcomes, LabelOutcomes, Metric
 from heads.metrics.reliability import reliability_of
 from heads.persist import FittedHead, FittedLike, as_fitted
 from heads.protocol import Judged, judge, main_metric
-from heads.sources import SEQUENCES, Sequences, Source
+from heads.sources import SEQUENCES, Residues, Source, Vectors
 from heads.tasks.base import TaskData, TaskSelection, check_seed
 from heads.tasks.catalog import TASKS
 from heads.tasks.readers import read_task
@@ -117,8 +117,8 @@ def evaluate(
     labels: str | PathLike[str] | None = None,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
-    identity: str = "words",
-    identity_rows: int = SAMPLE_ROWS,
+    relatives: str = "words",
+    relatives_rows: int = SAMPLE_ROWS,
     fractions: Sequence[float] = (),
 ) -> Report:
     """Measure a head on the stored vectors of a split of the task that it was fitted on.
@@ -137,10 +137,10 @@ def evaluate(
         Where the labelled file is now, for a head that was fitted on one.
     n_resamples, seed
         Of the bootstrap.
-    identity
+    relatives
         How the nearest training protein is found: ``"words"`` (seconds), ``"mmseqs"`` (alignment, minutes), ``"auto"``
         (MMseqs2 where it is installed), or ``"none"``.
-    identity_rows
+    relatives_rows
         Rows of the split for which it is.
     fractions
         Shares of the training rows to fit the same head on, for a learning curve: ``(0.1, 0.3)``.
@@ -158,19 +158,19 @@ def evaluate(
     chosen = as_fitted(fitted)
     needless = chosen.space_id == SEQUENCES and chosen.task["labels"] is not None and store is None
     opened = None if needless else as_store(store)
-    vectors = _own_source(chosen, opened, space)
+    source = _own_source(chosen, opened, space)
     data = read_task(_selection(chosen, labels), opened)
     rows, trained = data.rows(split), data.splits["train"]
-    found = judge(chosen.head, vectors, data, split, n_resamples=n_resamples, seed=seed)
+    found = judge(chosen.head, source, data, split, n_resamples=n_resamples, seed=seed)
     best_by = main_metric(task_metric(chosen.task), data, found.measured)
-    near = find_relatives(opened, data, split, method=identity, limit=identity_rows, seed=seed)
+    near = find_relatives(opened, data, split, method=relatives, limit=relatives_rows, seed=seed)
     audit = audit_of(data.keys[rows], data.keys[trained], near)
-    curve = learning_curve(chosen.head, vectors, data, split, fractions=fractions, metric=best_by, seed=seed)
+    curve = learning_curve(chosen.head, source, data, split, fractions=fractions, metric=best_by, seed=seed)
     return Report(
         task=chosen.task_name,
         head=chosen.head_name,
         data_set=data.source,
-        space=vectors.id,
+        space=source.id,
         split=split,
         split_rule=data.split_rule,
         kind=data.kind,
@@ -262,7 +262,7 @@ def n_unseen_of(outcomes: Outcomes) -> int:
 
 def _own_source(fitted: FittedHead, store: Store | None, named: str | None) -> Source:
     if fitted.space_id == SEQUENCES or store is None:
-        return Sequences()
+        return Residues()
     if named is not None:
         fitted.require_space(store.any_space(named).id)
     if fitted.space_id not in store.spaces():
@@ -271,7 +271,7 @@ def _own_source(fitted: FittedHead, store: Store | None, named: str | None) -> S
             f"This is a head of another space: it was fitted on {fitted.space_id}, and the store at {store.path} has "
             f"{there}. Build that space there, or fit a head on one that it has."
         )
-    return store.any_space(fitted.space_id)
+    return Vectors(store.any_space(fitted.space_id))
 
 
 def _selection(fitted: FittedHead, labels: str | PathLike[str] | None) -> TaskSelection:

@@ -8,21 +8,17 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from embedstore.errors import InputError
 from embedstore.registry import unknown_name
 from heads.base import Head
 from heads.catalog import HEADS
 from heads.costs import measured
 from heads.features import StoreLike, as_store
-from heads.inputs import rows_of, rows_present, split_rows, task_source, validation_rows
-from heads.leakage import is_among
 from heads.persist import FittedHead
-from heads.proof import Proof, prove
-from heads.protocol import row_lengths
-from heads.sources import SEQUENCES, Source
-from heads.tasks.base import TaskData, TaskSelection
+from heads.protocol import validation_proof, validation_rows
+from heads.search import search as search_settings
+from heads.sources import SEQUENCES, source_of
+from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
 from heads.tasks.training import n_contradictory, training_sha256
 
@@ -50,6 +46,7 @@ def fit(
     split_by: str | None = None,
     identity: float = 0.4,
     out: str | PathLike[str] | None = None,
+    search: int | None = None,
     seed: int = 0,
 ) -> FittedHead:
     """Fit a head on the training rows of a task; what is to be chosen is chosen on the validation rows.
@@ -91,8 +88,11 @@ def fit(
         For clusters: least identity at which sequences are kept together.
     out
         Directory to save to; None saves nothing.
+    search
+        Try so many settings of the head on the validation rows (its defaults first) and fit it with the best; see
+        `heads.search`. What is given in `params` stays as it is.
     seed
-        Of the random split and of whatever the head draws.
+        Of the random split, of the search, and of whatever the head draws.
 
     Returns
     -------
@@ -137,12 +137,25 @@ def fit(
     opened = None if reads == SEQUENCES and labels is not None and store is None else as_store(store)
     data = read_task(selection, opened)
     model = make_head(head, params, kind=data.kind, input_=data.input, seed=seed)
-    chosen = task_source(opened, data, space, reads=reads)
-    train = split_rows(chosen, data, "train")
+    chosen = source_of(opened, data, space, reads=reads)
+    train = chosen.rows(data, data.rows("train"), what="train row")
     trained = data.rows("train")
     valid = validation_rows(chosen, data)
+    learned = model.labelled(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
+    found = None
+    if search is not None:
+        of_task = {"kind": data.kind, "input_": data.input, "seed": seed}
+        given = params or {}
+        found = search_settings(
+            lambda tried: make_head(head, {**given, **tried}, **of_task),
+            *learned,
+            n_trials=search,
+            seed=seed,
+            fixed=given,
+        )
+        model = make_head(head, {**given, **found.best}, **of_task)
     with measured() as cost:
-        model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
+        model.fit_labelled(*learned)
     fitted = FittedHead(
         head=model,
         head_name=head,
@@ -164,24 +177,13 @@ def fit(
             "unseen": data.n_unseen,
             "contradictory": n_contradictory(data.keys[trained], data.labels[trained]),
         },
+        search=None if found is None else found.to_dict(),
         fit_seconds=cost.seconds,
-        proof=validation_proof(model, chosen, data),
+        proof=validation_proof(model, data, valid),
     )
     if out is not None:
         fitted.save(out)
     return fitted
-
-
-def validation_proof(head: Head, space: Source, data: TaskData) -> Proof | None:
-    """What a fitted head does on the validation rows that were not trained on; None where there are none."""
-    rows, trained = data.splits["valid"], data.splits["train"]
-    rows = rows[~is_among(data.keys[rows], data.keys[trained])]
-    if not rows_present(space, data, rows).any():
-        return None
-    found = rows_of(space, data, rows)
-    _, cluster = np.unique(data.keys[found.rows], axis=0, return_inverse=True)
-    clusters = np.repeat(cluster.ravel().astype(np.int64), row_lengths(data, found.rows))
-    return prove(head, found.features, found.y, clusters)
 
 
 def make_head(

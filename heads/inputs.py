@@ -13,11 +13,9 @@ from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.store.store import Store
 from embedstore.windows import LongPolicy
 from heads.features import SpaceFeatures, with_vectors
-from heads.leakage import is_among
 from heads.pairs import PairFeatures, parse_pairing
 from heads.residues import ResidueFeatures, spread_letters
-from heads.sources import SEQUENCES, Sequences, Source
-from heads.streams import Features, SequenceFeatures
+from heads.streams import Features
 from heads.tasks.base import MASKED, TaskData
 
 
@@ -43,33 +41,14 @@ class SplitRows:
     n_without_vector: int
 
 
-def task_source(store: Store | None, data: TaskData, name: str | None = None, *, reads: str = "vectors") -> Source:
-    """Where a head gets the rows of a task: the space that is meant, of matrices where rows are residues.
-
-    Parameters
-    ----------
-    store
-        None where none is needed: for a head that reads the sequences of a file.
-    data
-        The task.
-    name
-        Space id or model name; None where there is one space.
-    reads
-        What the head reads: see `heads.catalog.HeadSpec`.
+def task_space(store: Store, data: TaskData, name: str | None = None) -> Space | ResidueSpace:
+    """The space whose vectors a task needs: of matrices where its rows are residues.
 
     Raises
     ------
     StoreError
         If a task on residues finds no residue vectors; the message has the command that makes them.
-    InputError
-        If a space is named for a head that reads sequences.
     """
-    if reads == SEQUENCES:
-        if name is not None:
-            raise InputError(f"This head reads sequences and needs no space; {name!r} was named. Leave it out.")
-        return Sequences()
-    if store is None:
-        raise TypeError("A head that reads vectors needs a store.")
     if data.input != "residue":
         return store.space(name)
     if not any(isinstance(store.any_space(one), ResidueSpace) for one in store.spaces()):
@@ -80,59 +59,24 @@ def task_source(store: Store | None, data: TaskData, name: str | None = None, *,
     return store.residue_space(name)
 
 
-def split_rows(space: Source, data: TaskData, split: str) -> SplitRows:
-    """Vectors and targets of a split.
+def rows_of(space: Space | ResidueSpace, data: TaskData, rows: NDArray[np.int64], *, what: str = "row") -> SplitRows:
+    """Vectors and targets of some rows of a task.
 
     Raises
     ------
     InputError
-        If the split has no row, or the build skipped all of them.
+        If the build skipped all of them.
     StoreError
         If rows were never embedded; the message has the command that does it.
     """
-    return rows_of(space, data, data.rows(split), what=f"{split} row")
-
-
-def validation_rows(space: Source, data: TaskData) -> SplitRows | None:
-    """Vectors and targets of the validation split, or None where there is none to choose on.
-
-    Residues have no key by which a head could tell that it was trained on them: proteins that stand in the training
-    rows too are left out here.
-    """
-    rows = data.splits["valid"]
-    if data.input == "residue":
-        rows = rows[~is_among(data.digests[rows], data.digests[data.splits["train"]])]
-    return rows_of(space, data, rows, what="valid row") if len(rows) else None
-
-
-def rows_of(space: Source, data: TaskData, rows: NDArray[np.int64], *, what: str = "row") -> SplitRows:
-    """As `split_rows`, of any rows of the task."""
-    if isinstance(space, Sequences):
-        texts = [residues.decode("ascii") for residues in data.residues(rows)]
-        features = SequenceFeatures(texts, data.digests[rows])
-        return SplitRows(features=features, y=data.targets(rows), rows=rows, n_without_vector=0)
-    present = rows_present(space, data, rows)
-    if not present.any():
-        raise InputError(f"No {what} of {data.source} has a vector in space {space.id}: the build skipped them all.")
-    kept = rows[present]
-    vectors, y = _features(space, data, kept)
-    return SplitRows(features=vectors, y=y, rows=kept, n_without_vector=int((~present).sum()))
-
-
-def rows_present(space: Source, data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which rows can be had, (n,) bool: the build may have skipped others, and said why.
-
-    Raises
-    ------
-    StoreError
-        If rows were never embedded; the message has the command that does it.
-    """
-    if isinstance(space, Sequences):
-        return np.ones(len(rows), np.bool_)
     present = with_vectors(space, data.digests[rows], source=data.source)
     if data.partners is not None:
         present &= with_vectors(space, data.partners[rows], source=data.partner_source)
-    return present
+    if not present.any():
+        raise InputError(f"No {what} of {data.source} has a vector in space {space.id}: the build skipped them all.")
+    kept = rows[present]
+    features, y = _features(space, data, kept)
+    return SplitRows(features=features, y=y, rows=kept, n_without_vector=int((~present).sum()))
 
 
 def _features(space: Space | ResidueSpace, data: TaskData, rows: NDArray[np.int64]) -> tuple[Features, Any]:

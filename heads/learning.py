@@ -10,8 +10,7 @@ import numpy as np
 from embedstore.errors import InputError
 from heads.base import Head
 from heads.costs import measured
-from heads.inputs import rows_of, split_rows
-from heads.protocol import judge
+from heads.protocol import judge, validation_rows
 from heads.sources import Source
 from heads.tasks.base import TaskData
 
@@ -40,7 +39,7 @@ class CurvePoint:
 
 def learning_curve(
     head: Head,
-    space: Source,
+    source: Source,
     data: TaskData,
     split: str,
     *,
@@ -54,7 +53,7 @@ def learning_curve(
     ----------
     head
         Whose parameters to use; it is left as it is.
-    space, data, split
+    source, data, split
         What to fit and to measure on.
     fractions
         Shares of the training rows, over 0 to 1. A smaller part is a part of a larger one.
@@ -73,15 +72,15 @@ def learning_curve(
     if not fractions:
         return ()
     trained = np.random.default_rng(seed).permutation(data.rows("train"))
-    valid = split_rows(space, data, "valid") if len(data.splits["valid"]) else None
+    valid = validation_rows(source, data)
     points = []
     for fraction in sorted(fractions):
         rows = np.sort(trained[: max(2, round(fraction * len(trained)))])
-        train = rows_of(space, data, rows, what="training row")
+        train = source.rows(data, rows, what="training row")
         fresh = type(head)(**head.get_params())
         with measured() as cost:
             fresh.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
-        found = judge(fresh, space, data, split, seed=seed).measured[metric].interval
+        found = judge(fresh, source, data, split, seed=seed).measured[metric].interval
         points.append(
             CurvePoint(
                 fraction=fraction,

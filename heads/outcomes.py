@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
-from heads.base import Head
+from heads.base import Head, answered
 from heads.metrics import ClassOutcomes, LabelOutcomes, NumberOutcomes, Outcomes
 from heads.metrics.curves import SCORES_LIMIT
 from heads.metrics.labels import bin_sums, threshold_counts
@@ -96,6 +96,7 @@ def _of_classes(head: Head, features: Features, y: NDArray[Any]) -> ClassOutcome
     for rows, shares in _numbered(head.outputs(features)):
         plain = head.kind == "class"
         predicted = shares.argmax(axis=1) if plain else codes_of_numbers(head.classes_, head.decide(shares))
+        predicted = np.where(answered(shares), predicted, -1)
         block = _class_block(shares, true[rows], predicted, keep_scores=keep_scores)
         for name, values in block.items():
             kept.setdefault(name, []).append(values)
@@ -116,7 +117,7 @@ def _class_block(
     own = shares[here, np.where(known, true, 0)]
     block = {
         "predicted": predicted,
-        "confidence": shares[here, predicted],
+        "confidence": np.where(predicted >= 0, shares[here, np.maximum(predicted, 0)], np.float32(0)),
         "p_true": np.where(known, own, np.float32(0)),
         # Of equally probable classes the first is predicted, and stands before the others.
         "rank": np.where(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.base import Head
+from heads.base import Head, answered
 from heads.confidence import Evidence, Promise, find_threshold, rows_needed
 from heads.streams import Features
 from heads.targets import encode
@@ -117,6 +117,7 @@ def prove(head: Head, features: Features, y: Any, clusters: NDArray[np.int64]) -
         codes = shares.argmax(axis=1) if head.kind == "class" else np.searchsorted(head.classes_, head.decide(shares))
         # A residue without a label is no row; a class that was not trained on is a wrong one.
         there = np.ones(len(rows), np.bool_) if head.kind == "ordinal" else np.asarray(y)[rows] != ""
+        there &= answered(shares)
         confidences.append(shares[np.arange(len(rows)), codes][there])
         right.append((codes == targets.require_codes()[rows])[there])
         owners.append(clusters[rows][there])

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError
 from heads.base import Head
 from heads.costs import Cost, measured
-from heads.inputs import rows_of, rows_present
+from heads.inputs import SplitRows
+from heads.leakage import is_among
 from heads.metrics import N_RESAMPLES, ClassOutcomes, Measured, NumberOutcomes, Outcomes, measure
 from heads.metrics.intervals import Float64, Part, Sums
 from heads.outcomes import outcomes_of, take, with_missing
+from heads.proof import Proof, prove
 from heads.sources import Source
 from heads.tasks.base import TaskData
 
@@ -57,16 +59,16 @@ class Judged:
 
 
 def judge(
-    head: Head, space: Source, data: TaskData, split: str, *, n_resamples: int = N_RESAMPLES, seed: int = 0
+    head: Head, source: Source, data: TaskData, split: str, *, n_resamples: int = N_RESAMPLES, seed: int = 0
 ) -> Judged:
     """Let a fitted head predict a split, and measure it.
 
     Parameters
     ----------
     head
-        Fitted on vectors of `space`.
-    space
-        Where its rows come from.
+        Fitted on rows of `source`.
+    source
+        Where the rows are read.
     data
         The task.
     split
@@ -75,11 +77,11 @@ def judge(
         Of the bootstrap. With equal ones the resamples of two heads are of the same rows.
     """
     rows = data.rows(split)
-    present = rows_present(space, data, rows)
+    present = source.present(data, rows)
     found: Outcomes | None = None
     with measured() as cost:
         if present.any():
-            there = rows_of(space, data, rows[present], what=f"{split} row")
+            there = source.rows(data, rows[present], what=f"{split} row")
             found = outcomes_of(head, there.features, there.y)
     if not present.all():
         missing = data.targets(rows[~present])
@@ -87,7 +89,7 @@ def judge(
         lengths = row_lengths(data, rows)
         found = take(found, _back(lengths, present))
     if found is None:
-        raise InputError(f"No {split} row of {data.source} has a vector in space {space.id}.")
+        raise InputError(f"No {split} row of {data.source} has a vector in {source.id}.")
     return judged(data, rows, found, cost, n_without_vector=int((~present).sum()), n_resamples=n_resamples, seed=seed)
 
 
@@ -122,6 +124,11 @@ def judged(
         labelled = np.flatnonzero(np.asarray(data.targets(rows)) != "")
         if groups is not None:
             groups = np.unique(groups[labelled], return_inverse=True)[1].astype(np.int64)
+        if len(found) != int(row_lengths(data, rows).sum()):
+            raise InputError(
+                f"The vectors of {data.source} stop before the proteins do: the space cuts long ones off. Build one "
+                "that takes them in windows (`embedstore build --residues --long window`), and fit on that."
+            )
         found = take(found, labelled)
         if isinstance(found, ClassOutcomes) and groups is not None:
             parts.append(_per_protein(found, groups))
@@ -146,7 +153,33 @@ def row_lengths(data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """(n,) outcomes that each row has: one, or one a residue."""
     if data.input != "residue":
         return np.ones(len(rows), np.int64)
-    return np.strings.str_len(data.labels[rows]).astype(np.int64)
+    return np.fromiter((len(str(data.labels[row])) for row in rows.tolist()), np.int64, len(rows))
+
+
+def validation_rows(source: Source, data: TaskData) -> SplitRows | None:
+    """Validation rows of a source, or None; of residues without proteins that were trained on, as in fitting."""
+    rows = data.splits["valid"]
+    if data.input == "residue":
+        rows = rows[~is_among(data.digests[rows], data.digests[data.splits["train"]])]
+    return source.rows(data, rows, what="valid row") if len(rows) else None
+
+
+def validation_proof(head: Head, data: TaskData, valid: SplitRows | None) -> Proof | None:
+    """What a fitted head does on the validation rows that were not trained on; None where there are none."""
+    if valid is None:
+        return None
+    fresh = ~is_among(data.keys[valid.rows], data.keys[data.splits["train"]])
+    offsets = valid.features.offsets
+    lengths = np.ones(len(valid.rows), np.int64) if offsets is None else np.diff(offsets)
+    if not fresh.any():
+        return None
+    features, y = valid.features, valid.y
+    if not fresh.all():
+        # Of residues those of training proteins are left out by `validation_rows` already.
+        kept = np.flatnonzero(np.repeat(fresh, lengths))
+        features, y = features.select(kept), [y[row] for row in kept.tolist()] if isinstance(y, list) else y[kept]
+    _, protein = np.unique(data.keys[valid.rows[fresh]], axis=0, return_inverse=True)
+    return prove(head, features, y, np.repeat(protein.ravel().astype(np.int64), lengths[fresh]))
 
 
 def main_metric(named: str | None, data: TaskData, figures: Mapping[str, Any]) -> str:

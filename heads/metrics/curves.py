@@ -14,7 +14,7 @@ from heads.streams import Float32
 SCORES_LIMIT = 2**22
 """Most scores, rows by classes, that are kept for curves: 16 MiB."""
 
-_DRAWS = 2**28
+_DRAWS = 2**26
 _FEWEST = 100
 
 

@@ -1,11 +1,12 @@
 """Every head of the catalog that reads sequences passes the batteries; nobody lists them again."""
 
+import os
 from typing import Any
 
 import pytest
 
 from heads.base import Head
-from heads.catalog import HEADS
+from heads.catalog import HEADS, NETWORKS
 from heads.testing.sequence_contract import SequenceHeadContract
 from heads.testing.sequence_kind_contract import SequenceKindContract
 
@@ -15,12 +16,18 @@ SMALL: dict[str, dict[str, Any]] = {}
 """Arguments that make a head small enough for the batteries, where its own defaults are not."""
 
 
+SLOW = ("mmseqs", *(row.name for row in NETWORKS))
+"""Seconds a fit: the batteries run where EMBEDSTORE_SLOW_TESTS is set."""
+
+
 def small_head(name: str, kind: str) -> Head:
     target = HEADS.load(name)
     missing = getattr(target, "missing", lambda: None)()
     if missing:
         pytest.skip(missing)
-    return target(kind=kind, **SMALL.get(name, {}))
+    if name in SLOW and not os.environ.get("EMBEDSTORE_SLOW_TESTS"):
+        pytest.skip(f"{name} is slow to start; set EMBEDSTORE_SLOW_TESTS to run this.")
+    return target(kind=kind, **{**HEADS[name].small, **SMALL.get(name, {})})
 
 
 class TestEverySequenceHead(SequenceHeadContract):
