@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from heads.comparison import Comparison, compare
     from heads.evaluation import Report, evaluate
     from heads.fitting import fit
+    from heads.joining import ensemble_of
     from heads.lookups import Hits, lookup
     from heads.persist import FittedHead, load
     from heads.prediction import predict, predict_batches
@@ -25,6 +26,7 @@ _HOMES = {
     "Hits": "heads.lookups",
     "Predictions": "heads.predictions",
     "Report": "heads.evaluation",
+    "ensemble_of": "heads.joining",
     "evaluate": "heads.evaluation",
     "fit": "heads.fitting",
     "load": "heads.persist",
@@ -42,6 +44,7 @@ __all__ = [
     "Predictions",
     "Report",
     "compare",
+    "ensemble_of",
     "evaluate",
     "fit",
     "load",

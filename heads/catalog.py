@@ -61,7 +61,7 @@ def _network(name: str, target: str, summary: str, citation: str, small: Mapping
 
 _BILESCHI = "Bileschi et al. 2022, Using deep learning to annotate the protein universe, Nat Biotechnol 40:932"
 _DEEPPROTEIN = "Xie et al. 2025, DeepProtein: deep learning library for protein sequence learning, Bioinformatics 41"
-_PREDICTOR: Mapping[str, Any] = {"predictor": (64,)}
+_PREDICTOR: Mapping[str, Any] = {"predictor": (64,), "batch_size": 16}
 _GRAPH: Mapping[str, Any] = {**_PREDICTOR, "graph": "residues", "hidden": 32}
 
 NETWORKS = (
@@ -91,7 +91,7 @@ NETWORKS = (
         "convolution:ConvolutionHead",
         "three convolutions and a global maximum",
         _DEEPPROTEIN,
-        _PREDICTOR,
+        {**_PREDICTOR, "learning_rate": 5e-3, "clip": 1.0},
     ),
     _network(
         "deepprotein_cnn_rnn",
@@ -156,6 +156,34 @@ HEADS: Catalog[HeadSpec] = Catalog(
             kinds=KINDS,
             summary="weighted vote of the nearest training proteins by cosine similarity",
             citation="Dudani 1976, The distance-weighted k-nearest-neighbor rule, IEEE SMC 6:325",
+        ),
+        HeadSpec(
+            name="mlp",
+            target="heads.mlp:NetworkHead",
+            kinds=KINDS,
+            summary="multi-layer perceptron on standardised vectors, stopped by validation",
+            citation="Rumelhart, Hinton and Williams 1986, Nature 323:533; Loshchilov and Hutter 2019, ICLR",
+        ),
+        HeadSpec(
+            name="gbm",
+            target="heads.gbm:BoostedHead",
+            kinds=KINDS,
+            summary="boosted trees on principal components; above 50 classes they rank candidates of linear and knn",
+            citation="Ke et al. 2017, LightGBM, NeurIPS; Burges 2010, From RankNet to LambdaRank to LambdaMART",
+        ),
+        HeadSpec(
+            name="ensemble",
+            target="heads.ensemble:EnsembleHead",
+            kinds=KINDS,
+            summary="several heads blended by weights chosen on validation",
+            citation="Wolpert 1992, Stacked generalization, Neural Networks 5:241",
+        ),
+        HeadSpec(
+            name="auto",
+            target="heads.auto:AutoHead",
+            kinds=KINDS,
+            summary="fits several heads and keeps the best on validation, or a blend",
+            citation="Caruana et al. 2004, Ensemble selection from libraries of models, ICML",
         ),
         HeadSpec(
             name="cnn",

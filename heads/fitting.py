@@ -16,6 +16,7 @@ from heads.costs import measured
 from heads.features import StoreLike, as_store
 from heads.persist import FittedHead
 from heads.protocol import validation_proof, validation_rows
+from heads.search import search as search_settings
 from heads.sources import SEQUENCES, source_of
 from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
@@ -45,6 +46,7 @@ def fit(
     split_by: str | None = None,
     identity: float = 0.4,
     out: str | PathLike[str] | None = None,
+    search: int | None = None,
     seed: int = 0,
 ) -> FittedHead:
     """Fit a head on the training rows of a task; what is to be chosen is chosen on the validation rows.
@@ -86,8 +88,11 @@ def fit(
         For clusters: least identity at which sequences are kept together.
     out
         Directory to save to; None saves nothing.
+    search
+        Try so many settings of the head on the validation rows (its defaults first) and fit it with the best; see
+        `heads.search`. What is given in `params` stays as it is.
     seed
-        Of the random split and of whatever the head draws.
+        Of the random split, of the search, and of whatever the head draws.
 
     Returns
     -------
@@ -136,8 +141,18 @@ def fit(
     train = chosen.rows(data, data.rows("train"), what="train row")
     trained = data.rows("train")
     valid = validation_rows(chosen, data)
+    learned = model.labelled(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
+    found = None
+    if search is not None:
+        given = params or {}
+
+        def make(tried: Mapping[str, Any]) -> Head:
+            return make_head(head, {**given, **tried}, kind=data.kind, input_=data.input, seed=seed)
+
+        found = search_settings(make, *learned, n_trials=search, seed=seed, fixed=given)
+        model = make(found.best)
     with measured() as cost:
-        model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
+        model.fit_labelled(*learned)
     fitted = FittedHead(
         head=model,
         head_name=head,
@@ -159,6 +174,7 @@ def fit(
             "unseen": data.n_unseen,
             "contradictory": n_contradictory(data.keys[trained], data.labels[trained]),
         },
+        search=None if found is None else found.to_dict(),
         fit_seconds=cost.seconds,
         proof=validation_proof(model, data, valid),
     )

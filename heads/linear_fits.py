@@ -135,7 +135,10 @@ def fit_class(
         )  # fmt: skip
         logits = rows.rotated @ (found.weights / np.sqrt(start.room)).T + found.offsets
         temperature, refined_loss = fit_temperature(logits, codes, weights)
-        if refined_loss < (1 - _LEAST_GAIN) * log_loss:
+        # The log-loss of a poor start is easily improved; not at the price of labels that were right.
+        before = rows.rotated @ coef.T + intercept
+        holds = (logits.argmax(axis=1) == codes).sum() >= (before.argmax(axis=1) == codes).sum()
+        if holds and refined_loss < (1 - _LEAST_GAIN) * log_loss:
             settings |= {"temperature": temperature, "valid_log_loss": refined_loss, "n_epochs": found.n_epochs}
             return LinearFit(coef=start.coef(found.weights), intercept=found.offsets, settings=settings)
     return LinearFit(**spectrum.discriminant(shrinkage)._asdict(), settings=settings)

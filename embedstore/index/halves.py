@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 class HalfScan:
     """Scores stretches of float16 rows, each against a query, to float32's precision.
 
-    Converting a row with numpy takes some five times as long as these two products. One thread at a time; to be closed.
+    To convert the rows first takes longer than to score them so. One thread at a time; to be closed.
 
     Parameters
     ----------

@@ -139,5 +139,5 @@ def read_contacts(path: str) -> dict[str, Int64]:
                 f"Line {number} of {path} names residue {int(pairs.max()) + 1} or 0 of a protein of {len(letters)}; "
                 "count from 1."
             )
-        found[letters.replace("*", "X")] = pairs
+        found[letters.upper().replace("*", "X")] = pairs
     return found

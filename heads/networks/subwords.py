@@ -32,7 +32,7 @@ def learn_subwords(residues: Sequence[str], *, n_subwords: int, n_rows: int, see
         residues = [residues[row] for row in chosen.tolist()]
     tokenizer = Tokenizer(BPE())
     trainer = BpeTrainer(vocab_size=n_subwords, initial_alphabet=list(LETTERS), show_progress=False)
-    tokenizer.train_from_iterator((text.replace("*", "X") for text in residues), trainer)
+    tokenizer.train_from_iterator((text.upper().replace("*", "X") for text in residues), trainer)
     return str(tokenizer.to_str())
 
 
