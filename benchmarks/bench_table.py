@@ -33,6 +33,7 @@ import embedstore
 import heads
 from benchmarks.harness import RESULTS, write_result
 from benchmarks.train_mini.data import order
+from embedstore.errors import EmbedstoreError
 from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
 from embedstore.store.spaces import ResidueSpace
@@ -171,7 +172,7 @@ def _judged(store: Store, section: Section, head: str, model: str, given: argpar
         found = heads.compare(
             store, heads=[head], spaces=[model], relatives="none", seeds=given.seeds, **section.selection
         )
-    except embedstore.errors.InputError as error:
+    except EmbedstoreError as error:
         return about | {"failure": str(error)}
     row = found.to_dict()["rows"][0]
     n_rows = found.about["n_rows"]
