@@ -139,21 +139,23 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the vectors are written; a temporary one by default")
     parser.add_argument("--name", default="heads")
     given = parser.parse_args()
-    kept = RESULTS / f"{given.name}.json"
-    results: dict[str, Any] = {}
-    if kept.exists():
-        before = json.loads(kept.read_text())
-        results = {name: before[name] for name in (*SECTIONS, *SHAPES) if name in before}
     for name in given.only:
         load = os.getloadavg()[0]
         with tempfile.TemporaryDirectory(dir=given.folder) as folder:
             if name in SECTIONS:
-                results[name] = SECTIONS[name](Path(folder) / name, given.scale, given.budget, given.iterations)
+                found = SECTIONS[name](Path(folder) / name, given.scale, given.budget, given.iterations)
             else:
-                results[name] = SHAPES[name](given.scale)
-        results[name] |= {"load_1min_before": round(load, 1), "ratios_to_reach": GOALS.get(name, {})}
+                found = SHAPES[name](given.scale)
+        found |= {"load_1min_before": round(load, 1), "ratios_to_reach": GOALS.get(name, {})}
+        results = {**read_sections(RESULTS / f"{given.name}.json"), name: found}
         payload = {"vectors": "simulated", "threads": 1, **results}
         print(write_result(given.name, payload, packages=("numpy", "scikit-learn", "torch", "lightgbm")))
+
+
+def read_sections(path: Path) -> dict[str, Any]:
+    """What was measured before, by section."""
+    before = json.loads(path.read_text()) if path.exists() else {}
+    return {name: before[name] for name in (*SECTIONS, *SHAPES) if name in before}
 
 
 if __name__ == "__main__":

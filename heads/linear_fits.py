@@ -25,8 +25,8 @@ _LEAST_GAIN = 0.005
 """Share of the log-loss that a refinement must take off the validation rows: it was stopped on them too."""
 
 _CELLS = 2**23
-_CLASS_CELLS = 2**25
-_MIN_ROWS = 2048
+_CLASS_CELLS = 2**24
+_MIN_ROWS = 1024
 _MOST_ROWS = 2**16
 
 Float64 = NDArray[np.float64]
