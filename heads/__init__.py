@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from heads.joining import ensemble_of
     from heads.lookups import Hits, lookup
     from heads.persist import FittedHead, load
-    from heads.prediction import Predictions, predict
+    from heads.prediction import predict, predict_batches
+    from heads.predictions import Predictions
     from heads.tasks import TASKS
 
 _HOMES = {
@@ -23,7 +24,7 @@ _HOMES = {
     "TASKS": "heads.tasks",
     "FittedHead": "heads.persist",
     "Hits": "heads.lookups",
-    "Predictions": "heads.prediction",
+    "Predictions": "heads.predictions",
     "Report": "heads.evaluation",
     "ensemble_of": "heads.joining",
     "evaluate": "heads.evaluation",
@@ -31,6 +32,7 @@ _HOMES = {
     "load": "heads.persist",
     "lookup": "heads.lookups",
     "predict": "heads.prediction",
+    "predict_batches": "heads.prediction",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "load",
     "lookup",
     "predict",
+    "predict_batches",
 ]
 
 

@@ -61,7 +61,8 @@ def _network(name: str, target: str, summary: str, citation: str, small: Mapping
 
 _BILESCHI = "Bileschi et al. 2022, Using deep learning to annotate the protein universe, Nat Biotechnol 40:932"
 _DEEPPROTEIN = "Xie et al. 2025, DeepProtein: deep learning library for protein sequence learning, Bioinformatics 41"
-_PREDICTOR = {"predictor": (64,)}
+_PREDICTOR: Mapping[str, Any] = {"predictor": (64,), "batch_size": 16}
+_GRAPH: Mapping[str, Any] = {**_PREDICTOR, "graph": "residues", "hidden": 32}
 
 NETWORKS = (
     _network(
@@ -90,7 +91,7 @@ NETWORKS = (
         "convolution:ConvolutionHead",
         "three convolutions and a global maximum",
         _DEEPPROTEIN,
-        _PREDICTOR,
+        {**_PREDICTOR, "learning_rate": 5e-3, "clip": 1.0},
     ),
     _network(
         "deepprotein_cnn_rnn",
@@ -112,6 +113,29 @@ NETWORKS = (
         "two layers of bidirectional LSTMs",
         _DEEPPROTEIN,
         {**_PREDICTOR, "hidden": 32, "learning_rate": 1e-2, "clip": 1.0},
+    ),
+    _network(
+        "deepprotein_transformer",
+        "transformer:TransformerHead",
+        "two layers of attention on sub-words",
+        _DEEPPROTEIN,
+        {**_PREDICTOR, "n_subwords": 60},
+    ),
+    *(
+        _network(name, f"graph_heads:{target}", f"{summary}, on atoms or residues", citation, _GRAPH)
+        for name, target, summary, citation in (
+            ("gcn", "GcnHead", "graph convolutions", "Kipf and Welling 2017, ICLR"),
+            ("gat", "GatHead", "graph attention", "Veličković et al. 2018, ICLR"),
+            ("mpnn", "MpnnHead", "message passing", "Gilmer et al. 2017, ICML"),
+            ("neural_fp", "NeuralFingerprintHead", "neural fingerprints", "Duvenaud et al. 2015, NeurIPS"),
+            (
+                "attentive_fp",
+                "AttentiveFingerprintHead",
+                "attentive fingerprints",
+                "Xiong et al. 2020, J Med Chem 63:8749",
+            ),
+            ("graph_transformer", "GraphTransformerHead", "attention along edges", "Shi et al. 2021, IJCAI"),
+        )
     ),
 )
 """Networks trained from scratch; "deepprotein" stands before what would else be called as the architecture alone."""

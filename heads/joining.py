@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
-from typing import Any
-
-from numpy.typing import NDArray
 
 from embedstore.errors import InputError, SpaceMismatchError
 from heads.base import Labelled
@@ -15,7 +12,7 @@ from heads.ensemble import EnsembleHead
 from heads.features import StoreLike, as_store
 from heads.leakage import is_among
 from heads.persist import FittedHead, FittedLike, as_fitted
-from heads.sources import source_of
+from heads.sources import SEQUENCES, source_of
 from heads.targets import encode
 from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
@@ -57,7 +54,9 @@ def ensemble_of(
     first = fitted[0]
     opened = as_store(store)
     data = read_task(TaskSelection(**first.task), opened)
-    rows = source_of(opened, data, first.space_id).rows(data, data.rows("valid"), what="valid row")
+    reads = SEQUENCES if first.space_id == SEQUENCES else "vectors"
+    source = source_of(opened, data, None if reads == SEQUENCES else first.space_id, reads=reads)
+    rows = source.rows(data, data.rows("valid"), what="valid row")
     targets = encode(
         rows.y, kind=data.kind, n_rows=rows.features.shape[0], classes=_classes(first), name="the validation labels"
     )
@@ -78,7 +77,7 @@ def ensemble_of(
     return joined
 
 
-def _classes(fitted: FittedHead) -> NDArray[Any] | None:
+def _classes(fitted: FittedHead) -> object:
     return None if fitted.head.kind == "regression" else fitted.head.classes_
 
 
