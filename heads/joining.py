@@ -77,7 +77,7 @@ def ensemble_of(
     return joined
 
 
-def _classes(fitted: FittedHead) -> object:
+def _classes(fitted: FittedHead) -> NDArray[Any] | None:
     return None if fitted.head.kind == "regression" else fitted.head.classes_
 
 
