@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
+from typing import Any
+
+from numpy.typing import NDArray
 
 from embedstore.errors import InputError, SpaceMismatchError
 from heads.base import Labelled
