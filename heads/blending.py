@@ -121,4 +121,5 @@ def _powers(outputs: Float32, targets: Targets) -> NDArray[np.float64]:
     start = np.full(n_heads, 1 / n_heads)
     found = minimize(loss, start, method="L-BFGS-B", bounds=[(0, _MAX_POWER)] * n_heads, options={"ftol": _TOLERANCE})
     powers: NDArray[np.float64] = np.where(found.x < _LEAST_WEIGHT, 0.0, found.x)
-    return powers
+    # Heads that know nothing: all classes alike, but said by someone.
+    return powers if powers.any() else _LEAST_WEIGHT * start

@@ -146,6 +146,10 @@ class CandidateRanker:
 
 
 def _fit_members(train: Labelled, valid: Labelled | None, seed: int) -> list[Head]:
+    if valid is not None:
+        # Of the classes of some of the rows, not of all: a class of one row is perhaps not among them.
+        seen = np.isin(valid.targets.require_codes(), train.targets.require_codes())
+        valid = valid.select(np.flatnonzero(seen)) if seen.any() else None
     return [make_member(name, kind="class", seed=seed).fit_labelled(train, valid) for name in MEMBERS]
 
 
