@@ -53,6 +53,15 @@ HEADS: Catalog[HeadSpec] = Catalog(
             summary="weighted vote of the nearest training proteins by cosine similarity",
             citation="Dudani 1976, The distance-weighted k-nearest-neighbor rule, IEEE SMC 6:325",
         ),
+        HeadSpec(
+            name="finetune",
+            target="heads.finetuning.head:FinetuneHead",
+            kinds=("class", "multilabel", "regression", "ordinal"),
+            reads="sequences",
+            summary="a language model trained with its head: frozen, low-rank adapters, last layers or whole",
+            citation="Schmirler et al. 2024, Fine-tuning protein language models boosts predictions across diverse "
+            "tasks, Nature Communications 15:7407, doi:10.1038/s41467-024-51844-2",
+        ),
     ),
     group="embedstore.heads",
 )
