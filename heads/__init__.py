@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from heads.catalog import HEADS
     from heads.evaluation import Report, evaluate
+    from heads.finetuning.running import finetune
     from heads.fitting import fit
     from heads.lookups import Hits, lookup
     from heads.persist import FittedHead, load
@@ -22,6 +23,7 @@ _HOMES = {
     "Predictions": "heads.prediction",
     "Report": "heads.evaluation",
     "evaluate": "heads.evaluation",
+    "finetune": "heads.finetuning.running",
     "fit": "heads.fitting",
     "load": "heads.persist",
     "lookup": "heads.lookups",
@@ -36,6 +38,7 @@ __all__ = [
     "Predictions",
     "Report",
     "evaluate",
+    "finetune",
     "fit",
     "load",
     "lookup",

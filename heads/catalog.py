@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from embedstore.registry import Catalog
+from heads.targets import KINDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +45,14 @@ HEADS: Catalog[HeadSpec] = Catalog(
         HeadSpec(
             name="linear",
             target="heads.linear:LinearHead",
-            summary="linear discriminant with shrinkage, one pass over the vectors",
+            kinds=KINDS,
+            summary="linear discriminant or ridge regression, one pass over the vectors",
             citation="Friedman 1989, Regularized discriminant analysis, JASA 84:165",
         ),
         HeadSpec(
             name="knn",
             target="heads.knn:NeighboursHead",
+            kinds=KINDS,
             summary="weighted vote of the nearest training proteins by cosine similarity",
             citation="Dudani 1976, The distance-weighted k-nearest-neighbor rule, IEEE SMC 6:325",
         ),
@@ -61,6 +64,13 @@ HEADS: Catalog[HeadSpec] = Catalog(
             summary="a language model trained with its head: frozen, low-rank adapters, last layers or whole",
             citation="Schmirler et al. 2024, Fine-tuning protein language models boosts predictions across diverse "
             "tasks, Nature Communications 15:7407, doi:10.1038/s41467-024-51844-2",
+        ),
+        HeadSpec(
+            name="cnn",
+            target="heads.cnn:ConvolutionHead",
+            inputs=("residue",),
+            summary="two convolutions along the protein, a class for each residue",
+            citation="Elnaggar et al. 2022, ProtTrans, IEEE TPAMI 44:7112",
         ),
     ),
     group="embedstore.heads",

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from embedstore.errors import StoreError
 from embedstore.models import Model
+from embedstore.pooling import RESIDUES
 from embedstore.queries import embed_queries
 from embedstore.sequences import digest, key_text
 from embedstore.store.keys import as_digests
-from embedstore.store.spaces import Space
+from embedstore.store.spaces import Space, SpaceBase
 from embedstore.store.store import Store, open_store
 from embedstore.types import Digests, Record
 from heads.streams import BLOCK_ROWS, ArrayFeatures, Float32, Rows, shuffled
@@ -70,7 +71,7 @@ class SpaceFeatures:
         return SpaceFeatures(self.space, self.digests[rows])
 
 
-def with_vectors(space: Space, digests: Digests, *, source: str) -> NDArray[np.bool_]:
+def with_vectors(space: SpaceBase, digests: Digests, *, source: str) -> NDArray[np.bool_]:
     """Which keys have a vector, (N,) bool; a key may lack one only if the build skipped it and said why.
 
     Parameters
@@ -93,7 +94,8 @@ def with_vectors(space: Space, digests: Digests, *, source: str) -> NDArray[np.b
         skipped = space.skipped
         missing = [key for key in absent if key.tobytes() not in skipped]
         if missing:
-            how = f"Embed them: `embedstore build --model {space.identity['model']} {source}`."
+            residues = " --residues" if space.pooling == RESIDUES else ""
+            how = f"Embed them: `embedstore build --model {space.identity['model']}{residues} {source}`."
             if space.is_imported:
                 how = f"The space was imported: `embedstore import FILE --dataset NAME --into {space.id}` adds to it."
             raise StoreError(

@@ -13,7 +13,7 @@ from embedstore.registry import unknown_name
 from heads.base import Head
 from heads.catalog import HEADS
 from heads.features import StoreLike, as_store
-from heads.inputs import split_rows
+from heads.inputs import split_rows, task_space, validation_rows
 from heads.persist import FittedHead
 from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
@@ -105,10 +105,10 @@ def fit(
     opened = as_store(store)
     data = read_task(selection, opened)
     model = make_head(head, params, kind=data.kind, input_=data.input, seed=seed)
-    chosen = opened.space(space)
+    chosen = task_space(opened, data, space)
     train = split_rows(chosen, data, "train")
     trained = data.rows("train")
-    valid = split_rows(chosen, data, "valid") if len(data.splits["valid"]) else None
+    valid = validation_rows(chosen, data)
     fitted = FittedHead(
         head=model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y))),
         head_name=head,
@@ -119,7 +119,7 @@ def fit(
         split_rule=data.split_rule,
         space_id=chosen.id,
         space_identity=chosen.identity,
-        train_sha256=training_sha256(data.digests[trained], data.labels[trained]),
+        train_sha256=training_sha256(data.keys[trained], data.labels[trained]),
         n_rows={
             "train": len(train.rows),
             "valid": 0 if valid is None else len(valid.rows),
@@ -127,7 +127,7 @@ def fit(
             "without_vector": train.n_without_vector + (valid.n_without_vector if valid else 0),
             "unlabelled": data.n_unlabelled,
             "unassigned": data.n_unassigned,
-            "contradictory": n_contradictory(data.digests[trained], data.labels[trained]),
+            "contradictory": n_contradictory(data.keys[trained], data.labels[trained]),
         },
     )
     if out is not None:

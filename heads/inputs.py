@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.errors import InputError
-from embedstore.store.spaces import Space
+from embedstore.errors import InputError, StoreError
+from embedstore.store.spaces import ResidueSpace, Space
+from embedstore.store.store import Store
+from embedstore.windows import LongPolicy
 from heads.features import SpaceFeatures, with_vectors
+from heads.leakage import is_among
+from heads.pairs import PairFeatures, parse_pairing
+from heads.residues import ResidueFeatures, spread_letters
 from heads.streams import Features
-from heads.tasks.base import TaskData
+from heads.tasks.base import MASKED, TaskData
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -22,11 +27,11 @@ class SplitRows:
     Attributes
     ----------
     features
-        Their vectors; for residues a row each.
+        Their vectors; for residues a row each, those of protein p at ``features.offsets[p]:features.offsets[p + 1]``.
     y
         Their targets, as `heads.base.Head.fit` takes them.
     rows
-        (n,) int64: which rows of the task they are.
+        (n,) int64: which rows of the task they are; for residues the proteins.
     n_without_vector
         Rows of the split that the build skipped.
     """
@@ -37,7 +42,25 @@ class SplitRows:
     n_without_vector: int
 
 
-def split_rows(space: Space, data: TaskData, split: str) -> SplitRows:
+def task_space(store: Store, data: TaskData, name: str | None = None) -> Space | ResidueSpace:
+    """The space whose vectors a task needs: of matrices where its rows are residues.
+
+    Raises
+    ------
+    StoreError
+        If a task on residues finds no residue vectors; the message has the command that makes them.
+    """
+    if data.input != "residue":
+        return store.space(name)
+    if not any(isinstance(store.any_space(one), ResidueSpace) for one in store.spaces()):
+        raise StoreError(
+            f"{data.name} is a task on residues, and the store at {store.path} has no residue vectors. Make them: "
+            f"`embedstore build --model NAME --residues {data.source}`."
+        )
+    return store.residue_space(name)
+
+
+def split_rows(space: Space | ResidueSpace, data: TaskData, split: str) -> SplitRows:
     """Vectors and targets of a split.
 
     Raises
@@ -50,15 +73,64 @@ def split_rows(space: Space, data: TaskData, split: str) -> SplitRows:
     return rows_of(space, data, data.rows(split), what=f"{split} row")
 
 
-def rows_of(space: Space, data: TaskData, rows: NDArray[np.int64], *, what: str = "row") -> SplitRows:
+def validation_rows(space: Space | ResidueSpace, data: TaskData) -> SplitRows | None:
+    """Vectors and targets of the validation split, or None where there is none to choose on.
+
+    Residues have no key by which a head could tell that it was trained on them: proteins that stand in the training
+    rows too are left out here.
+    """
+    rows = data.splits["valid"]
+    if data.input == "residue":
+        rows = rows[~is_among(data.digests[rows], data.digests[data.splits["train"]])]
+    return rows_of(space, data, rows, what="valid row") if len(rows) else None
+
+
+def rows_of(space: Space | ResidueSpace, data: TaskData, rows: NDArray[np.int64], *, what: str = "row") -> SplitRows:
     """As `split_rows`, of any rows of the task."""
     present = with_vectors(space, data.digests[rows], source=data.source)
+    if data.partners is not None:
+        present &= with_vectors(space, data.partners[rows], source=data.partner_source)
     if not present.any():
         raise InputError(f"No {what} of {data.source} has a vector in space {space.id}: the build skipped them all.")
     kept = rows[present]
-    return SplitRows(
-        features=SpaceFeatures(space, data.digests[kept]),
-        y=data.targets(kept),
-        rows=kept,
-        n_without_vector=int((~present).sum()),
-    )
+    features, y = _features(space, data, kept)
+    return SplitRows(features=features, y=y, rows=kept, n_without_vector=int((~present).sum()))
+
+
+def _features(space: Space | ResidueSpace, data: TaskData, rows: NDArray[np.int64]) -> tuple[Features, Any]:
+    if isinstance(space, ResidueSpace):
+        if data.input != "residue":
+            raise InputError(
+                f"{data.name} needs one vector a {data.input}; {space.id} has one a residue. Name another."
+            )
+        residues = ResidueFeatures.of(space, data.digests[rows])
+        return residues, _residue_labels(data, rows, residues)
+    if data.input == "residue":
+        raise InputError(f"{data.name} needs a vector for each residue; {space.id} has one a protein. Name another.")
+    if data.partners is None:
+        return SpaceFeatures(space, data.digests[rows]), data.targets(rows)
+    pairing = parse_pairing(data.pairing)
+    return PairFeatures(space, data.digests[rows], data.partners[rows], pairing), data.targets(rows)
+
+
+def _residue_labels(data: TaskData, rows: NDArray[np.int64], features: ResidueFeatures) -> NDArray[np.str_]:
+    """A letter a residue, (sum of lengths,), empty where there is no label.
+
+    Raises
+    ------
+    InputError
+        If a protein has more or fewer labels than residues; those that a space cut off are no reason.
+    """
+    texts = [str(text) for text in data.labels[rows]]
+    stated = features.space.identity.get("long")
+    policy = LongPolicy.parse(str(stated)) if stated else None
+    cut = policy.limit if policy and policy.kind == "truncate" else None
+    for position, (text, length) in enumerate(zip(texts, np.diff(features.offsets).tolist(), strict=True)):
+        if len(text) > length == cut:
+            texts[position] = text[:cut]
+        elif len(text) != length:
+            raise InputError(
+                f"{data.ids[rows[position]]!r} of {data.source} has {length:,} residues and {len(text):,} labels in "
+                f"column {data.label_column!r}; expected one letter a residue. Correct that row or leave it empty."
+            )
+    return spread_letters(texts, MASKED)

@@ -1,180 +1,200 @@
-"""The linear discriminant with shrinkage, from one pass over the vectors."""
+"""Linear heads from one pass over the vectors: the discriminant, ridge regression, and both for labels and levels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from heads.base import Head, Labelled, as_tuple, softmax
-from heads.calibrate import fit_temperature
-from heads.statistics import ClassStatistics, class_statistics
-from heads.streams import Features, Float32, checked_blocks, take_rows
-from heads.targets import Codes
-
-DEFAULT_SHRINKAGE = 0.1
-"""Used where there is no validation split to choose on."""
+from heads.calibrate import LevelCuts, sigmoid
+from heads.linear_fits import LinearFit, fit_class, fit_multilabel, fit_ordinal, fit_regression
+from heads.statistics import Statistics, balanced_weights, target_statistics
+from heads.streams import Features, Float32, checked_blocks
+from heads.targets import KINDS
 
 SHRINKAGES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7)
 """Tried on the validation split."""
 
-_VALID_LOGITS = 2**26
-_MIN_VALID_ROWS = 2048
 _LOGIT_ROWS = 1024
 
 
-class _Discriminant(NamedTuple):
-    """``(x - mean) @ coef.T + intercept`` is the log-posterior of each class up to a constant."""
-
-    coef: Float32
-    intercept: Float32
-
-
 class LinearHead(Head):
-    """Linear discriminant analysis: Gaussian classes with one shrunk covariance.
+    """A linear map of the vectors, found from sums over one pass whatever the number of targets.
 
-    The covariance within classes, S, is shrunk towards a multiple of the identity,
-    ``(1 - s) S + s trace(S) / D``, as in scikit-learn's ``LinearDiscriminantAnalysis(shrinkage=s)``, with which it
-    agrees. One eigendecomposition serves every s. Costs one pass over the vectors, whatever the number of classes.
+    ``"class"``: linear discriminant analysis, Gaussian classes with one covariance S that is shrunk towards a multiple
+    of the identity, ``(1 - s) S + s trace(S) / D``, as in scikit-learn's ``LinearDiscriminantAnalysis(shrinkage=s)``.
+    ``"regression"``: ridge, as scikit-learn's ``Ridge(alpha)``. ``"multilabel"``: ridge to the indicators of all
+    labels at once, and a logistic curve for each. ``"ordinal"``: ridge on the ranks of the levels, and the cut points
+    of proportional odds. One eigendecomposition serves every s and every alpha.
 
     Parameters
     ----------
     shrinkage
-        s, from 0 to 1. None: the one of `shrinkages` with the least log-loss on the validation rows, or 0.1 without
-        validation rows.
+        s for ``"class"``, from 0 to 1. None: the one of `shrinkages` with the least log-loss on the validation rows, or
+        0.1 without validation rows.
     shrinkages
         What to choose from.
+    alpha
+        Ridge penalty for the other kinds, not negative. None: the one of `alphas` that is best on the validation rows;
+        without them by generalised cross-validation.
+    alphas
+        What to choose from. None: 25, around the mean of the Gram matrix's eigenvalues.
+    class_weight
+        ``"balanced"`` lets all classes count the same, for ``"multilabel"`` the rows with and without each label.
     seed
-        Picks the validation rows to choose on where there are too many for all.
+        Picks the rows to choose on where there are too many for all.
     kind
         What is predicted.
 
     Attributes
     ----------
-    shrinkage_
-        The s that was used.
+    shrinkage_, alpha_
+        What was used.
     temperature_
-        What the logits are divided by; 1 without validation rows.
+        For ``"class"``: what the logits are divided by; 1 without validation rows.
     valid_log_loss_
-        Log-loss on the validation rows in nats, or None.
-    coef_, intercept_, mean_
-        (C, D), (C,) and (D,) float32.
+        Log-loss on the validation rows in nats, for ``"multilabel"`` the mean over labels; None without such rows.
+    valid_rmse_
+        For ``"regression"``: root mean squared error on the validation rows, or of the cross-validation without them.
+    coef_, intercept_, mean_, cuts_
+        (K, D), (K,), (D,) and, for ``"ordinal"``, (C - 1,) float32.
     """
+
+    kinds: ClassVar[tuple[str, ...]] = KINDS
 
     coef_: Float32
     intercept_: Float32
     mean_: Float32
+    cuts_: Float32
     shrinkage_: float
+    alpha_: float
     temperature_: float
     valid_log_loss_: float | None
+    valid_rmse_: float
 
     def __init__(
         self,
         *,
         shrinkage: float | None = None,
         shrinkages: Sequence[float] = SHRINKAGES,
+        alpha: float | None = None,
+        alphas: Sequence[float] | None = None,
+        class_weight: str | None = None,
         seed: int = 0,
         kind: str = "class",
     ) -> None:
         self.shrinkage = shrinkage
         self.shrinkages = shrinkages
+        self.alpha = alpha
+        self.alphas = alphas
+        self.class_weight = class_weight
         self.seed = seed
         self.kind = kind
 
     def _fit(self, train: Labelled, valid: Labelled | None) -> None:
-        statistics = class_statistics(train.features, train.targets.require_codes(), train.targets.classes)
-        self.fit_statistics(statistics, valid)
+        self._check()
+        weights = None
+        if self.class_weight is not None and self.kind == "class":
+            weights = balanced_weights(train.targets.require_codes(), len(train.targets.classes))
+        self._learn(target_statistics(train.features, train.targets, weights), train, valid, weights)
 
-    def fit_statistics(self, statistics: ClassStatistics, valid: Labelled | None = None) -> Self:
+    def fit_statistics(self, statistics: Statistics, valid: Labelled | None = None) -> Self:
         """Learn from statistics that were summed before, perhaps elsewhere and merged.
 
         Raises
         ------
         InputError
-            For a shrinkage outside 0 to 1.
+            For a shrinkage outside 0 to 1, or levels without validation rows.
         """
+        self._check()
+        self.classes_, self.n_features_in_ = statistics.classes, len(statistics.origin)
+        self._learn(statistics, None, valid, None)
+        return self
+
+    def _learn(
+        self,
+        statistics: Statistics,
+        train: Labelled | None,
+        valid: Labelled | None,
+        class_weights: NDArray[np.float64] | None,
+    ) -> None:
+        alphas = self._alphas()
+        if self.kind == "class":
+            fit = fit_class(statistics, valid, self._shrinkages(), class_weights=class_weights, seed=self.seed)
+        elif self.kind == "regression":
+            fit = fit_regression(statistics, valid, alphas, seed=self.seed)
+        elif self.kind == "ordinal":
+            fit = fit_ordinal(statistics, train, valid, alphas, seed=self.seed)
+        else:
+            balanced = self.class_weight is not None
+            fit = fit_multilabel(statistics, train, valid, alphas, balanced=balanced, seed=self.seed)
+        self.mean_ = (statistics.origin + statistics.mean()).astype(np.float32)
+        self._adopt(fit)
+
+    def _check(self) -> None:
+        if self.class_weight not in (None, "balanced"):
+            raise InputError(f"class_weight is {self.class_weight!r}; expected None or 'balanced'.")
+        if self.class_weight is not None and self.kind not in ("class", "multilabel"):
+            raise InputError(
+                f"class_weight is {self.class_weight!r}, and a head of kind {self.kind!r} has no classes to weigh. "
+                "Leave it out."
+            )
+        self._shrinkages()
+        self._alphas()
+
+    def _shrinkages(self) -> tuple[float, ...]:
         candidates = as_tuple(self.shrinkages) if self.shrinkage is None else (self.shrinkage,)
         if not candidates or not all(isinstance(s, int | float) and 0 <= s <= 1 for s in candidates):
             raise InputError(f"shrinkage is {candidates}; expected numbers from 0 to 1.")
-        self.classes_ = statistics.classes
-        self.n_features_in_ = len(statistics.origin)
-        self.mean_ = (statistics.origin + statistics.mean()).astype(np.float32)
-        spectrum = _Spectrum(statistics)
-        sample = self._sample(valid)
-        if sample is None:
-            self.shrinkage_ = DEFAULT_SHRINKAGE if self.shrinkage is None else self.shrinkage
-            self.temperature_, self.valid_log_loss_ = 1.0, None
-        else:
-            tried = [(*_validate(spectrum, s, *sample), s) for s in candidates]
-            self.valid_log_loss_, self.temperature_, self.shrinkage_ = min(tried)
-        self.coef_, self.intercept_ = spectrum.discriminant(self.shrinkage_)
-        return self
+        return candidates
+
+    def _alphas(self) -> tuple[float, ...] | None:
+        if self.alpha is None and self.alphas is None:
+            return None
+        candidates = as_tuple(self.alphas) if self.alpha is None else (self.alpha,)
+        if not candidates or not all(isinstance(a, int | float) and 0 <= a < np.inf for a in candidates):
+            raise InputError(f"alpha is {candidates}; expected numbers of at least 0.")
+        return candidates
+
+    def _adopt(self, fit: LinearFit) -> None:
+        self.coef_, self.intercept_, self.cuts_ = fit.coef, fit.intercept, fit.cuts
+        self._settings = dict(fit.settings)
+        for name, value in fit.settings.items():
+            setattr(self, f"{name}_", value)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        return {"coef": self.coef_, "intercept": self.intercept_, "mean": self.mean_}
+        return {"coef": self.coef_, "intercept": self.intercept_, "mean": self.mean_, "cuts": self.cuts_}
 
     def settings(self) -> dict[str, Any]:
-        """Shrinkage, temperature and log-loss on validation."""
-        return {
-            "shrinkage": self.shrinkage_,
-            "temperature": self.temperature_,
-            "valid_log_loss": self.valid_log_loss_,
-        }
+        """What was chosen, and how well it does on validation."""
+        return self._settings
 
     def _restore(
         self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], texts: Mapping[str, str]
     ) -> None:
-        self.coef_, self.intercept_, self.mean_ = arrays["coef"], arrays["intercept"], arrays["mean"]
-        self.n_features_in_ = self.coef_.shape[1]
-        self.shrinkage_, self.temperature_ = settings["shrinkage"], settings["temperature"]
-        self.valid_log_loss_ = settings["valid_log_loss"]
+        self.mean_, self.n_features_in_ = arrays["mean"], len(arrays["mean"])
+        cuts = arrays.get("cuts", np.zeros(0, np.float32))
+        self._adopt(LinearFit(coef=arrays["coef"], intercept=arrays["intercept"], cuts=cuts, settings=dict(settings)))
 
     def _outputs(self, X: Features) -> Iterator[Float32]:
         for _, block in checked_blocks(X, n_features=self.n_features_in_):
             for start in range(0, len(block), _LOGIT_ROWS):
-                centred = block[start : start + _LOGIT_ROWS] - self.mean_
-                logits = np.matmul(centred, self.coef_.T, dtype=np.float32)
-                logits += self.intercept_
-                logits /= np.float32(self.temperature_)
-                yield softmax(logits)
+                scores = np.matmul(block[start : start + _LOGIT_ROWS] - self.mean_, self.coef_.T, dtype=np.float32)
+                scores += self.intercept_
+                yield self._shares(scores)
 
-    def _sample(self, valid: Labelled | None) -> tuple[Float32, Codes] | None:
-        """Validation vectors less the mean, and their codes."""
-        if valid is None:
-            return None
-        chosen = valid.sample(max(_MIN_VALID_ROWS, _VALID_LOGITS // len(self.classes_)), seed=self.seed)
-        vectors = take_rows(chosen.features, np.arange(len(chosen)), n_features=self.n_features_in_)
-        return vectors - self.mean_, chosen.targets.require_codes()
-
-
-class _Spectrum:
-    """The covariance within classes taken apart once, for any number of shrinkages."""
-
-    def __init__(self, statistics: ClassStatistics) -> None:
-        values, self._vectors = np.linalg.eigh(statistics.within_covariance())
-        self._values = np.maximum(values, 0.0)
-        if not self._values.mean() > 1e-12 * np.trace(statistics.total_covariance()) / len(values):
-            # No class varies (one member each, say): the distance to the class means decides.
-            self._values = np.full_like(self._values, np.trace(statistics.total_covariance()) / len(values) or 1.0)
-        with np.errstate(divide="ignore"):
-            self._log_prior = np.log(statistics.counts / statistics.n_rows)
-        self._means = (statistics.class_means() - statistics.mean()) @ self._vectors
-
-    def discriminant(self, shrinkage: float) -> _Discriminant:
-        """Coefficients and intercepts at one shrinkage."""
-        values = (1 - shrinkage) * self._values + shrinkage * self._values.mean()
-        # Without shrinkage, directions in which no class varies are left out, as in a pseudo-inverse.
-        floor = values.max() * len(values) * np.finfo(np.float32).eps if shrinkage == 0 else 0.0
-        scaled = self._means * np.where(values > floor, 1 / np.where(values > floor, values, 1.0), 0.0)
-        intercept = self._log_prior - 0.5 * (self._means * scaled).sum(axis=1)
-        return _Discriminant((scaled @ self._vectors.T).astype(np.float32), intercept.astype(np.float32))
-
-
-def _validate(spectrum: _Spectrum, shrinkage: float, X: Float32, codes: Codes) -> tuple[float, float]:
-    """Log-loss and temperature of one shrinkage on (n, D) centred validation vectors."""
-    coef, intercept = spectrum.discriminant(shrinkage)
-    temperature, log_loss = fit_temperature(X @ coef.T + intercept, codes)
-    return log_loss, temperature
+    def _shares(self, scores: Float32) -> Float32:
+        """Outputs from the linear map; `scores` is used up."""
+        if self.kind == "class":
+            scores /= np.float32(self.temperature_)
+            return softmax(scores)
+        if self.kind == "multilabel":
+            return sigmoid(scores)
+        if self.kind == "ordinal":
+            cuts = LevelCuts(slope=1.0, cuts=self.cuts_.astype(np.float64), log_loss=0.0)
+            return cuts.apply(scores[:, 0])
+        return scores

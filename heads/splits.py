@@ -90,11 +90,60 @@ def split_by_key(
     fractions
         Share of train, valid and test; they sum to 1.
     """
-    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
-        raise InputError(f"The fractions are {fractions}; expected three numbers of at least 0 that sum to 1.")
+    _check_fractions(fractions)
     draws = _uniform(digests, seed)
     part = np.searchsorted(np.cumsum(fractions)[:2], draws, side="right")
     return {name: np.flatnonzero(part == code) for code, name in enumerate(SPLITS)}
+
+
+def split_by_clusters(
+    clusters: NDArray[np.int64],
+    digests: Digests,
+    *,
+    seed: int = 0,
+    fractions: tuple[float, float, float] = FRACTIONS,
+) -> dict[str, NDArray[np.int64]]:
+    """Rows of each part, so that every cluster is whole in one of them.
+
+    Clusters come in an order drawn from the keys in each and the seed. Each goes to test while it fits there, else
+    to validation while it fits there, else to train: a cluster that is larger than a part always trains.
+
+    Parameters
+    ----------
+    clusters
+        (N,) int64 number of each row's cluster.
+    digests
+        (N, 24) uint8.
+    seed
+        Another seed, another split.
+    fractions
+        Share of train, valid and test of the rows; train gets what fits in neither of the others.
+
+    Examples
+    --------
+    >>> keys = np.arange(10 * 24, dtype=np.uint8).reshape(10, 24)
+    >>> parts = split_by_clusters(np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 2]), keys)
+    >>> sorted(len(rows) for rows in parts.values()), parts["train"].tolist()
+    ([1, 1, 8], [0, 1, 2, 3, 4, 5, 6, 7])
+    """
+    _check_fractions(fractions)
+    names, members, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
+    draws = np.full(len(names), 2.0)
+    np.minimum.at(draws, members, _uniform(digests, seed))
+    room = {"test": fractions[2] * len(clusters), "valid": fractions[1] * len(clusters)}
+    home = np.zeros(len(names), np.int64)
+    for cluster in np.argsort(draws, kind="stable").tolist():
+        for part, left in room.items():
+            if sizes[cluster] <= left:
+                room[part] -= float(sizes[cluster])
+                home[cluster] = SPLITS.index(part)
+                break
+    return {name: np.flatnonzero(home[members] == code) for code, name in enumerate(SPLITS)}
+
+
+def _check_fractions(fractions: tuple[float, float, float]) -> None:
+    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise InputError(f"The fractions are {fractions}; expected three numbers of at least 0 that sum to 1.")
 
 
 def _uniform(digests: Digests, seed: int) -> NDArray[np.float64]:

@@ -234,6 +234,29 @@ class ResidueSpace(SpaceBase):
                 out[row] = matrix
         return out
 
+    def lengths(self, digests: Digests) -> NDArray[np.int64]:
+        """Number of residues of each of these keys, (n,) int64; StoreError names keys that have none."""
+        return self._locate(digests)[2]
+
+    def take_residues(self, digests: Digests, owners: NDArray[np.int64], positions: NDArray[np.int64]) -> Vectors:
+        """Single residues of proteins, (n, D) in the stored dtype.
+
+        Parameters
+        ----------
+        digests
+            (P, 24) uint8: keys of the proteins.
+        owners
+            (n,) int64: which of the keys each residue belongs to.
+        positions
+            (n,) int64: its place in that protein, from 0.
+        """
+        parts, starts, _ = self._locate(digests)
+        out = np.empty((len(owners), self.dim), self.dtype)
+        for index in np.unique(parts):
+            where = np.flatnonzero(parts[owners] == index)
+            out[where] = self.parts[index].array("residues").take(starts[owners[where]] + positions[where])
+        return out
+
     def blocks(self, block_residues: int = 65536) -> Iterator[tuple[Digests, list[Vectors]]]:
         """Stream all matrices as ``(keys (n, 24), [(L, D), …])``, each key once.
 

@@ -6,7 +6,8 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -227,6 +228,7 @@ class Store:
         id_column: str | None = None,
         sequence_column: str | None = None,
         skip_invalid: bool = False,
+        keep_columns: Collection[str] | None = None,
         progress: ProgressCallback = no_progress,
     ) -> AddReport:
         """Add files as a data set: all of them or, on an error, none.
@@ -246,6 +248,8 @@ class Store:
             For tables whose columns have other names than the usual.
         skip_invalid
             Leave records with illegal characters out, named in the report, instead of raising.
+        keep_columns
+            Columns to keep besides id and sequence; None for all.
         progress
             Called with each step, in bytes of the files.
 
@@ -274,7 +278,8 @@ class Store:
                 "or add these to it: --append (existing='append')."
             )
         with writing(self.path):
-            report = add_records(self.path, name, source.records(), known=self.sequences, provenance=source.provenance)
+            records = source.records(keep_columns)
+            report = add_records(self.path, name, records, known=self.sequences, provenance=source.provenance)
         self.refresh()
         return report
 
@@ -367,9 +372,15 @@ class _Source:
             if wanted:
                 self._readers.append(read_records(path, files=wanted, **options))
 
-    def records(self) -> Iterator[Record]:
-        """The records of all files."""
-        return itertools.chain.from_iterable(self._readers)
+    def records(self, keep: Collection[str] | None = None) -> Iterator[Record]:
+        """The records of all files, with these of their columns, or all."""
+        found = itertools.chain.from_iterable(self._readers)
+        if keep is None:
+            return found
+        return (
+            replace(record, columns={name: text for name, text in record.columns.items() if name in keep})
+            for record in found
+        )
 
     def provenance(self) -> Provenance:
         """What is known once the records are exhausted."""

@@ -27,11 +27,12 @@ from heads.finetuning.engines import choose_engine, one_seed, own_device, resolv
 from heads.finetuning.examples import balance, read_examples
 from heads.finetuning.history import Epoch
 from heads.finetuning.methods import prepare
-from heads.finetuning.network import Goal, HeadLayers, Network, finished, head_widths, parse_pairing
+from heads.finetuning.network import Goal, HeadLayers, Network, finished, head_widths
 from heads.finetuning.passes import Passes
 from heads.finetuning.sequences import input_of
 from heads.finetuning.settings import Settings, settings_from, with_preset
 from heads.finetuning.trainer import Material, Trainer
+from heads.pairs import parse_pairing
 from heads.streams import Features, sequences_of
 from heads.targets import KINDS, Targets
 

@@ -11,33 +11,16 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from embedstore.errors import InputError
 from embedstore.models.trainable import TrainableEncoder
 from heads.targets import Targets
 
-PAIRINGS = ("concatenation", "sum", "product", "difference")
-"""What can be made of the means of two proteins."""
-
-
-def parse_pairing(text: str) -> tuple[str, ...]:
-    """The parts of a pairing.
-
-    Raises
-    ------
-    InputError
-        For an unknown one, or one that stands twice.
-    """
-    parts = tuple(text.split("+"))
-    if len(set(parts)) < len(parts) or not set(parts) <= set(PAIRINGS):
-        raise InputError(
-            f"pairing is {text!r}; expected some of {', '.join(PAIRINGS)}, each once, with '+' between them "
-            "(pairing=, --pairing)."
-        )
-    return parts
-
 
 def combine(first: torch.Tensor, second: torch.Tensor, pairing: Sequence[str]) -> torch.Tensor:
-    """What a head sees of pairs: (n, parts x D) of two (n, D)."""
+    """What a head sees of pairs: (n, parts x D) of two (n, D), each row first at a root mean square of 1.
+
+    The same as `heads.pairs.PairFeatures` makes of stored vectors.
+    """
+    first, second = (one / one.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-12) for one in (first, second))
     made = {
         "concatenation": lambda: torch.cat([first, second], dim=1),
         "sum": lambda: first + second,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from embedstore.errors import InputError
 from embedstore.sequences import digest, read_records
 from embedstore.store.store import Store
 from heads.base import Float32
+from heads.leakage import is_among
 from heads.streams import FeaturesLike, Rows, SequenceFeatures, as_features, shuffled
 from heads.tasks.base import TaskData, TaskSelection
 
@@ -100,25 +102,63 @@ def input_of(X: FeaturesLike) -> str:
     )
 
 
-def sequence_rows(store: Store, data: TaskData, selection: TaskSelection, split: str) -> SequenceFeatures:
-    """The sequences of a split of a task.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SequenceRows:
+    """Sequences of some rows of a task, and their targets.
+
+    Attributes
+    ----------
+    features
+        The sequences.
+    y
+        The targets, as `heads.base.Head.fit` takes them.
+    rows
+        (n,) int64: which rows of the task they are; for residues the proteins.
+    """
+
+    features: SequenceFeatures
+    y: Any
+    rows: Rows
+
+
+def sequence_rows(store: Store, data: TaskData, selection: TaskSelection, split: str) -> SequenceRows | None:
+    """The sequences and targets of a split; None for a validation split that has no row.
+
+    Residues have no key: validation proteins that stand in the training rows too are left out here.
 
     Raises
     ------
     InputError
-        If the split has no row.
+        If the split has no row, or a protein has not one label a residue.
     StoreError
         If the store lacks a sequence.
     """
+    if split == "valid" and not len(data.splits["valid"]):
+        return None
     rows = data.rows(split)
-    if data.input == "pair" and data.partners is not None:
-        first, second = _texts(store, data, selection, [data.digests[rows], data.partners[rows]])
-        keys = getattr(data, "keys", data.digests)
-        return PairSequences(first, keys[rows], partners=second)
-    (texts,) = _texts(store, data, selection, [data.digests[rows]])
+    if split == "valid" and data.input == "residue":
+        rows = rows[~is_among(data.digests[rows], data.digests[data.splits["train"]])]
+        if not len(rows):
+            return None
+    keys = [data.digests[rows]] if data.partners is None else [data.digests[rows], data.partners[rows]]
+    texts = _texts(store, data, selection, keys)
     if data.input == "residue":
-        return ResidueSequences(texts)
-    return SequenceFeatures(texts, data.digests[rows])
+        _require_labels(data, rows, texts[0])
+        return SequenceRows(features=ResidueSequences(texts[0]), y=data.targets(rows), rows=rows)
+    if len(texts) == 2:
+        features: SequenceFeatures = PairSequences(texts[0], data.keys[rows], partners=texts[1])
+    else:
+        features = SequenceFeatures(texts[0], data.digests[rows])
+    return SequenceRows(features=features, y=data.targets(rows), rows=rows)
+
+
+def _require_labels(data: TaskData, rows: Rows, texts: Sequence[str]) -> None:
+    for row, text in zip(rows.tolist(), texts, strict=True):
+        if len(data.labels[row]) != len(text):
+            raise InputError(
+                f"{data.ids[row]!r} of {data.source} has {len(text):,} residues and {len(data.labels[row]):,} labels "
+                f"in column {data.label_column!r}; expected one letter a residue. Correct that row or leave it empty."
+            )
 
 
 def _texts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -83,8 +83,8 @@ class Settings:
     epochs, patience, monitor
         Most epochs; epochs without a better validation ``score`` or ``loss`` after which it stops (None: never).
     batch_size, batch_residues
-        Proteins a step; padded residues in one pass (None: a tenth of what the model takes where it only embeds, at
-        least 4,096). Passes of a step are added up.
+        Proteins a step; padded residues in one pass (None: 2,048 on a CPU, 16,384 on a GPU). Passes of a step are added
+        up.
     balanced
         Draw as many rows of each class.
     gradient_checkpointing
@@ -163,8 +163,9 @@ class Settings:
 
 def settings_from(values: Mapping[str, Any]) -> Settings:
     """Settings from a mapping that may hold more; lists become tuples."""
-    chosen = {field.name: values[field.name] for field in fields(Settings) if field.name in values}
-    return Settings(**{name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()})
+    chosen: dict[str, Any] = {field.name: values[field.name] for field in fields(Settings) if field.name in values}
+    made: Callable[..., Settings] = Settings
+    return made(**{name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()})
 
 
 def with_preset(preset: str | None, given: Mapping[str, Any]) -> dict[str, Any]:

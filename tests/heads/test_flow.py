@@ -148,12 +148,15 @@ def test_a_random_split_of_few_rows_says_what_it_left_empty(store: Store, tmp_pa
         parts = read_task(TaskSelection(labels=str(path), seed=seed), store).splits
         fits.setdefault((len(parts["valid"]) > 0, len(parts["test"]) > 0), seed)
     fitted = heads.fit(store, labels=path, seed=fits[False, False])
-    assert fitted.split_rule == f"random 80/10/10 by key, seed {fits[False, False]}, without validation rows"
+    assert (
+        fitted.split_rule
+        == f"random 80/10/10 by key, seed {fits[False, False]}, without validation rows, without test rows"
+    )
     assert (fitted.n_rows["valid"], fitted.n_rows["test"]) == (0, 0)
     with pytest.raises(InputError, match=r"no labelled row in split 'test' .*test \(0 rows\)\. Ask for one that has"):
         heads.evaluate(fitted, store)
     assert heads.evaluate(fitted, store, split="train").n_rows == 6
-    assert "without" not in heads.fit(store, labels=path, seed=fits[True, False]).split_rule
+    assert "without validation" not in heads.fit(store, labels=path, seed=fits[True, False]).split_rule
     only_test = simulated.table(
         tmp_path / "t.csv",
         [(*row, "test") for row in simulated.proteins(6, seed=1)],

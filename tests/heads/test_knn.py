@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from embedstore.errors import InputError
-from heads.knn import DEFAULT_BACKGROUND, NeighboursHead
+from heads.knn import NeighboursHead, require_room
+from heads.neighbour_fits import DEFAULT_BACKGROUND
 from heads.streams import ArrayFeatures
-from heads.votes import labelled_keys, row_keys
+from heads.targets import encode
+from heads.votes import key_targets, row_keys
 
 
 def sample(n, seed=0, dim=8):
@@ -76,6 +78,7 @@ def test_k_is_chosen_on_validation_rows() -> None:
     [
         ({"k": 0}, r"k is \(0,\); expected whole numbers of at least 1"),
         ({"ks": ()}, r"k is \(\); expected whole numbers of at least 1"),
+        ({"whiten": "always"}, r"whiten is 'always'; expected True, False or 'auto'"),
         ({"sharpness": -1.0}, r"sharpness is \(-1\.0,\); expected numbers of at least 0"),
     ],
 )
@@ -101,6 +104,78 @@ def test_validation_rows_that_were_trained_on_choose_nothing() -> None:
 
 
 def test_votes_without_weight_count_the_same() -> None:
-    keys = labelled_keys(row_keys(3), np.array([0, 1, 1]))
+    keys, _ = key_targets(row_keys(3), encode([0, 1, 1], kind="class", n_rows=3))
     positions = keys.find(row_keys(3))[None]
-    np.testing.assert_allclose(keys.vote(positions, np.zeros((1, 3)), 2), [[1 / 3, 2 / 3]])
+    np.testing.assert_allclose(keys.vote(positions, np.zeros((1, 3))), [[1 / 3, 2 / 3]])
+
+
+def test_a_key_has_the_mean_of_its_rows() -> None:
+    digests = row_keys(4)[[0, 0, 1, 0]]
+    keys, first = key_targets(digests, encode([["a"], ["a", "b"], [], ["b"]], kind="multilabel", n_rows=4))
+    assert first.tolist() == [0, 2]
+    assert keys.starts.tolist() == [0, 2, 2]
+    np.testing.assert_allclose(keys.amounts, [2 / 3, 2 / 3])
+    np.testing.assert_allclose(keys.centre, [0.5, 0.5])
+    numbers, _ = key_targets(digests, encode([1.0, 2.0, 7.0, 6.0], kind="regression", n_rows=4))
+    assert numbers.amounts.tolist() == [3.0, 7.0]
+
+
+def test_numbers_are_the_weighted_mean_of_the_neighbours() -> None:
+    X, _ = sample(200)
+    y = X[:, 0] * 3.0 + 20
+    queries, _ = sample(30, seed=1)
+    head = NeighboursHead(k=5, sharpness=10, kind="regression").fit(X, y)
+    kept = X.astype(np.float16).astype(np.float64)
+    unit = kept / np.linalg.norm(kept, axis=1, keepdims=True)
+    for query, found in zip(queries.astype(np.float64), head.predict(queries), strict=True):
+        scores = unit @ (query / np.linalg.norm(query))
+        nearest = np.argsort(-scores)[:5]
+        mean = np.average(y[nearest], weights=np.exp(10 * scores[nearest]))
+        assert found == pytest.approx((1 - DEFAULT_BACKGROUND) * mean + DEFAULT_BACKGROUND * y.mean(), rel=1e-3)
+
+
+def test_numbers_without_a_signal_are_drawn_to_the_mean() -> None:
+    rng = np.random.default_rng(0)
+    (X, _), (X_valid, _) = sample(300), sample(300, seed=1)
+    head = NeighboursHead(kind="regression").fit(X, rng.normal(size=300), X_valid, rng.normal(size=300))
+    assert head.background_ > 0.5
+    assert head.valid_rmse_ == pytest.approx(1.0, abs=0.1)
+
+
+def test_whitening_is_chosen_where_it_helps() -> None:
+    def drowned(n, seed):
+        X, y = sample(n, seed)
+        loud = 10 * np.random.default_rng((seed, 1)).normal(size=(n, 2)).astype(np.float32)
+        return np.concatenate([X, loud], axis=1), y
+
+    train, valid, (queries, true) = drowned(400, 0), drowned(200, 1), drowned(300, 2)
+    head = NeighboursHead().fit(*train, *valid)
+    assert head.whiten_
+    plain = NeighboursHead(whiten=False).fit(*train, *valid)
+    assert (head.predict(queries) == true).mean() > (plain.predict(queries) == true).mean() + 0.1
+    assert NeighboursHead(whiten=False).fit(*train, *valid).whiten_ is False
+    assert NeighboursHead(whiten=True).fit(*train).whiten_
+    assert NeighboursHead().fit(*train).whiten_ is False
+
+
+def test_more_rows_than_memory_are_refused_before_they_are_read() -> None:
+    with pytest.raises(InputError, match=r"which take .* GiB of memory; .* Take a head that streams"):
+        require_room(10**12, 1024, copies=1)
+
+
+@pytest.mark.parametrize("kind", ["class", "multilabel"])
+def test_probabilities_are_calibrated_on_validation_rows(kind: str) -> None:
+    rng = np.random.default_rng(0)
+
+    def rows(n, seed):
+        X, y = sample(n, seed)
+        labels = np.where(rng.random(n) < 0.4, rng.integers(0, 4, n), y)
+        return X, labels if kind == "class" else [[str(label)] for label in labels]
+
+    head = NeighboursHead(k=3, sharpness=0.0, kind=kind).fit(*rows(600, 0), *rows(600, 1))
+    X, y = rows(1500, 2)
+    shares = head.predict_proba(X)
+    truth = np.array([int(label if kind == "class" else label[0]) for label in y])[:, None] == np.arange(4)
+    for low, high in ((0.1, 0.4), (0.4, 0.8)):
+        inside = (shares >= low) & (shares < high)
+        assert abs(shares[inside].mean() - truth[inside].mean()) < 0.07

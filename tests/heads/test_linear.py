@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import Ridge, RidgeCV
 
 from embedstore.errors import InputError
-from heads.linear import DEFAULT_SHRINKAGE, LinearHead
-from heads.statistics import ClassStatistics, class_statistics, merge
+from heads.linear import LinearHead
+from heads.linear_fits import DEFAULT_SHRINKAGE
+from heads.ridge import RidgeSpectrum
+from heads.statistics import Statistics, merge, target_statistics
 from heads.streams import ArrayFeatures
-from heads.targets import encode_labels
+from heads.targets import encode
 from heads.votes import row_keys
 
 
@@ -21,9 +24,8 @@ def sample(n=600, dim=20, n_classes=6, seed=0, offset=5.0):
     return X.astype(np.float32), codes
 
 
-def statistics(X, y) -> ClassStatistics:
-    classes, codes = encode_labels(y, n_rows=len(X))
-    return class_statistics(ArrayFeatures(X, block_rows=64), codes, classes)
+def statistics(X, y, kind="class") -> Statistics:
+    return target_statistics(ArrayFeatures(X, block_rows=64), encode(y, kind=kind, n_rows=len(X)))
 
 
 @pytest.mark.parametrize("solver", ["lsqr", "eigen"])
@@ -62,6 +64,106 @@ def test_a_label_for_each_validation_row_is_required() -> None:
         LinearHead().fit(X, y, X, y[:49])
 
 
+def numbers(n=400, dim=20, seed=0, offset=0.0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, dim)) @ np.random.default_rng(7).normal(size=(dim, dim)) + offset
+    y = 40 + X @ np.random.default_rng(8).normal(size=dim) + 5 * rng.normal(size=n)
+    return X.astype(np.float32), y
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, 300.0])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_regression_agrees_with_scikit_learn(alpha: float, offset: float) -> None:
+    X, y = numbers(offset=offset)
+    theirs = Ridge(alpha=alpha).fit(X.astype(np.float64), y)
+    ours = LinearHead(alpha=alpha, kind="regression").fit(X, y)
+    np.testing.assert_allclose(ours.coef_[0], theirs.coef_, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-4, atol=1e-3)
+
+
+def test_regression_agrees_where_there_are_fewer_rows_than_dimensions() -> None:
+    X, y = numbers(n=40, dim=100)
+    theirs = Ridge(alpha=10.0).fit(X.astype(np.float64), y)
+    np.testing.assert_allclose(
+        LinearHead(alpha=10.0, kind="regression").fit(X, y).predict(X), theirs.predict(X), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("n", [80, 400])
+def test_cross_validation_chooses_the_penalty_of_scikit_learn_or_the_one_beside_it(n: int) -> None:
+    X, y = numbers(n=n, dim=50)
+    alphas = np.geomspace(1e-2, 1e6, 25).tolist()
+    theirs = RidgeCV(alphas=alphas).fit(X.astype(np.float64), y)
+    ours = LinearHead(alphas=alphas, kind="regression").fit(X, y)
+    assert abs(alphas.index(ours.alpha_) - int(np.argmin(np.abs(np.array(alphas) - theirs.alpha_)))) <= 1
+    again = LinearHead(alpha=float(theirs.alpha_), kind="regression").fit(X, y)
+    np.testing.assert_allclose(again.predict(X), theirs.predict(X), rtol=1e-4, atol=1e-3)
+
+
+def test_regressions_left_out_one_by_one_are_those_that_refitting_gives() -> None:
+    X, y = numbers(n=30, dim=6)
+    spectrum = RidgeSpectrum(statistics(X, y, "regression"))
+    rotated = (X - X.mean(axis=0)) @ spectrum.axes
+    found = spectrum.left_out(rotated.astype(np.float32), y[:, None], 0.0)[:, 0]
+    for row in range(0, 30, 7):
+        rest = np.arange(30) != row
+        expected = Ridge(alpha=0.0).fit(X[rest], y[rest]).predict(X[row : row + 1])[0]
+        assert found[row] == pytest.approx(expected, rel=1e-3)
+
+
+def test_validation_rows_choose_the_penalty() -> None:
+    (X, y), (X_valid, y_valid) = numbers(n=60, dim=50), numbers(n=300, dim=50, seed=1)
+    head = LinearHead(kind="regression").fit(X, y, X_valid, y_valid)
+    errors = [
+        np.mean((LinearHead(alpha=a, kind="regression").fit(X, y).predict(X_valid) - y_valid) ** 2)
+        for a in (head.alpha_ / 3, head.alpha_, head.alpha_ * 3)
+    ]
+    assert errors[1] == min(errors)
+    assert head.valid_rmse_ == pytest.approx(errors[1] ** 0.5, rel=1e-3)
+
+
+def labels(n, seed=0, dim=12, n_labels=5):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, dim))
+    true = 1.5 * X @ np.random.default_rng(3).normal(size=(dim, n_labels)) - np.arange(n_labels)
+    is_member = rng.random((n, n_labels)) < 1 / (1 + np.exp(-true))
+    y = [[f"l{code}" for code in np.flatnonzero(row)] for row in is_member]
+    return X.astype(np.float32), y, 1 / (1 + np.exp(-true)), is_member
+
+
+@pytest.mark.parametrize("with_valid", [True, False])
+def test_label_probabilities_are_honest_and_rank_as_scikit_learns_ridge(with_valid: bool) -> None:
+    X, y, _, is_member = labels(1500)
+    X_valid, y_valid, _, _ = labels(600, seed=1)
+    queries, _, true, _ = labels(800, seed=2)
+    valid = (X_valid, y_valid) if with_valid else ()
+    head = LinearHead(alpha=1.0, kind="multilabel").fit(X, y, *valid)
+    shares = head.predict_proba(queries)
+    scores = Ridge(alpha=1.0).fit(X, is_member.astype(float)).predict(queries)
+    for code in range(5):
+        assert (np.argsort(shares[:, code], kind="stable") == np.argsort(scores[:, code], kind="stable")).mean() > 0.9
+    assert np.abs(shares - true).mean() < 0.05
+    assert np.abs(shares.mean(axis=0) - true.mean(axis=0)).max() < 0.04
+
+
+def test_levels_are_those_of_proportional_odds() -> None:
+    rng = np.random.default_rng(0)
+    weights = np.array([2.0, -1.0, 0.0, 0.5])
+
+    def sample(n):
+        X = rng.normal(size=(n, 4))
+        latent = X @ weights + rng.logistic(size=n)
+        return X.astype(np.float32), np.array([1.0, 2.0, 4.0, 8.0])[np.digitize(latent, [-2.0, 0.5, 3.0])]
+
+    (X, y), (X_valid, y_valid), (queries, _) = sample(3000), sample(1500), sample(200)
+    cumulative = 1 / (1 + np.exp(-(np.array([-2.0, 0.5, 3.0]) - (queries @ weights)[:, None])))
+    true = np.diff(cumulative, axis=1, prepend=0, append=1)
+    for valid in ((), (X_valid, y_valid)):
+        head = LinearHead(kind="ordinal").fit(X, y, *valid)
+        assert head.classes_.tolist() == [1, 2, 4, 8]
+        assert np.abs(head.predict_proba(queries) - true).mean() < 0.02
+
+
 def test_merged_statistics_are_those_of_one_pass() -> None:
     X, y = sample()
     whole = statistics(X, y)
@@ -69,7 +171,7 @@ def test_merged_statistics_are_those_of_one_pass() -> None:
     first, second = order[:250], order[250:]
     both = merge(statistics(X[first], y[first]), statistics(X[second], y[second]))
     assert both.classes.tolist() == whole.classes.tolist()
-    assert both.counts.tolist() == whole.counts.tolist()
+    assert both.amounts.tolist() == whole.amounts.tolist()
     for found, expected in (
         (both.origin + both.class_means(), whole.origin + whole.class_means()),
         (both.within_covariance(), whole.within_covariance()),
@@ -78,6 +180,24 @@ def test_merged_statistics_are_those_of_one_pass() -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
     a = LinearHead(shrinkage=0.1).fit_statistics(both).predict_proba(X)
     np.testing.assert_allclose(a, LinearHead(shrinkage=0.1).fit(X, y).predict_proba(X), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["regression", "multilabel"])
+def test_merged_statistics_of_other_kinds_are_those_of_one_pass(kind: str) -> None:
+    X, y = numbers(offset=3.0) if kind == "regression" else labels(400)[:2]
+    whole = statistics(X, y, kind)
+    both = merge(*(statistics(X[part], y[part], kind) for part in (slice(0, 150), slice(150, None))))
+    assert both.classes.tolist() == whole.classes.tolist()
+    np.testing.assert_allclose(both.amounts, whole.amounts)
+    np.testing.assert_allclose(both.squares, whole.squares)
+    a, b = (LinearHead(alpha=1.0, kind=kind).fit_statistics(one).outputs(X) for one in (both, whole))
+    np.testing.assert_allclose(np.concatenate(list(a)), np.concatenate(list(b)), rtol=1e-4, atol=1e-4)
+
+
+def test_levels_cannot_be_found_from_statistics_alone() -> None:
+    X, y = sample(100)
+    with pytest.raises(InputError, match="no rows to find the cut points"):
+        LinearHead(kind="ordinal").fit_statistics(statistics(X, y.astype(float), "ordinal"))
 
 
 def test_statistics_are_the_moments_that_numpy_finds() -> None:
@@ -144,6 +264,48 @@ def test_the_temperature_makes_probabilities_honest() -> None:
 def test_a_shrinkage_outside_zero_to_one_is_refused(bad: float) -> None:
     with pytest.raises(InputError, match="expected numbers from 0 to 1"):
         LinearHead(shrinkage=bad).fit(*sample(n=50))
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.inf])
+def test_a_negative_or_infinite_penalty_is_refused(bad: float) -> None:
+    with pytest.raises(InputError, match="alpha is .* expected numbers of at least 0"):
+        LinearHead(alpha=bad, kind="regression").fit(*numbers(50))
+
+
+@pytest.mark.parametrize(
+    ("weight", "kind", "message"),
+    [
+        ("even", "class", "class_weight is 'even'; expected None or 'balanced'"),
+        ("balanced", "regression", "has no classes to weigh"),
+    ],
+)
+def test_class_weights_that_make_no_sense_are_refused(weight: str, kind: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        LinearHead(class_weight=weight, kind=kind).fit(*(sample(50) if kind == "class" else numbers(50)))
+
+
+def test_balanced_classes_agree_with_scikit_learns_equal_priors() -> None:
+    X, y = sample(900)
+    rare = np.flatnonzero((y != 0) | (np.arange(900) % 9 == 0))
+    X, y = X[rare], y[rare]
+    theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.0, priors=np.full(6, 1 / 6)).fit(X, y)
+    ours = LinearHead(shrinkage=0.0, class_weight="balanced").fit(X, y)
+    np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-3)
+    hard = X[:, :2]
+    plain, balanced = (LinearHead(class_weight=weight).fit(hard, y).predict(hard) for weight in (None, "balanced"))
+    assert (balanced == 0).sum() > (plain == 0).sum()
+
+
+@pytest.mark.parametrize("with_valid", [True, False])
+def test_balanced_labels_make_rare_ones_more_probable(with_valid: bool) -> None:
+    X, y, _, _ = labels(800)
+    valid = labels(400, seed=1)[:2] if with_valid else ()
+    plain, balanced = (
+        LinearHead(class_weight=weight, kind="multilabel").fit(X, y, *valid).predict_proba(X).mean(axis=0)
+        for weight in (None, "balanced")
+    )
+    assert balanced[4] > plain[4] + 0.03
+    assert abs(balanced[4] - plain[4]) > 2 * abs(balanced[0] - plain[0])
 
 
 def test_scikit_learn_can_clone_it() -> None:

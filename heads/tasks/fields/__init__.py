@@ -1,0 +1,1 @@
+"""The rows of the task catalog, a file a field."""
