@@ -17,7 +17,8 @@ from embedstore.models import Model
 from embedstore.sequences import read_records
 from embedstore.store.spaces import Space
 from embedstore.types import DIGEST_BYTES, Digests, Progress, ProgressCallback, Record, no_progress
-from heads.features import StoreLike, as_store, record_features
+from heads.catalog import HEADS
+from heads.features import StoreLike, as_store, record_features, record_sequences
 from heads.persist import FittedHead, FittedLike, as_fitted
 from heads.streams import Float32
 
@@ -100,7 +101,8 @@ def predict(
     if top < 1:
         raise InputError(f"top is {top}; expected at least 1.")
     chosen = as_fitted(fitted)
-    space = space_of(chosen, store)
+    reads_sequences = HEADS[chosen.head_name].reads == "sequences"
+    space = None if reads_sequences else space_of(chosen, store)
     head = chosen.head
     top = min(top, len(head.classes_))
     ids: list[str] = []
@@ -108,7 +110,7 @@ def predict(
     labels = [np.empty((0, top), head.classes_.dtype)]
     probabilities = [np.empty((0, top), np.float32)]
     for batch in batched(open_records(records), _BATCH):
-        features = record_features(space, batch, model=model)
+        features = record_sequences(batch) if space is None else record_features(space, batch, model=model)
         shares = head.predict_proba(features)
         # Stable, so that among equals the first class leads, as it does in `predict`.
         best = np.argsort(-shares, axis=1, kind="stable")[:, :top]

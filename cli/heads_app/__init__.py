@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.heads_app.evaluate import evaluate
+from cli.heads_app.finetune import finetune
 from cli.heads_app.fit import fit
 from cli.heads_app.list import list_heads
 from cli.heads_app.predict import predict
@@ -38,6 +39,6 @@ def main(
     """
 
 
-for command in (fit, predict, evaluate, tasks):
+for command in (fit, finetune, predict, evaluate, tasks):
     app.command()(command)
 app.command("list")(list_heads)

@@ -44,6 +44,7 @@ def predict(
 
     heads predict pfam-linear unknown.fasta --top 3 --tsv > labels.tsv
     """
+    from cli.heads_app.tuned import place_encoder
     from cli.output import print_rows
     from cli.progress import progress_bar
     from cli.reading import given_model, read_all
@@ -61,7 +62,9 @@ def predict(
         sequence_column=sequence_column,
         skip_invalid=skip_invalid,
     )
-    model = given_model(space_of(loaded, store), weights=weights, device=device)
+    model = None
+    if not place_encoder(loaded, weights=weights, device=device):
+        model = given_model(space_of(loaded, store), weights=weights, device=device)
     with progress_bar() as progress:
         predictions = predict_labels(loaded, records, store=store, top=top, model=model, progress=progress)
     print_rows(predictions.to_frame().to_dict("records"), json_=json, tsv=tsv)

@@ -120,7 +120,10 @@ class TrainableEncoder(nn.Module):
                 "gradient_checkpointing out, and take a smaller batch_residues where memory is short."
             )
         encoder: Any = self.encoder
-        encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        # Newer releases of transformers call it by the first name, older ones by the second.
+        names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
+        enable = next(getattr(encoder, name) for name in names if hasattr(encoder, name))
+        enable({"use_reentrant": False})
 
     def set_dropout(self, rate: float | None) -> None:
         """Take one rate for every dropout of the encoder in training; None leaves what its configuration says."""

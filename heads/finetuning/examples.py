@@ -97,7 +97,9 @@ def read_examples(X: SequenceFeatures, *, longest: int | None, long: str, what: 
     texts = [X.residues, X.partners] if isinstance(X, PairSequences) else [X.residues]
     sides = [[text.encode("ascii") for text in side] for side in texts]
     whole = np.array([[len(one) for one in side] for side in sides], np.int64)
-    over = (whole > longest).any(axis=0) if longest is not None else np.zeros(whole.shape[1], np.bool_)
+    over: NDArray[np.bool_] = np.zeros(whole.shape[1], np.bool_)
+    if longest is not None:
+        over |= (whole > longest).any(axis=0)
     if over.any() and long == "error":
         worst = int(whole.max())
         raise InputError(
@@ -144,8 +146,9 @@ def balance(examples: Examples, targets: Targets) -> NDArray[np.float64]:
         raise InputError(f"balanced draws rows by their class, and {kind} have not one each. Leave it out.")
     codes = targets.codes[examples.starts]
     counts = np.bincount(codes[codes >= 0], minlength=len(targets.classes))
-    shares = np.where(codes >= 0, 1.0 / np.maximum(counts[codes], 1), 0.0)
-    return shares / shares.sum()
+    shares: NDArray[np.float64] = np.where(codes >= 0, 1.0 / np.maximum(counts[codes], 1), 0.0)
+    shares /= shares.sum()
+    return shares
 
 
 def epoch_batches(

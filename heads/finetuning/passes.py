@@ -77,7 +77,8 @@ class Passes:
             tokens, mask = self._network.encoder.tokens([examples.proteins[place] for place in batch.tolist()])
             with torch.no_grad(), self._autocast():
                 states = self._network.states(tokens, mask)
-            parts = states.split(lengths[batch].tolist()) if examples.input == "residue" else states.unbind()
+            sizes = lengths[batch].tolist()
+            parts = torch.split(states, sizes) if examples.input == "residue" else states.unbind()
             for place, part in zip(batch.tolist(), parts, strict=True):
                 found[place] = part
         return found

@@ -104,7 +104,7 @@ class Settings:
 
     method: str = "lora"
     rank: int = 8
-    alpha: float = 16.0
+    alpha: int = 16
     adapter_dropout: float = 0.0
     targets: tuple[str, ...] | None = None
     dora: bool = False

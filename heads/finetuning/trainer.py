@@ -246,7 +246,7 @@ class Trainer:
                 # Gradients of processes are averaged, and the loss is a mean over the rows of all.
                 self._scaler.scale(loss * n).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
-        return sum(self._engine.gather(total))
+        return float(sum(self._engine.gather(total)))
 
     def _halve(self, units: Rows, error: BaseException) -> None:
         longest = int(self._train.examples.lengths[units].max())
@@ -290,7 +290,9 @@ class Trainer:
             chosen = [weight for name, weight in self._weights.items() if name.startswith("head.") == is_head]
             if chosen:
                 groups.append({"params": chosen, "lr": rate, "base_lr": rate, "weight_decay": settings.weight_decay})
-        return {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.optimizer](groups)
+        if settings.optimizer == "adam":
+            return torch.optim.Adam(groups)
+        return torch.optim.AdamW(groups)
 
     def _mode(self, *, training: bool) -> None:
         self._network.train(training)
@@ -337,7 +339,7 @@ class Trainer:
         if self._folder is None or self._engine.rank:
             return
         at = self._at
-        tensors = {f"weights/{name}": weight for name, weight in self._weights.items()}
+        tensors: dict[str, torch.Tensor] = {f"weights/{name}": weight for name, weight in self._weights.items()}
         tensors |= {f"best/{name}": weight for name, weight in self._best.items()}
         tensors |= {f"moments/{moment}/{name}": tensor for name, moment, tensor in self._moments()}
         tensors |= {f"generators/{name}": state for name, state in self._generators().items()}
