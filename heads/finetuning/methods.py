@@ -82,7 +82,10 @@ def _end(name: str) -> str:
 
 
 def _add_adapters(encoder: TrainableEncoder, settings: Settings, *, model: str) -> None:
-    names = chosen_layers(encoder.linear_names(), settings.targets or encoder.adapter_targets(), model=model)
+    names = encoder.linear_names()
+    # Of the family's usual ones those that this checkpoint has: a mini may be without attention.
+    usual = [target for target in encoder.adapter_targets() if any(f".{name}".endswith(f".{target}") for name in names)]
+    names = chosen_layers(names, settings.targets or usual, model=model)
     try:
         import peft
     except ImportError as error:
