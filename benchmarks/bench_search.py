@@ -79,7 +79,9 @@ def fill(folder: Path, data: Simulated) -> Store:
     return store
 
 
-def theirs(store: Store, data: Simulated, *, graphs: bool) -> tuple[dict[str, Search], dict[str, dict[str, float]]]:
+def theirs(
+    store: Store, data: Simulated, *, graphs: bool, lists: bool
+) -> tuple[dict[str, Search], dict[str, dict[str, float]]]:
     """FAISS's indexes and usearch over the same vectors, as a careful user makes them; and what they cost."""
     dim, n_lists = data.dim, max(16, round(data.n_rows**0.5))
     unit = np.empty((data.n_rows, dim), np.float32)
@@ -89,9 +91,11 @@ def theirs(store: Store, data: Simulated, *, graphs: bool) -> tuple[dict[str, Se
         start += len(vectors)
     flat = faiss.IndexFlatIP(dim)
     coarse = faiss.IndexFlatIP(dim)
-    ivf_pq = faiss.IndexIVFPQ(coarse, dim, n_lists, dim // 16, 8, faiss.METRIC_INNER_PRODUCT)
-    ivf_pq.cp.max_points_per_centroid, ivf_pq.nprobe = 64, max(1, n_lists // 8)
-    made: dict[str, Any] = {"faiss_flat": flat, "faiss_ivf_pq": ivf_pq}
+    made: dict[str, Any] = {"faiss_flat": flat}
+    if lists:
+        ivf_pq = faiss.IndexIVFPQ(coarse, dim, n_lists, dim // 16, 8, faiss.METRIC_INNER_PRODUCT)
+        ivf_pq.cp.max_points_per_centroid, ivf_pq.nprobe = 64, max(1, n_lists // 8)
+        made["faiss_ivf_pq"] = ivf_pq
     if graphs:
         made["faiss_hnsw32"] = faiss.IndexHNSWFlat(dim, 32, faiss.METRIC_INNER_PRODUCT)
         made["faiss_hnsw32"].hnsw.efSearch = 128
@@ -196,6 +200,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--singles", type=int, default=50, help="queries that are asked one by one")
     parser.add_argument("--all-up-to", type=int, default=200_000, help="beyond, what takes hours is left out")
+    parser.add_argument("--no-lists", action="store_true", help="leave out FAISS's IVF-PQ: minutes to build")
     parser.add_argument("--folder", type=Path, help="where the store is made; a temporary one by default")
     parser.add_argument("--name", default="search")
     given = parser.parse_args()
@@ -204,7 +209,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         store = fill(Path(folder), data)
         searches, costs = ours(store, ["ivf_pq", *(["hnsw"] if graphs else [])])
-        more, their_costs = theirs(store, data, graphs=graphs)
+        more, their_costs = theirs(store, data, graphs=graphs, lists=not given.no_lists)
         searches |= more
         costs |= their_costs
         if not graphs:
@@ -219,7 +224,10 @@ def main() -> None:
             "k": K,
             "vectors": "simulated: clusters of power-law size, decaying spectrum",
             "threads": os.environ.get("OMP_NUM_THREADS", os.cpu_count()),
-            "left_out": [] if graphs else ["hnsw, usearch: hours to build", "ours_flat: reads 2 GB for each query"],
+            "left_out": [
+                *([] if graphs else ["hnsw, usearch: hours to build", "ours_flat: reads 2 GB for each query"]),
+                *(["faiss_ivf_pq: asked for, --no-lists"] if given.no_lists else []),
+            ],
             "recall_at_10": recall,
             **rates(searches, queries, repeats=given.repeats, singles=given.singles),
             "costs": costs,

@@ -39,7 +39,12 @@ Weights = Annotated[
     Path | None, typer.Option("--weights", help="Directory of the checkpoint, in place of the hub.", show_default=False)
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")]
-IdColumn = Annotated[str | None, typer.Option(help="Column of the ids, for tables.", show_default=False)]
+IdColumn = Annotated[
+    str | None, typer.Option(help="Column of the ids, for tables; # numbers the rows.", show_default=False)
+]
+PartnerColumn = Annotated[
+    str | None, typer.Option(help="Column of the second sequences, for pairs.", show_default=False)
+]
 SequenceColumn = Annotated[str | None, typer.Option(help="Column of the sequences, for tables.", show_default=False)]
 Format = Annotated[str, typer.Option("--format", help="auto, fasta, csv, tsv, parquet.")]
 QuerySplit = Annotated[
@@ -90,3 +95,38 @@ Wheres = Annotated[
 WhereIds = Annotated[
     Path | None, typer.Option(help="Only stored proteins whose id stands in this file, one a line.", show_default=False)
 ]
+Kind = Annotated[
+    str | None,
+    typer.Option(
+        help="What is predicted: class, multilabel, regression, ordinal. [default: the task's; else class]",
+        show_default=False,
+    ),
+]
+LabelSeparator = Annotated[
+    str | None, typer.Option(help="What stands between the labels of a row that can have several.", show_default=False)
+]
+InputKind = Annotated[
+    str | None,
+    typer.Option("--input", help="What a row is: protein, residue, pair. [default: the task's]", show_default=False),
+]
+MaskColumn = Annotated[
+    str | None, typer.Option(help="For residues: column with 0 where one has no label.", show_default=False)
+]
+Pairing = Annotated[
+    str | None,
+    typer.Option(
+        help="For pairs: concatenation, sum, product, difference, several with + between them.", show_default=False
+    ),
+]
+TopLabels = Annotated[
+    int | None, typer.Option("--top", help="Only so many labels, those with most training rows.", show_default=False)
+]
+SplitBy = Annotated[
+    str | None,
+    typer.Option(
+        help="column, random, or clusters of similar sequences (by MMseqs2 where it is installed). "
+        "[default: column if there is one, else random]",
+        show_default=False,
+    ),
+]
+Identity = Annotated[float, typer.Option(help="For --split-by clusters: least identity within a cluster.")]

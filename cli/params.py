@@ -29,6 +29,18 @@ def parse_params(texts: Sequence[str]) -> dict[str, Any]:
     return params
 
 
+def parse_numbers(text: str, *, option: str) -> list[float]:
+    """Numbers that commas part.
+
+    >>> parse_numbers("0.1,0.3,1", option="--curve"), parse_numbers("", option="--curve")
+    ([0.1, 0.3, 1.0], [])
+    """
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise InputError(f"{option} is {text!r}; expected numbers with commas between them.") from None
+
+
 def parse_where(texts: Sequence[str], ids: Path | None = None) -> dict[str, list[str]] | None:
     """Names and their values, and the ids of a file, one a line; None where nothing was given.
 

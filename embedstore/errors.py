@@ -10,6 +10,7 @@
     │   └── SpaceMismatchError          vectors of another space than the one expected
     ├── MissingFileError (FileNotFoundError)
     ├── WeightsUnavailableError (OSError)   a checkpoint is neither on disk nor reachable
+    ├── DownloadError (OSError)         a file could not be fetched whole, or is another one
     ├── OutOfMemoryError (MemoryError)  a batch did not fit: smaller batches
     ├── NonFiniteError (ArithmeticError)    a model gave NaN or infinity for a sequence
     ├── StoreError (RuntimeError)       the store cannot serve this: another store, another version, a repair
@@ -77,6 +78,12 @@ class WeightsUnavailableError(EmbedstoreError, OSError):
     """A checkpoint is neither on disk nor reachable."""
 
     kind = "weights-unavailable"
+
+
+class DownloadError(EmbedstoreError, OSError):
+    """A file could not be downloaded whole, or is not the one that was expected."""
+
+    kind = "download"
 
 
 class OutOfMemoryError(EmbedstoreError, MemoryError):

@@ -42,7 +42,13 @@ class OpenSegment:
     @cached_property
     def n_live(self) -> int:
         """Rows that count."""
-        return int((self.rows != NO_ROW).sum())
+        return int(self.is_live.sum())
+
+    @cached_property
+    def is_live(self) -> NDArray[np.bool_]:
+        """Which rows count, (n,) bool."""
+        live: NDArray[np.bool_] = self.rows != NO_ROW
+        return live
 
 
 def kind_of(name: str) -> type[Trained]:
@@ -174,10 +180,8 @@ def candidates_of(
     asked: NDArray[np.float32], segments: Sequence[OpenSegment], effort: Effort, chosen: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
     """Rows of the space near to unit queries (n, D) in these segments; see `KeptIndex.candidates`."""
-    rows = np.concatenate([segment.rows for segment in segments])
-    searched = [(segment.trained, segment.segment, _allowed(segment, chosen)) for segment in segments]
-    found = search_segments(asked, searched, effort)
-    return np.where(found == NO_ROW, NO_ROW, rows[found])
+    searched = [(segment.trained, segment.segment, _allowed(segment, chosen), segment.rows) for segment in segments]
+    return search_segments(asked, searched, effort)
 
 
 def first_rows(space: Space) -> NDArray[np.bool_]:
@@ -188,8 +192,8 @@ def first_rows(space: Space) -> NDArray[np.bool_]:
 def _allowed(segment: OpenSegment, chosen: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
     """Which rows of a segment count, (n,) bool; None if all do."""
     if chosen is None:
-        return None if segment.n_live == len(segment.rows) else segment.rows != NO_ROW
-    allowed: NDArray[np.bool_] = (segment.rows != NO_ROW) & chosen[segment.rows]
+        return None if segment.n_live == len(segment.rows) else segment.is_live
+    allowed: NDArray[np.bool_] = segment.is_live & chosen[segment.rows]
     return allowed
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heads.catalog import HEADS
+    from heads.comparison import Comparison, compare
     from heads.evaluation import Report, evaluate
     from heads.finetuning.running import finetune
     from heads.fitting import fit
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from heads.tasks import TASKS
 
 _HOMES = {
+    "Comparison": "heads.comparison",
+    "compare": "heads.comparison",
     "HEADS": "heads.catalog",
     "TASKS": "heads.tasks",
     "FittedHead": "heads.persist",
@@ -33,10 +36,12 @@ _HOMES = {
 __all__ = [
     "HEADS",
     "TASKS",
+    "Comparison",
     "FittedHead",
     "Hits",
     "Predictions",
     "Report",
+    "compare",
     "evaluate",
     "finetune",
     "fit",

@@ -114,7 +114,8 @@ class Head(ABC):
         Yields
         ------
         numpy.ndarray
-            (n, C) float32 probabilities, which sum to 1 in a row but for ``"multilabel"``; (n, 1) for a number.
+            (n, C) float32 probabilities, which sum to 1 in a row but for ``"multilabel"``; (n, 1) for a number. For
+            ``"class"`` a row of zeros is no answer: a protein that resembles nothing, say.
 
         Raises
         ------
@@ -129,7 +130,8 @@ class Head(ABC):
         Returns
         -------
         numpy.ndarray
-            (N,): the most probable label; the median level for ``"ordinal"``; a float64 number for ``"regression"``.
+            (N,): the most probable label, or `no_answer` where the head has none; the median level for ``"ordinal"``; a
+            float64 number for ``"regression"``.
             (N, C) bool for ``"multilabel"``.
         """
         decided = [self.decide(block) for block in self.outputs(X)]
@@ -146,7 +148,14 @@ class Head(ABC):
             levels: NDArray[Any] = self.classes_[(outputs.cumsum(axis=1) >= 0.5 - 1e-6).argmax(axis=1)]
             return levels
         labels: NDArray[Any] = self.classes_[outputs.argmax(axis=1)]
+        if self.kind == "class":
+            labels[~answered(outputs)] = self.no_answer
         return labels
+
+    @property
+    def no_answer(self) -> str | int:
+        """What `predict` gives where the head has no answer: no label, or of numbers the least there is."""
+        return "" if self.classes_.dtype.kind == "U" else int(np.iinfo(self.classes_.dtype).min)
 
     def predict_proba(self, X: FeaturesLike) -> Float32:
         """Probability of each class for each row, (N, C) float32.
@@ -247,6 +256,15 @@ class Head(ABC):
         return choose_thresholds(shares, valid.targets.require_members())
 
 
+def answered(outputs: Float32) -> NDArray[np.bool_]:
+    """Which rows of probabilities are an answer, (n,): those with a class that is not impossible.
+
+    >>> answered(np.array([[0.25, 0.75], [0.0, 0.0]], np.float32)).tolist()
+    [True, False]
+    """
+    return np.asarray(outputs.any(axis=1))
+
+
 def as_tuple(values: object) -> tuple[Any, ...]:
     """What to choose from, as a tuple; a single value is a choice of one."""
     return tuple(values) if isinstance(values, Sequence) and not isinstance(values, str) else (values,)
@@ -260,4 +278,4 @@ def softmax(logits: NDArray[np.floating[Any]]) -> Float32:
     return logits.astype(np.float32, copy=False)
 
 
-__all__ = ["Codes", "Features", "FeaturesLike", "Float32", "Head", "Labelled", "as_tuple", "softmax"]
+__all__ = ["Codes", "Features", "FeaturesLike", "Float32", "Head", "Labelled", "answered", "as_tuple", "softmax"]

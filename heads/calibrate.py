@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Float64 = NDArray[np.float64]
 
-TOP_LOGITS = 256
+TOP_LOGITS = 64
 """Logits of a row that enter the fit; the rest add nothing that could be seen."""
 
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0

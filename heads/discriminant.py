@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heads.statistics import Statistics
 from heads.streams import Float32
@@ -42,9 +43,13 @@ class DiscriminantSpectrum:
         means -= statistics.mean()
         self._means = means @ self.axes
 
+    def variances(self, shrinkage: float) -> NDArray[np.float64]:
+        """Shrunk variance along each of `axes`, (D,)."""
+        return np.asarray((1 - shrinkage) * self._values + shrinkage * self._values.mean())
+
     def rotated(self, shrinkage: float) -> Discriminant:
         """As `discriminant`, for vectors in the basis of `axes`: spares a (C, D) by (D, D) product."""
-        values = (1 - shrinkage) * self._values + shrinkage * self._values.mean()
+        values = self.variances(shrinkage)
         # Without shrinkage, directions in which no class varies are left out, as in a pseudo-inverse.
         floor = values.max() * len(values) * np.finfo(np.float32).eps if shrinkage == 0 else 0.0
         inverse = np.where(values > floor, 1 / np.where(values > floor, values, 1.0), 0.0)

@@ -12,10 +12,12 @@ from embedstore.errors import InputError
 from embedstore.registry import unknown_name
 from heads.base import Head
 from heads.catalog import HEADS
+from heads.costs import measured
 from heads.features import StoreLike, as_store
-from heads.inputs import split_rows, task_space, validation_rows
 from heads.persist import FittedHead
-from heads.tasks.base import TaskSelection
+from heads.protocol import validation_proof, validation_rows
+from heads.sources import SEQUENCES, Source, source_of
+from heads.tasks.base import TaskData, TaskSelection
 from heads.tasks.readers import read_task
 from heads.tasks.training import n_contradictory, training_sha256
 
@@ -35,6 +37,13 @@ def fit(
     params: Mapping[str, Any] | None = None,
     kind: str | None = None,
     label_separator: str | None = None,
+    input_: str | None = None,
+    mask_column: str | None = None,
+    partner_column: str | None = None,
+    pairing: str | None = None,
+    top: int | None = None,
+    split_by: str | None = None,
+    identity: float = 0.4,
     out: str | PathLike[str] | None = None,
     seed: int = 0,
 ) -> FittedHead:
@@ -65,6 +74,16 @@ def fit(
         labels where there is a separator.
     label_separator
         What stands between the labels of a protein that can have several.
+    input_
+        What a row is, where the task does not say it: one of `heads.tasks.base.INPUTS`.
+    mask_column, partner_column, pairing
+        For residues and for pairs; see `heads.tasks.TaskSelection`.
+    top
+        Only the labels with most training rows, so many of them.
+    split_by
+        ``"column"``, ``"random"`` (by key) or ``"clusters"`` of similar sequences; None: the column if there is one.
+    identity
+        For clusters: least identity at which sequences are kept together.
     out
         Directory to save to; None saves nothing.
     seed
@@ -101,24 +120,51 @@ def fit(
         seed=seed,
         kind=kind,
         label_separator=label_separator,
+        input=input_,
+        mask_column=mask_column,
+        partner_column=partner_column,
+        pairing=pairing,
+        top=top,
+        split_by=split_by,
+        identity=identity,
     )
-    opened = as_store(store)
+    reads = HEADS[head].reads
+    opened = None if reads == SEQUENCES and labels is not None and store is None else as_store(store)
     data = read_task(selection, opened)
     model = make_head(head, params, kind=data.kind, input_=data.input, seed=seed)
-    chosen = task_space(opened, data, space)
-    train = split_rows(chosen, data, "train")
+    fitted = fit_rows(model, head, source_of(opened, data, space, reads=reads), data, selection)
+    if out is not None:
+        fitted.save(out)
+    return fitted
+
+
+def fit_rows(head: Head, name: str, source: Source, data: TaskData, selection: TaskSelection) -> FittedHead:
+    """Fit a head on rows that were read already: what `fit` does between reading and saving.
+
+    Parameters
+    ----------
+    head, name
+        The unfitted head, and its name in the catalog.
+    source, data
+        Where its rows come from.
+    selection
+        How the task was named.
+    """
+    train = source.rows(data, data.rows("train"), what="train row")
     trained = data.rows("train")
-    valid = validation_rows(chosen, data)
-    fitted = FittedHead(
-        head=model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y))),
-        head_name=head,
+    valid = validation_rows(source, data)
+    with measured() as cost:
+        head.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
+    return FittedHead(
+        head=head,
+        head_name=name,
         task_name=data.name,
         task=selection.to_dict(),
         data_set=data.source,
         label_column=data.label_column,
         split_rule=data.split_rule,
-        space_id=chosen.id,
-        space_identity=chosen.identity,
+        space_id=source.id,
+        space_identity=source.identity,
         train_sha256=training_sha256(data.keys[trained], data.labels[trained]),
         n_rows={
             "train": len(train.rows),
@@ -127,12 +173,12 @@ def fit(
             "without_vector": train.n_without_vector + (valid.n_without_vector if valid else 0),
             "unlabelled": data.n_unlabelled,
             "unassigned": data.n_unassigned,
+            "unseen": data.n_unseen,
             "contradictory": n_contradictory(data.keys[trained], data.labels[trained]),
         },
+        fit_seconds=cost.seconds,
+        proof=validation_proof(head, data, valid),
     )
-    if out is not None:
-        fitted.save(out)
-    return fitted
 
 
 def make_head(

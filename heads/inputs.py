@@ -13,7 +13,6 @@ from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.store.store import Store
 from embedstore.windows import LongPolicy
 from heads.features import SpaceFeatures, with_vectors
-from heads.leakage import is_among
 from heads.pairs import PairFeatures, parse_pairing
 from heads.residues import ResidueFeatures, spread_letters
 from heads.streams import Features
@@ -60,33 +59,16 @@ def task_space(store: Store, data: TaskData, name: str | None = None) -> Space |
     return store.residue_space(name)
 
 
-def split_rows(space: Space | ResidueSpace, data: TaskData, split: str) -> SplitRows:
-    """Vectors and targets of a split.
+def rows_of(space: Space | ResidueSpace, data: TaskData, rows: NDArray[np.int64], *, what: str = "row") -> SplitRows:
+    """Vectors and targets of some rows of a task.
 
     Raises
     ------
     InputError
-        If the split has no row, or the build skipped all of them.
+        If the build skipped all of them.
     StoreError
         If rows were never embedded; the message has the command that does it.
     """
-    return rows_of(space, data, data.rows(split), what=f"{split} row")
-
-
-def validation_rows(space: Space | ResidueSpace, data: TaskData) -> SplitRows | None:
-    """Vectors and targets of the validation split, or None where there is none to choose on.
-
-    Residues have no key by which a head could tell that it was trained on them: proteins that stand in the training
-    rows too are left out here.
-    """
-    rows = data.splits["valid"]
-    if data.input == "residue":
-        rows = rows[~is_among(data.digests[rows], data.digests[data.splits["train"]])]
-    return rows_of(space, data, rows, what="valid row") if len(rows) else None
-
-
-def rows_of(space: Space | ResidueSpace, data: TaskData, rows: NDArray[np.int64], *, what: str = "row") -> SplitRows:
-    """As `split_rows`, of any rows of the task."""
     present = with_vectors(space, data.digests[rows], source=data.source)
     if data.partners is not None:
         present &= with_vectors(space, data.partners[rows], source=data.partner_source)

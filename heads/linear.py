@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError
 from heads.base import Head, Labelled, as_tuple, softmax
 from heads.calibrate import LevelCuts, sigmoid
-from heads.linear_fits import LinearFit, fit_class, fit_multilabel, fit_ordinal, fit_regression
+from heads.linear_fits import Descent, LinearFit, fit_class, fit_multilabel, fit_ordinal, fit_regression
+from heads.refinement import MAX_EPOCHS
 from heads.statistics import Statistics, balanced_weights, target_statistics
 from heads.streams import Features, Float32, checked_blocks
 from heads.targets import KINDS
@@ -29,7 +30,8 @@ class LinearHead(Head):
     of the identity, ``(1 - s) S + s trace(S) / D``, as in scikit-learn's ``LinearDiscriminantAnalysis(shrinkage=s)``.
     ``"regression"``: ridge, as scikit-learn's ``Ridge(alpha)``. ``"multilabel"``: ridge to the indicators of all
     labels at once, and a logistic curve for each. ``"ordinal"``: ridge on the ranks of the levels, and the cut points
-    of proportional odds. One eigendecomposition serves every s and every alpha.
+    of proportional odds. One eigendecomposition serves every s and every alpha. Classes and labels may be refined by a
+    softmax or logistic regression that starts there.
 
     Parameters
     ----------
@@ -45,8 +47,13 @@ class LinearHead(Head):
         What to choose from. None: 25, around the mean of the Gram matrix's eigenvalues.
     class_weight
         ``"balanced"`` lets all classes count the same, for ``"multilabel"`` the rows with and without each label.
+    refine
+        Whether classes and labels are refined by gradient descent, stopped on the validation rows and kept only if
+        better on them. ``"auto"``: where there are such rows and an epoch takes about a second at most.
+    max_epochs
+        Passes over the training rows at most, of a refinement.
     seed
-        Picks the rows to choose on where there are too many for all.
+        Picks the rows to choose on where there are too many for all, and the order of a refinement.
     kind
         What is predicted.
 
@@ -54,6 +61,8 @@ class LinearHead(Head):
     ----------
     shrinkage_, alpha_
         What was used.
+    n_epochs_
+        Of the refinement that was kept; 0 without one.
     temperature_
         For ``"class"``: what the logits are divided by; 1 without validation rows.
     valid_log_loss_
@@ -72,6 +81,7 @@ class LinearHead(Head):
     cuts_: Float32
     shrinkage_: float
     alpha_: float
+    n_epochs_: int
     temperature_: float
     valid_log_loss_: float | None
     valid_rmse_: float
@@ -84,6 +94,8 @@ class LinearHead(Head):
         alpha: float | None = None,
         alphas: Sequence[float] | None = None,
         class_weight: str | None = None,
+        refine: bool | str = "auto",
+        max_epochs: int = MAX_EPOCHS,
         seed: int = 0,
         kind: str = "class",
     ) -> None:
@@ -92,11 +104,18 @@ class LinearHead(Head):
         self.alpha = alpha
         self.alphas = alphas
         self.class_weight = class_weight
+        self.refine = refine
+        self.max_epochs = max_epochs
         self.seed = seed
         self.kind = kind
 
     def _fit(self, train: Labelled, valid: Labelled | None) -> None:
         self._check()
+        if self.refine is True and valid is None:
+            raise InputError(
+                "refine is True, and there are no validation rows to stop on (of known classes and other proteins). "
+                "Give some, or leave it at 'auto'."
+            )
         weights = None
         if self.class_weight is not None and self.kind == "class":
             weights = balanced_weights(train.targets.require_codes(), len(train.targets.classes))
@@ -122,16 +141,19 @@ class LinearHead(Head):
         valid: Labelled | None,
         class_weights: NDArray[np.float64] | None,
     ) -> None:
-        alphas = self._alphas()
+        alphas, descent = self._alphas(), Descent(asked=self.refine, max_epochs=self.max_epochs)
         if self.kind == "class":
-            fit = fit_class(statistics, valid, self._shrinkages(), class_weights=class_weights, seed=self.seed)
+            fit = fit_class(
+                statistics, train, valid, self._shrinkages(),
+                class_weights=class_weights, descent=descent, seed=self.seed,
+            )  # fmt: skip
         elif self.kind == "regression":
             fit = fit_regression(statistics, valid, alphas, seed=self.seed)
         elif self.kind == "ordinal":
             fit = fit_ordinal(statistics, train, valid, alphas, seed=self.seed)
         else:
             balanced = self.class_weight is not None
-            fit = fit_multilabel(statistics, train, valid, alphas, balanced=balanced, seed=self.seed)
+            fit = fit_multilabel(statistics, train, valid, alphas, balanced=balanced, descent=descent, seed=self.seed)
         self.mean_ = (statistics.origin + statistics.mean()).astype(np.float32)
         self._adopt(fit)
 
@@ -143,6 +165,10 @@ class LinearHead(Head):
                 f"class_weight is {self.class_weight!r}, and a head of kind {self.kind!r} has no classes to weigh. "
                 "Leave it out."
             )
+        if self.refine not in (True, False, "auto"):
+            raise InputError(f"refine is {self.refine!r}; expected True, False or 'auto'.")
+        if self.max_epochs < 1:
+            raise InputError(f"max_epochs is {self.max_epochs!r}; expected a whole number of at least 1.")
         self._shrinkages()
         self._alphas()
 

@@ -144,6 +144,7 @@ def lookup(
         label_separator=label_separator,
     )
     data = read_task(selection, opened)
+    data.require_proteins("lookup")
     if window is not None:
         data.require_one_label("a search of windows (window=, --window)")
     chosen = opened.space(space)

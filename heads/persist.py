@@ -27,10 +27,13 @@ from embedstore.errors import (
 )
 from heads.base import Head
 from heads.catalog import HEADS
+from heads.proof import Proof
 
 FORMAT_VERSION = 1
 HEAD_FILE = "head.json"
 ARRAYS_FILE = "arrays.safetensors"
+PROOF_FILE = "proof.safetensors"
+COST_FILE = "cost.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,8 +59,13 @@ class FittedHead:
     train_sha256
         Of the labelled training rows, those without a vector included; see `heads.tasks.training.training_sha256`.
     n_rows
-        Rows used of ``train`` and ``valid``, rows seen of ``test``, rows left out by reason, and under
-        ``contradictory`` the distinct sequences with several labels in the training rows.
+        Rows used of ``train`` and ``valid``, rows seen of ``test``, rows left out by reason, under ``unseen`` the
+        validation and test rows whose class no training row has, and under ``contradictory`` the distinct sequences
+        with several labels in the training rows.
+    fit_seconds
+        How long the fit took; None for heads of older releases.
+    proof
+        What the head was seen to do on its validation rows: see `heads.proof`.
     """
 
     head: Head
@@ -71,6 +79,8 @@ class FittedHead:
     space_identity: Mapping[str, Any]
     train_sha256: str
     n_rows: Mapping[str, int]
+    fit_seconds: float | None = None
+    proof: Proof | None = None
 
     @property
     def default_name(self) -> str:
@@ -142,11 +152,16 @@ class FittedHead:
         for name, text in self.head.texts().items():
             (directory / f"{name}.txt").write_text(text, encoding="utf-8")
         self.head.write_files(directory)
+        if self.proof is not None:
+            save_file(self.proof.arrays(), directory / PROOF_FILE)
+        # Apart: the same fit writes the same bytes everywhere else.
+        (directory / COST_FILE).write_text(json.dumps({"fit_seconds": self.fit_seconds}) + "\n", encoding="utf-8")
         record = {
             "format_version": FORMAT_VERSION,
             **self.describe(),
             "classes": self.head.classes_.tolist(),
             "arrays": {"file": ARRAYS_FILE, "sha256": _sha256(directory / ARRAYS_FILE)},
+            "proof": None if self.proof is None else _sha256(directory / PROOF_FILE),
             "texts": {name: _sha256(directory / f"{name}.txt") for name in self.head.texts()},
             "versions": {"embedstore": _release(), "numpy": np.__version__, "python": platform.python_version()},
         }
@@ -195,6 +210,8 @@ def load(path: str | PathLike[str]) -> FittedHead:
             space_identity=record["space"]["identity"],
             train_sha256=record["train_sha256"],
             n_rows=record["n_rows"],
+            fit_seconds=_read_seconds(directory),
+            proof=_read_proof(directory, record),
         )
     except (KeyError, TypeError) as error:
         raise StoreCorruptError(
@@ -239,6 +256,24 @@ def _read_texts(directory: Path, record: Mapping[str, Any]) -> dict[str, str]:
             raise StoreCorruptError(f"{file} is missing or not the file that {HEAD_FILE} names. Fit the head again.")
         texts[name] = file.read_text(encoding="utf-8")
     return texts
+
+
+def _read_seconds(directory: Path) -> float | None:
+    file = directory / COST_FILE
+    try:
+        return float(json.loads(file.read_text(encoding="utf-8"))["fit_seconds"]) if file.is_file() else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _read_proof(directory: Path, record: Mapping[str, Any]) -> Proof | None:
+    expected = record.get("proof")
+    if expected is None:
+        return None
+    file = directory / PROOF_FILE
+    if not file.is_file() or _sha256(file) != expected:
+        raise StoreCorruptError(f"{file} is missing or not the file that {HEAD_FILE} names. Fit the head again.")
+    return Proof(**load_file(file))
 
 
 def _replace(work: Path, target: Path) -> None:

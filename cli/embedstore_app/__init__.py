@@ -11,6 +11,7 @@ from cli.embedstore_app.build import build
 from cli.embedstore_app.check import check
 from cli.embedstore_app.compact import compact
 from cli.embedstore_app.export import export
+from cli.embedstore_app.fetch import fetch
 from cli.embedstore_app.gc import gc
 from cli.embedstore_app.import_ import import_
 from cli.embedstore_app.index import index
@@ -49,7 +50,7 @@ def main(
     """
 
 
-for command in (add, build, ls, info, verify, compact, gc, rm, search, lookup, models, check, simulate):
+for command in (add, fetch, build, ls, info, verify, compact, gc, rm, search, lookup, models, check, simulate):
     app.command()(command)
 app.command("import")(import_)
 app.command()(export)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cli.options import Format, IdColumn, Json, SequenceColumn, SkipInvalid, StorePath
+from cli.options import Format, IdColumn, Json, PartnerColumn, SequenceColumn, SkipInvalid, StorePath
 
 
 def add(
@@ -19,6 +19,7 @@ def add(
     format_: Format = "auto",
     id_column: IdColumn = None,
     sequence_column: SequenceColumn = None,
+    partner_column: PartnerColumn = None,
     skip_invalid: SkipInvalid = False,
     store: StorePath = None,
     json: Json = False,
@@ -29,21 +30,28 @@ def add(
 
     embedstore add mine proteins.fasta.gz
 
+    embedstore add ppi pairs.csv --partner-column sequence_2
+
     Nothing is embedded yet; `embedstore build` does that.
     """
     from cli.added import tell_added
     from cli.progress import progress_bar
     from embedstore.store import open_store
+    from embedstore.store.pairs import add_pairs
 
+    target = open_store(store, mode="a")
     with progress_bar() as progress:
-        report = open_store(store, mode="a").add(
-            name,
-            paths,
-            existing="append" if append else "error",
-            format=format_,
-            id_column=id_column,
-            sequence_column=sequence_column,
-            skip_invalid=skip_invalid,
-            progress=progress,
-        )
+        options: dict[str, Any] = {
+            "existing": "append" if append else "error",
+            "format": format_,
+            "id_column": id_column,
+            "sequence_column": sequence_column,
+            "skip_invalid": skip_invalid,
+            "progress": progress,
+        }
+        if partner_column is None:
+            report = target.add(name, paths, **options)
+        else:
+            report, partners = add_pairs(target, name, paths, partner_column=partner_column, **options)
+            tell_added(partners, json_=False)
     tell_added(report, json_=json)

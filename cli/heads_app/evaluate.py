@@ -21,21 +21,43 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
     labels: Labels = None,
+    identity: Annotated[
+        str,
+        typer.Option(
+            help="How the nearest training protein is found: words (seconds), mmseqs (minutes), auto (mmseqs where "
+            "it is installed), none."
+        ),
+    ] = "words",
+    curve: Annotated[
+        str | None,
+        typer.Option(help="Learning curve: shares of the training rows, as 0.1,0.3,1.", show_default=False),
+    ] = None,
     space: SpaceName = None,
     seed: Seed = 0,
     store: StorePath = None,
     json: Json = False,
     tsv: Tsv = False,
 ) -> None:
-    """Measure a fitted head on held-out rows, with 95% bootstrap intervals.
+    """Measure a fitted head on held-out rows, with 95% bootstrap intervals and a leakage audit.
 
     heads evaluate pfam-linear
 
     heads evaluate --task pfam --head knn --split valid --json
     """
-    from cli.heads_app.fitted import fitted_path, tell_report
+    from cli.heads_app.fitted import fitted_path
+    from cli.heads_app.told import tell_report
+    from cli.params import parse_numbers
     from heads import evaluate as evaluate_head
 
     path = fitted_path(fitted, task=task, dataset=dataset, head=head)
-    report = evaluate_head(path, store, split=split, space=space, labels=labels, seed=seed)
+    report = evaluate_head(
+        path,
+        store,
+        split=split,
+        space=space,
+        labels=labels,
+        seed=seed,
+        identity=identity,
+        fractions=parse_numbers(curve or "", option="--curve"),
+    )
     tell_report(report, json_=json, tsv=tsv)

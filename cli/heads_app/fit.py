@@ -11,15 +11,24 @@ from cli.options import (
     DatasetName,
     HeadName,
     IdColumn,
+    Identity,
+    InputKind,
     Json,
+    Kind,
     LabelColumn,
     Labels,
+    LabelSeparator,
+    MaskColumn,
+    Pairing,
+    PartnerColumn,
     Seed,
     SequenceColumn,
     SpaceName,
+    SplitBy,
     SplitColumn,
     StorePath,
     TaskName,
+    TopLabels,
 )
 
 
@@ -31,6 +40,15 @@ def fit(
     split_column: SplitColumn = None,
     id_column: IdColumn = None,
     sequence_column: SequenceColumn = None,
+    kind: Kind = None,
+    label_separator: LabelSeparator = None,
+    input_: InputKind = None,
+    mask_column: MaskColumn = None,
+    partner_column: PartnerColumn = None,
+    pairing: Pairing = None,
+    top: TopLabels = None,
+    split_by: SplitBy = None,
+    identity: Identity = 0.4,
     head: HeadName = "linear",
     param: Annotated[
         list[str] | None, typer.Option("--param", help="A setting of the head, as name=value.", show_default=False)
@@ -53,6 +71,8 @@ def fit(
     heads fit --dataset families --label-column family --head linear
 
     heads fit --labels mine.csv --label-column family --head knn --param k=5
+
+    heads fit --labels variants.csv --label-column score --kind regression --split-by clusters
     """
     from cli.heads_app.fitted import tell_fitted
     from cli.params import parse_params
@@ -68,6 +88,15 @@ def fit(
         split_column=split_column,
         id_column=id_column,
         sequence_column=sequence_column,
+        kind=kind,
+        label_separator=label_separator,
+        input_=input_,
+        mask_column=mask_column,
+        partner_column=partner_column,
+        pairing=pairing,
+        top=top,
+        split_by=split_by,
+        identity=identity,
         head=head,
         space=space,
         params=parse_params(param or []),

@@ -49,8 +49,8 @@ def tell_tuned(fitted: FittedHead, saved: Path, *, json_: bool) -> None:
         f"{settings['n_weights']:,} weights learnt."
     )
     say(f"Use it: `embedstore build --model {saved}`, `heads predict {saved} new.fasta`.")
-    if n_rows["skipped"] or n_rows["cropped"]:
-        warn(f"over the length limit: {n_rows['skipped']:,} rows left out, {n_rows['cropped']:,} cropped.")
+    if settings["n_skipped"] or settings["n_cropped"]:
+        warn(f"over the length limit: {settings['n_skipped']:,} rows left out, {settings['n_cropped']:,} cropped.")
     if settings["n_halved"]:
         warn(f"memory ran out {settings['n_halved']} times: passes were made smaller; a step had the same proteins.")
 

@@ -137,7 +137,7 @@ class Trained(Protocol):
 
 def search_segments(
     queries: NDArray[np.float32],
-    segments: Sequence[tuple[Trained, Segment, NDArray[np.bool_] | None]],
+    segments: Sequence[tuple[Trained, Segment, NDArray[np.bool_] | None, NDArray[np.int64] | None]],
     effort: Effort,
 ) -> NDArray[np.int64]:
     """Candidates of each query in several segments of one training, the nearest as the codes tell.
@@ -147,21 +147,21 @@ def search_segments(
     queries
         (n, D) float32, of unit length.
     segments
-        Each with what it was trained with, and which of its rows count, (rows,) bool or None for all.
+        Each with what it was trained with, which of its rows count, (rows,) bool or None for all, and the numbers that
+        its rows are to have, (rows,) int64 or None for their own.
     effort
         How hard to look; all segments together give so many candidates.
 
     Returns
     -------
-    (n, c) int64 row numbers, counted through the segments; `NO_ROW` where there is none.
+    (n, c) int64 numbers of rows; `NO_ROW` where there is none.
     """
     reduced = segments[0][0].reduction.of_unit(queries)
-    distances, rows, start = [], [], 0
-    for _, segment, allowed in segments:
+    distances, rows = [], []
+    for _, segment, allowed, numbers in segments:
         near, found = segment.candidates(reduced, effort, allowed)
         distances.append(np.where(found == NO_ROW, np.inf, near))
-        rows.append(np.where(found == NO_ROW, NO_ROW, found + start))
-        start += segment.n_rows
+        rows.append(found if numbers is None else np.where(found == NO_ROW, NO_ROW, numbers[found]))
     if len(segments) == 1:
         return rows[0]
     near, found = np.concatenate(distances, axis=1), np.concatenate(rows, axis=1)
@@ -311,7 +311,7 @@ class CompressedIndex:
         if effort.candidates * 4 >= self.n_rows:
             return FlatIndex(self._blocks, n_rows=self.n_rows, dim=self.dim, memory_bytes=0).search(queries, k)
         asked = unit_rows(queries)
-        candidates = search_segments(asked, [(self._trained, self._segment, None)], effort)
+        candidates = search_segments(asked, [(self._trained, self._segment, None, None)], effort)
         found = rerank(asked, candidates, self._take, self._keys, k)
         return self._filled(asked, found, k)
 

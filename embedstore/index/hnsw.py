@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.index.compressed import CompressedIndex, Effort, FaissTrained, Trained, known_rows, no_candidates
-from embedstore.index.reduction import Reduction
+from embedstore.index.reduction import Principal
 from embedstore.types import Vectors
 
 _GRAPH = "graph.faiss"
@@ -35,7 +35,8 @@ class TrainedHnsw(FaissTrained):
         """See `Trained.train`."""
         import faiss
 
-        reduction = Reduction.fit(sample)
+        principal = Principal.of(sample)
+        reduction = principal.reduction(principal.shapes()[0][0], 1)
         reduced = np.concatenate([reduction(sample[start : start + _ROWS]) for start in range(0, len(sample), _ROWS)])
         index = faiss.IndexHNSWSQ(reduction.n_dims, faiss.ScalarQuantizer.QT_8bit, _LINKS, faiss.METRIC_L2)
         index.hnsw.efConstruction = _CONSTRUCTION

@@ -9,16 +9,26 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.index.compressed import CompressedIndex, Effort, FaissTrained, Trained, known_rows, no_candidates
-from embedstore.index.packing import mapped_lists, read_lists, write_lists
-from embedstore.index.reduction import Reduction
+from embedstore.index.base import unit_rows
+from embedstore.index.compressed import (
+    TUNED_K,
+    CompressedIndex,
+    Effort,
+    FaissTrained,
+    Trained,
+    known_rows,
+    no_candidates,
+)
+from embedstore.index.packing import BLOCK, mapped_lists, read_lists, write_lists
+from embedstore.index.reduction import USUAL_DIMENSIONS, Principal, Reduction
+from embedstore.index.scoring import as_float32
 from embedstore.types import Vectors
 
 _SIZES, _LISTS = "sizes.npy", "lists.bin"
 
 _BITS = 4
 _ITERATIONS = 10
-_A_LIST = 64
+_A_LIST, _A_CODE = 64, 256
 _ROWS = 8192
 _QUERIES = 1024
 _GRID = 2.0**24
@@ -26,8 +36,11 @@ _GRID = 2.0**24
 _RESERVOIR = 13
 """FAISS's own name for the scan that does one query after the other: the same candidates in any batch."""
 
-_CANDIDATES = (40, 80, 120, 200, 400, 800)
-_NS_RERANKED = 2500
+_TRIED, _ASKED, _NEAR = 1 << 14, 256, 40
+"""Rows of the sample on which reductions are tried, those of them that ask, and what each is given."""
+
+_CANDIDATES = (40, 60, 80, 120, 160, 200, 250, 300, 400, 500, 600, 800, 1000, 1200, 1600, 2400)
+_RERANKED = 300
 """To score a candidate costs as much as to scan so many codes."""
 
 
@@ -53,18 +66,17 @@ class TrainedIvfPq(FaissTrained):
         """See `Trained.train`."""
         import faiss
 
-        reduction = Reduction.fit(sample)
-        reduced = np.concatenate([reduction(sample[start : start + _ROWS]) for start in range(0, len(sample), _ROWS)])
+        reduction = _chosen_reduction(sample, seed)
+        reduced = _reduced(reduction, sample)
         n_lists = max(1, min(round(n_rows**0.5), len(sample) // 16))
         coarse = faiss.IndexFlatL2(reduction.n_dims)
         index = faiss.IndexIVFPQFastScan(
-            coarse, reduction.n_dims, n_lists, reduction.n_dims // 2, _BITS, faiss.METRIC_L2, 32
+            coarse, reduction.n_dims, n_lists, _n_codes(reduction), _BITS, faiss.METRIC_L2, BLOCK
         )
         # Tables that are the same for each list: once a query, and comparable between segments.
         index.by_residual = False
-        for clustering, most in ((index.cp, _A_LIST), (index.pq.cp, 256)):
-            clustering.seed, clustering.niter = seed, _ITERATIONS
-            clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, most
+        for clustering, most in ((index.cp, _A_LIST), (index.pq.cp, _A_CODE)):
+            _bound(clustering, most, seed)
         index.train(reduced)
         return cls(reduction, faiss.serialize_index(index))
 
@@ -82,12 +94,13 @@ class TrainedIvfPq(FaissTrained):
 
     def efforts(self, n_rows: int) -> Sequence[Effort]:
         """See `Trained.efforts`."""
-        probes = [2**power for power in range(3, self.n_lists.bit_length()) if 2**power < self.n_lists]
+        powers = [2**power for power in range(3, self.n_lists.bit_length())]
+        probes = [one for power in powers for one in (power, power * 3 // 2) if one < self.n_lists]
         choices = [
             Effort(probes=one, candidates=candidates) for one in [*probes, self.n_lists] for candidates in _CANDIDATES
         ]
         a_list = n_rows / self.n_lists
-        return sorted(choices, key=lambda one: (one.probes * a_list + one.candidates * _NS_RERANKED, one.probes))
+        return sorted(choices, key=lambda one: (one.probes * a_list + one.candidates * _RERANKED, one.probes))
 
     def usual(self, n_rows: int) -> Effort:
         """See `Trained.usual`: half of all lists."""
@@ -203,3 +216,42 @@ class IvfPqIndex(CompressedIndex):
     """Inverted lists of 4-bit product codes of reduced vectors; see `CompressedIndex`."""
 
     trained: ClassVar[type[Trained]] = TrainedIvfPq
+
+
+def _chosen_reduction(sample: Vectors, seed: int) -> Reduction:
+    """Of the reductions to be tried, that whose codes find most of the sample's own nearest neighbours."""
+    principal = Principal.of(sample)
+    choices = [principal.reduction(n_dims, n_mixed) for n_dims, n_mixed in principal.shapes()]
+    if len(choices) == 1:
+        return choices[0]
+    tried = np.random.default_rng(seed).permutation(len(sample))[:_TRIED]
+    asked, rows = unit_rows(as_float32(sample[tried[:_ASKED]])), sample[tried[_ASKED:]]
+    true = np.argpartition(asked @ unit_rows(as_float32(rows)).T, -TUNED_K, axis=1)[:, -TUNED_K:]
+    return max(choices, key=lambda reduction: _found(reduction, asked, rows, true, seed))
+
+
+def _found(reduction: Reduction, asked: NDArray[np.float32], rows: Vectors, true: NDArray[np.int64], seed: int) -> int:
+    """How many of the true neighbours (n, k) of unit queries (n, D) are among the nearest 40 by codes."""
+    import faiss
+
+    codes = faiss.IndexPQFastScan(reduction.n_dims, _n_codes(reduction), _BITS, faiss.METRIC_L2, BLOCK)
+    _bound(codes.pq.cp, _A_CODE, seed)
+    reduced = _reduced(reduction, rows)
+    codes.train(reduced)
+    codes.add(reduced)
+    near = codes.search(reduction.of_unit(asked), _NEAR)[1]
+    return int((near[:, :, None] == true[:, None, :]).sum())
+
+
+def _n_codes(reduction: Reduction) -> int:
+    """Codes of a row: one for two dimensions, or for four of them where there are more than usual."""
+    return min(reduction.n_dims, USUAL_DIMENSIONS) // 2
+
+
+def _bound(clustering: Any, most: int, seed: int) -> None:
+    clustering.seed, clustering.niter = seed, _ITERATIONS
+    clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, most
+
+
+def _reduced(reduction: Reduction, vectors: Vectors) -> NDArray[np.float32]:
+    return np.concatenate([reduction(vectors[start : start + _ROWS]) for start in range(0, len(vectors), _ROWS)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,13 @@ from embedstore.index.base import unit_rows
 from embedstore.index.scoring import as_float32
 from embedstore.types import Vectors
 
-MOST_DIMENSIONS = 256
-"""Kept at most: of 1,024 with a decaying spectrum, candidates from these hold 0.999 of the true neighbours."""
+USUAL_DIMENSIONS = 256
+"""Kept of vectors whose spectrum decays: of 1,024 numbers these hold most of what tells neighbours apart."""
+
+MOST_DIMENSIONS = 512
+"""Kept where the spectrum is flat, as that of `mini` is, whose ten nearest 256 dimensions do not find."""
+
+_MIXED = 64
 
 _GRID = 2.0**24
 _BLOCK = 8192
@@ -49,27 +55,6 @@ class Reduction:
         """What is left of D: d."""
         return int(self.axes.shape[0])
 
-    @classmethod
-    def fit(cls, sample: Vectors) -> Reduction:
-        """Mean and principal axes of a sample (n, D) of vectors.
-
-        d is at most 256 and a multiple of 4; of fewer than 4 dimensions there are 4, of which some are zero.
-        """
-        dim = sample.shape[1]
-        n_dims = max(4, min(MOST_DIMENSIONS, dim // 4 * 4))
-        total, square = np.zeros(dim), np.zeros((dim, dim))
-        for start in range(0, len(sample), _BLOCK):
-            rows = unit_rows(as_float32(sample[start : start + _BLOCK]))
-            total += rows.sum(axis=0, dtype=np.float64)
-            square += rows.T @ rows
-        mean = total / len(sample)
-        _, vectors = np.linalg.eigh(square / len(sample) - np.outer(mean, mean))
-        axes = np.zeros((n_dims, dim), np.float32)
-        kept = vectors[:, ::-1].T[:n_dims]
-        # A product quantiser has the same few bits for each pair of dimensions: a wide one goes with a narrow one.
-        axes[_paired(n_dims)[: len(kept)]] = kept
-        return cls(mean.astype(np.float32), axes)
-
     def __call__(self, vectors: Vectors) -> NDArray[np.float32]:
         """Reduce vectors (n, D) of any float type to (n, d) float32."""
         return self.of_unit(unit_rows(as_float32(vectors)))
@@ -89,6 +74,64 @@ class Reduction:
         """Read what `write` wrote."""
         both = np.load(folder / _FILE, allow_pickle=False)
         return cls(both[0], both[1:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Principal:
+    """Mean and principal axes of a sample, from which reductions are made.
+
+    Attributes
+    ----------
+    mean
+        (D,) float32 mean of unit vectors.
+    axes
+        (m, D) float32 orthonormal rows, the widest first; m is D, or 512 where that is less.
+    """
+
+    mean: NDArray[np.float32]
+    axes: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, sample: Vectors) -> Principal:
+        """Of vectors (n, D)."""
+        dim = sample.shape[1]
+        total, square = np.zeros(dim), np.zeros((dim, dim))
+        for start in range(0, len(sample), _BLOCK):
+            rows = unit_rows(as_float32(sample[start : start + _BLOCK]))
+            total += rows.sum(axis=0, dtype=np.float64)
+            square += rows.T @ rows
+        mean = total / len(sample)
+        _, vectors = np.linalg.eigh(square / len(sample) - np.outer(mean, mean))
+        axes = vectors[:, ::-1].T[:MOST_DIMENSIONS].astype(np.float32)
+        return cls(mean=mean.astype(np.float32), axes=axes)
+
+    def shapes(self) -> list[tuple[int, int]]:
+        """Dimensions and mixed axes that `reduction` can make and that are worth trying, the cheapest first."""
+        usual = max(4, min(USUAL_DIMENSIONS, len(self.axes) // 4 * 4))
+        shapes = [(usual, min(_MIXED, 2 ** (usual.bit_length() - 1)))]
+        return shapes + [(n, n) for n in (USUAL_DIMENSIONS, MOST_DIMENSIONS) if n <= len(self.axes)]
+
+    def reduction(self, n_dims: int, n_mixed: int) -> Reduction:
+        """The reduction to the widest ``n_dims`` axes, of which the first ``n_mixed``, a power of two, are mixed.
+
+        What is coded in steps of one size wants axes of like width: a Hadamard matrix gives each of the mixed ones the
+        same. The others stand next to a narrow one if they are wide, since a product quantiser has the same few bits
+        for each group of neighbours. Where there are fewer axes than dimensions, some of these are zero.
+        """
+        kept = self.axes[:n_dims].copy()
+        n_mixed = min(n_mixed, 2 ** (len(kept).bit_length() - 1))
+        kept[:n_mixed] = (_hadamard(n_mixed) @ kept[:n_mixed]) / np.float32(n_mixed**0.5)
+        axes = np.zeros((n_dims, kept.shape[1]), np.float32)
+        axes[_paired(n_dims)[: len(kept)]] = kept
+        return Reduction(self.mean, axes)
+
+
+def _hadamard(size: int) -> NDArray[np.float32]:
+    """The matrix of ones and minus ones with orthogonal rows (Sylvester's), for a power of two."""
+    matrix = np.ones((1, 1), np.float32)
+    while len(matrix) < size:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    return matrix
 
 
 def _paired(n_dims: int) -> NDArray[np.int64]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.index.base import Neighbours
+from embedstore.index.halves import HalfScan
 from embedstore.types import DIGEST_BYTES, Digests, Vectors
 
 MARGIN = 1e-4
@@ -19,7 +21,7 @@ NO_ROW = -1
 _SCORED = 256
 _CONVERTED = 64
 _GATHERED_BYTES = 16 * 2**20
-"""Candidates' vectors that are held at once, as float32."""
+"""Candidates' vectors that are held at once, in half precision."""
 
 _HALF_INFINITY = 0x7C00
 
@@ -137,20 +139,23 @@ def rerank(queries: NDArray[np.float32], candidates: NDArray[np.int64], take: Ta
         Neighbours a query; score -inf where there are not so many.
     """
     n_queries, width = candidates.shape
-    step = max(1, _GATHERED_BYTES // max(1, width * queries.shape[1] * 4))
+    step = max(1, _GATHERED_BYTES // max(1, width * queries.shape[1] * 2))
     parts = []
-    for start in range(0, n_queries, step):
-        asked, rows = queries[start : start + step], candidates[start : start + step]
-        query, place = np.nonzero(rows != NO_ROW)
-        vectors = take(rows[query, place])
-        rough = np.full(rows.shape, -np.inf, np.float32)
-        rough[query, place] = _rough(asked, vectors, query)
-        bar = np.full(len(asked), -np.inf, np.float32)
-        if width > k:
-            bar = np.partition(rough, -k, axis=1)[:, -k] - MARGIN
-        kept = np.flatnonzero(rough[query, place] >= bar[query])
-        scores = cosines(asked[query[kept]], vectors[kept])
-        parts.append(best_of(len(asked), k, query[kept], scores, keys(rows[query[kept], place[kept]])))
+    with closing(HalfScan(queries.shape[1], width)) as scan:
+        for start in range(0, n_queries, step):
+            asked, rows = queries[start : start + step], candidates[start : start + step]
+            query, place = np.nonzero(rows != NO_ROW)
+            vectors = take(rows[query, place])
+            bounds = np.searchsorted(query, np.arange(len(asked) + 1))
+            products = scan.cosines if vectors.dtype == np.float16 else _cosines_of
+            rough = np.full(rows.shape, -np.inf, np.float32)
+            rough[query, place] = products(asked, vectors, bounds)
+            bar = np.full(len(asked), -np.inf, np.float32)
+            if width > k:
+                bar = np.partition(rough, -k, axis=1)[:, -k] - MARGIN
+            kept = np.flatnonzero(rough[query, place] >= bar[query])
+            scores = cosines(asked[query[kept]], vectors[kept])
+            parts.append(best_of(len(asked), k, query[kept], scores, keys(rows[query[kept], place[kept]])))
     if not parts:
         return nothing_found(0, k)
     return Neighbours(
@@ -158,13 +163,13 @@ def rerank(queries: NDArray[np.float32], candidates: NDArray[np.int64], take: Ta
     )
 
 
-def _rough(queries: NDArray[np.float32], vectors: Vectors, query: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Cosines to float32's precision, (m,), of rows that are grouped by query."""
+def _cosines_of(queries: NDArray[np.float32], vectors: Vectors, bounds: NDArray[np.int64]) -> NDArray[np.float32]:
+    """What `HalfScan.cosines` gives, for rows that are not float16."""
     rows = as_float32(vectors)
-    bounds = np.searchsorted(query, np.arange(len(queries) + 1)).tolist()
     products = np.empty(len(rows), np.float32)
-    for number in range(len(queries)):
-        products[bounds[number] : bounds[number + 1]] = rows[bounds[number] : bounds[number + 1]] @ queries[number]
+    ends = bounds.tolist()
+    for query, start, stop in zip(queries, ends[:-1], ends[1:], strict=True):
+        products[start:stop] = rows[start:stop] @ query
     lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     products /= np.where(lengths > 0, lengths, np.float32(1))
     return products

@@ -9,6 +9,9 @@ from embedstore.errors import FileFormatError
 ID_COLUMNS = ("id", "sequence_name", "name", "accession", "protein_id", "entry")
 SEQUENCE_COLUMNS = ("sequence", "seq", "protein", "primary")
 
+NUMBERED = "#"
+"""In place of the name of a column of ids: records are numbered from 0, and called by the file's name and that."""
+
 _MOST_NAMES = 30
 _LONGEST_NAME = 40
 
@@ -47,9 +50,11 @@ def find_column(names: Sequence[str], wanted: str | None, known: Sequence[str], 
         return wanted
     found = [name for name in names if name.lower() in known]
     if len(found) != 1:
+        numbered = f" {NUMBERED!r} in its place numbers the rows." if role == "id" else ""
         what = f"several columns that may be the {role}: {', '.join(found)}" if found else f"no {role} column"
         raise FileFormatError(
-            f"{file} has {what}; its columns are {listed}; expected one of {', '.join(known)}. Name it with {option}."
+            f"{file} has {what}; its columns are {listed}; expected one of {', '.join(known)}. "
+            f"Name it with {option}.{numbered}"
         )
     return found[0]
 

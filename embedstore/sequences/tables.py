@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from embedstore.errors import FileFormatError
-from embedstore.sequences.columns import ID_COLUMNS, SEQUENCE_COLUMNS, find_column, listed_names, semicolons
+from embedstore.sequences.columns import ID_COLUMNS, NUMBERED, SEQUENCE_COLUMNS, find_column, listed_names, semicolons
 from embedstore.sequences.intake import Intake
 from embedstore.types import Record
 
@@ -27,7 +27,7 @@ class TableOptions:
     Attributes
     ----------
     id_column, sequence_column
-        Names of these columns; None to find them by their usual names.
+        Names of these columns; None to find them by their usual names. `NUMBERED` for rows without ids.
     split
         The split that the layout says, added as the column ``split``; None if it says none.
     only_split
@@ -120,7 +120,10 @@ class _Table:
         self._intake = intake
         self._split = options.split
         self._only_split = options.only_split
-        self._id = find_column(names, options.id_column, ID_COLUMNS, role="id", file=intake.file)
+        self._stem = Path(intake.file).name.split(".")[0]
+        self._n_rows = 0
+        numbered = options.id_column == NUMBERED and NUMBERED not in names
+        self._id = None if numbered else find_column(names, options.id_column, ID_COLUMNS, role="id", file=intake.file)
         self._sequence = find_column(
             names, options.sequence_column, SEQUENCE_COLUMNS, role="sequence", file=intake.file
         )
@@ -136,14 +139,15 @@ class _Table:
         return [record for record in made if record is not None]
 
     def _record(self, row: Sequence[str], where: str) -> Record | None:
+        self._n_rows += 1
         if len(row) != len(self._names):
-            shown = dict(zip(self._names, row, strict=False)).get(self._id, "")
+            shown = dict(zip(self._names, row, strict=False)).get(self._id or "", "")
             self._intake.refuse(
                 shown, where, f"it has {len(row)} fields; expected {len(self._names)}, as in the header"
             )
             return None
         columns = dict(zip(self._names, row, strict=True))
-        record_id = columns.pop(self._id)
+        record_id = f"{self._stem}_{self._n_rows - 1}" if self._id is None else columns.pop(self._id)
         raw = columns.pop(self._sequence).encode("utf-8")
         if self._only_split is not None and columns["split"] != self._only_split:
             self._intake.report.n_other_splits += 1

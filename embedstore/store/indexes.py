@@ -13,7 +13,7 @@ import numpy as np
 import xxhash
 
 from embedstore.errors import StoreCorruptError, StoreNotFoundError
-from embedstore.store.checks import file_hash
+from embedstore.store.checks import file_hash, sampled_hash
 from embedstore.store.files import StorePath, blocks, directories
 from embedstore.store.layout import INDEXES, PARTS, check_name, ensure_group, writing
 from embedstore.store.reader import Part, committed_parts, has_parts
@@ -57,15 +57,16 @@ class SegmentWriter(PartWriter):
         for file in sorted(folder.iterdir()):
             self.copy(file, file.name)
         self.append("digests", digests, np.uint8)
-        return self.commit(len(digests), dict(details), replaces=replaces)
+        sampled = {name: sampled_hash(folder / name) for name in details["mapped"]}
+        return self.commit(len(digests), {**details, "sampled": sampled}, replaces=replaces)
 
 
 def segment_folder(segment: Part) -> Path:
     """A directory of this machine that holds the files of a segment, proved to be what its record promises.
 
-    Files that FAISS maps (``mapped`` in the record) can be larger than memory: of them only the size is looked at, and
-    `verify` compares the hash. An object store's files are copied, once, below ``$EMBEDSTORE_CACHE`` (default
-    ``~/.cache/embedstore``), which can be emptied at any time.
+    Files that FAISS maps (``mapped`` in the record) can be larger than memory: of them the size and a sample of the
+    bytes are looked at, and `verify` compares the hash of the whole. An object store's files are copied, once, below
+    ``$EMBEDSTORE_CACHE`` (default ``~/.cache/embedstore``), which can be emptied at any time.
 
     Raises
     ------
@@ -79,9 +80,12 @@ def segment_folder(segment: Part) -> Path:
         if not file.is_file():
             raise StoreCorruptError(f"{file} is gone. {_REBUILD}")
         size = file.stat().st_size
-        is_same = size == about["bytes"]
-        if is_same and name not in segment.details["mapped"]:
-            is_same = file_hash(file) == about["xxh3_128"]
+        if size == about["bytes"] and name in segment.details["mapped"]:
+            # Records from before there were samples have none.
+            sampled = segment.details.get("sampled", {})
+            is_same = name not in sampled or sampled_hash(file) == sampled[name]
+        else:
+            is_same = size == about["bytes"] and file_hash(file) == about["xxh3_128"]
         if not is_same:
             raise StoreCorruptError(
                 f"{file} was changed: it is not the {about['bytes']:,} bytes that its record promises ({size:,} are "

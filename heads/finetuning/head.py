@@ -29,10 +29,10 @@ from heads.finetuning.history import Epoch
 from heads.finetuning.methods import prepare
 from heads.finetuning.network import Goal, HeadLayers, Network, finished, head_widths
 from heads.finetuning.passes import Passes
-from heads.finetuning.sequences import input_of
 from heads.finetuning.settings import Settings, settings_from, with_preset
 from heads.finetuning.trainer import Material, Trainer
 from heads.pairs import parse_pairing
+from heads.sequence_rows import input_of
 from heads.streams import Features, sequences_of
 from heads.targets import KINDS, Targets
 

@@ -9,23 +9,20 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from embedstore.errors import InputError
-from embedstore.store.store import Store
 from embedstore.types import ProgressCallback, no_progress
-from heads.base import Float32
 from heads.features import StoreLike, as_store
 from heads.finetuning.head import FinetuneHead
-from heads.finetuning.sequences import SequenceRows, sequence_rows
-from heads.fitting import make_head
-from heads.persist import FittedHead, FittedLike, as_fitted
-from heads.tasks.base import TaskData, TaskSelection
+from heads.fitting import fit_rows, make_head
+from heads.networks.checkpoints import CHECKPOINT_FILE
+from heads.persist import FittedHead
+from heads.sources import Residues
+from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
-from heads.tasks.training import n_contradictory, training_sha256
 
 NAME = "finetune"
 """What the head is called in the catalog."""
+
+_OF_ROWS = ("input", "mask_column", "partner_column", "top", "split_by", "identity")
 
 
 def finetune(
@@ -66,7 +63,8 @@ def finetune(
     progress
         Called after each step, in steps.
     **settings
-        ``model``, ``method``, ``preset`` and the others of `heads.finetuning.head.FinetuneHead`.
+        ``model``, ``method``, ``preset`` and the others of `heads.finetuning.head.FinetuneHead`; and of
+        `heads.tasks.TaskSelection` what is not above: ``top``, ``split_by``, ``partner_column`` …
 
     Returns
     -------
@@ -100,77 +98,22 @@ def finetune(
         seed=seed,
         kind=kind,
         label_separator=label_separator,
+        **{name: settings.pop(name) for name in _OF_ROWS if name in settings},
     )
-    opened = as_store(store)
-    data = read_task(selection, opened)
-    if data.pairing and "pairing" not in settings:
-        settings["pairing"] = data.pairing
+    data = read_task(selection, None if labels is not None and store is None else as_store(store))
+    if data.input == "pair":
+        settings.setdefault("pairing", data.pairing)
     head = make_head(NAME, settings, kind=data.kind, input_=data.input, seed=seed)
     assert isinstance(head, FinetuneHead)  # noqa: S101 - for mypy: that is what the catalog's row names
+    head.progress = progress
     if out is None:
-        return finetune_rows(opened, data, selection, head, progress=progress)
+        return fit_rows(head, NAME, Residues(), data, selection)
     with _training_folder(Path(out), restart=restart) as head.folder:
         head.model_name = Path(out).name
-        fitted = finetune_rows(opened, data, selection, head, progress=progress)
+        fitted = fit_rows(head, NAME, Residues(), data, selection)
         if is_first_process():
             fitted.save(out)
     return fitted
-
-
-def finetune_rows(
-    store: Store,
-    data: TaskData,
-    selection: TaskSelection,
-    head: FinetuneHead,
-    *,
-    progress: ProgressCallback = no_progress,
-) -> FittedHead:
-    """Train a head on rows that were read already: what `finetune` does between reading and saving."""
-    head.progress = progress
-    train = _required(sequence_rows(store, data, selection, "train"))
-    valid = sequence_rows(store, data, selection, "valid")
-    head.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
-    trained = data.rows("train")
-    noted = head.settings()
-    return FittedHead(
-        head=head,
-        head_name=NAME,
-        task_name=data.name,
-        task=selection.to_dict(),
-        data_set=data.source,
-        label_column=data.label_column,
-        split_rule=data.split_rule,
-        space_id="",
-        space_identity=head.base_model().identity(),
-        train_sha256=training_sha256(data.keys[trained], data.labels[trained]),
-        n_rows={
-            "train": len(train.rows),
-            "valid": 0 if valid is None else len(valid.rows),
-            "test": len(data.splits["test"]),
-            "without_vector": 0,
-            "skipped": noted["n_skipped"],
-            "cropped": noted["n_cropped"],
-            "unlabelled": data.n_unlabelled,
-            "unassigned": data.n_unassigned,
-            "contradictory": n_contradictory(data.keys[trained], data.labels[trained]),
-        },
-    )
-
-
-def split_outputs(fitted: FittedLike, store: StoreLike = None, *, split: str = "test") -> tuple[SequenceRows, Float32]:
-    """The rows of a split of the task that a model was fine-tuned on, and what it gives for them.
-
-    Returns
-    -------
-    rows : SequenceRows
-        Sequences and targets.
-    outputs : numpy.ndarray
-        (n, C) float32, as `heads.base.Head.outputs`; a row a residue for residues.
-    """
-    chosen, opened = as_fitted(fitted), as_store(store)
-    selection = TaskSelection(**chosen.task)
-    rows = _required(sequence_rows(opened, read_task(selection, opened), selection, split))
-    return rows, np.concatenate(list(chosen.head.outputs(rows.features)))
 
 
 def is_first_process() -> bool:
@@ -178,12 +121,6 @@ def is_first_process() -> bool:
     from os import environ
 
     return environ.get("RANK", "0") == "0"
-
-
-def _required(rows: SequenceRows | None) -> SequenceRows:
-    if rows is None:
-        raise InputError("There is no row to use. Look at the splits: `heads tasks`.")
-    return rows
 
 
 @contextmanager
@@ -195,5 +132,4 @@ def _training_folder(out: Path, *, restart: bool) -> Iterator[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     yield folder
     if is_first_process():
-        for path in (folder / "checkpoint", folder / ".checkpoint.old"):
-            shutil.rmtree(path, ignore_errors=True)
+        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)

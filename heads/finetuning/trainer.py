@@ -18,13 +18,13 @@ from embedstore.errors import NonFiniteError, OutOfMemoryError
 from embedstore.models.devices import DTYPES
 from embedstore.models.memory import is_out_of_memory
 from embedstore.types import Progress, ProgressCallback, no_progress
-from heads.finetuning.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from heads.finetuning.engines import Engine
 from heads.finetuning.examples import Examples, epoch_batches
 from heads.finetuning.history import Curves, Epoch
 from heads.finetuning.network import Goal, Network
 from heads.finetuning.passes import Passes
 from heads.finetuning.settings import Settings
+from heads.networks.checkpoints import Checkpoint
 from heads.streams import Rows
 
 _log = logging.getLogger(__name__)
@@ -344,21 +344,20 @@ class Trainer:
         tensors |= {f"moments/{moment}/{name}": tensor for name, moment, tensor in self._moments()}
         tensors |= {f"generators/{name}": state for name, state in self._generators().items()}
         standing = {name: getattr(at, name) for name in at.__slots__ if name != "history"}
-        record = {
+        record: dict[str, Any] = {
             **standing,
             "history": [epoch.to_dict() for epoch in at.history],
             "budget": self._budget,
             "n_halved": self.n_halved,
             "scaler": self._scaler.state_dict(),
-            "fingerprint": self._fingerprint,
         }
-        save_checkpoint(self._folder, Checkpoint(tensors=tensors, record=record))
+        Checkpoint(self._folder, self._fingerprint).save(tensors, record)
 
     def _resume(self) -> None:
-        found = None if self._folder is None else load_checkpoint(self._folder, fingerprint=self._fingerprint)
+        found = None if self._folder is None else Checkpoint(self._folder, self._fingerprint).load()
         if found is None:
             return
-        record: dict[str, Any] = dict(found.record)
+        saved, record = found
         self._at = _Standing(
             **{name: record[name] for name in _Standing.__slots__ if name != "history"},
             history=[Epoch(**epoch) for epoch in record["history"]],
@@ -367,15 +366,15 @@ class Trainer:
         self._scaler.load_state_dict(record["scaler"])
         with torch.no_grad():
             for name, weight in self._weights.items():
-                weight.copy_(found.tensors[f"weights/{name}"])
-        self._best = {name: found.tensors[f"best/{name}"].to(self._device) for name in self._weights}
-        for tensor_name, tensor in found.tensors.items():
+                weight.copy_(saved[f"weights/{name}"])
+        self._best = {name: saved[f"best/{name}"].to(self._device) for name in self._weights}
+        for tensor_name, tensor in saved.items():
             if tensor_name.startswith("moments/"):
                 moment, _, name = tensor_name.removeprefix("moments/").partition("/")
                 weight = self._weights[name]
                 place = tensor if moment == "step" else tensor.to(weight.device)
                 self._optimizer.state[weight][moment] = place
         prefix = "generators/"
-        states = {name.removeprefix(prefix): one for name, one in found.tensors.items() if name.startswith(prefix)}
+        states = {name.removeprefix(prefix): one for name, one in saved.items() if name.startswith(prefix)}
         self._restore_generators(states)
         _log.info("goes on at epoch %d, step %d", self._at.epoch + 1, self._at.step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -123,6 +123,13 @@ class Task:
     add_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     field: str = "other"
     summary: str = ""
+
+    @property
+    def add_command(self) -> str:
+        """The command that adds its files, in their published layout."""
+        columns = dict(self.add_options) | ({"partner_column": self.partner_column} if self.partner_column else {})
+        options = "".join(f" --{name.replace('_', '-')} {value!r}" for name, value in columns.items())
+        return f"embedstore add {self.dataset} PATH{options}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +278,10 @@ class TaskData:
         For ``"pair"``: what the second proteins belong to, for messages: a data set, or the file.
     pairing
         For ``"pair"``: how the two vectors are combined.
+    residues
+        The sequences of rows with these numbers, read when they are asked for.
+    partner_residues
+        For ``"pair"``: those of the second proteins.
     """
 
     name: str
@@ -289,6 +300,8 @@ class TaskData:
     partners: Digests | None = None
     partner_source: str = ""
     pairing: str = ""
+    residues: Callable[[NDArray[np.int64]], list[bytes]]
+    partner_residues: Callable[[NDArray[np.int64]], list[bytes]] | None = None
 
     @property
     def keys(self) -> Digests:

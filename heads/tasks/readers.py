@@ -21,10 +21,12 @@ LABEL_COLUMNS = ("label", "family_accession", "family", "target")
 """Columns of a labelled file or of any data set that can hold the label; the first that is there is used."""
 
 
-def read_task(selection: TaskSelection, store: Store) -> TaskData:
-    """The rows that a selection means."""
+def read_task(selection: TaskSelection, store: Store | None) -> TaskData:
+    """The rows that a selection means; those of a file need no store."""
     if selection.labels is not None:
         return read_file(selection)
+    if store is None:
+        raise TypeError("A task or a data set needs a store.")
     if selection.dataset is not None:
         dataset = store.dataset(selection.dataset)
         return labelled(_dataset_table(dataset, store, selection.dataset), _own(selection), selection)
@@ -43,10 +45,9 @@ def read_dataset(task: Task, selection: TaskSelection, store: Store) -> TaskData
         If it has no label, or a split that is not known.
     """
     if task.dataset not in store.datasets():
-        partner = f" --partner-column {task.partner_column}" if task.partner_column else ""
         raise UnknownNameError(
             f"Task {task.name!r} needs the data set {task.dataset!r}, which the store at {store.path} does not have "
-            f"(it has {', '.join(store.datasets()) or 'none'}). Add it: `embedstore add {task.dataset} PATH{partner}`."
+            f"(it has {', '.join(store.datasets()) or 'none'}). Add it: `{task.add_command}`."
         )
     return labelled(_dataset_table(store.dataset(task.dataset), store, task.name), task, selection)
 
@@ -73,7 +74,7 @@ def read_file(selection: TaskSelection) -> TaskData:
         ),
         columns=tuple(dict.fromkeys(name for record in records for name in record.columns)),
         read=lambda name: [record.columns.get(name, "") for record in records],
-        sequences=lambda: [record.residues for record in records],
+        residues=lambda rows: [records[row].residues for row in rows.tolist()],
         partner_source=str(path),
     )
     return labelled(table, _own(selection), selection)
@@ -101,6 +102,6 @@ def _dataset_table(dataset: Dataset, store: Store, name: str) -> Table:
         digests=digests,
         columns=tuple(dataset.columns),
         read=dataset.column,
-        sequences=lambda: store.sequences.take(digests),
+        residues=lambda rows: store.sequences.take(digests[rows]),
         partner_source=partner_dataset(dataset.name),
     )

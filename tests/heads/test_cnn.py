@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
+from heads.base import Head
 from heads.cnn import ConvolutionHead
 from heads.packing import convolve, only_residues, pack
 from heads.streams import ArrayFeatures
+from heads.testing.head_contract import HeadContract
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,3 +88,11 @@ def test_balanced_classes_find_the_rare_one() -> None:
 def test_settings_that_make_no_sense_are_refused(setting: dict[str, float], told: str) -> None:
     with pytest.raises(InputError, match=told):
         ConvolutionHead(**setting).fit(*_neighbours(5, 1))
+
+
+class TestTheBattery(HeadContract):
+    """Rows without neighbours are proteins of one residue: the battery for heads of vectors holds for them."""
+
+    @pytest.fixture
+    def head(self) -> Head:
+        return ConvolutionHead(max_epochs=15, patience=2)

@@ -240,8 +240,11 @@ def test_shrinkage_is_chosen_on_validation_rows_and_is_the_default_without() -> 
     X, y = sample(n=60, dim=50)
     X_valid, y_valid = sample(n=500, dim=50)
     assert LinearHead().fit(X, y).shrinkage_ == DEFAULT_SHRINKAGE
-    chosen = LinearHead(shrinkages=(0.0, 0.3)).fit(X, y, X_valid[300:], y_valid[300:])
-    losses = [LinearHead(shrinkage=s).fit(X, y, X_valid[300:], y_valid[300:]).valid_log_loss_ for s in (0.0, 0.3)]
+    chosen = LinearHead(shrinkages=(0.0, 0.3), refine=False).fit(X, y, X_valid[300:], y_valid[300:])
+    losses = [
+        LinearHead(shrinkage=s, refine=False).fit(X, y, X_valid[300:], y_valid[300:]).valid_log_loss_
+        for s in (0.0, 0.3)
+    ]
     assert chosen.shrinkage_ == (0.0, 0.3)[int(np.argmin(losses))]
     assert chosen.valid_log_loss_ == min(losses)
 
@@ -264,6 +267,57 @@ def test_the_temperature_makes_probabilities_honest() -> None:
 def test_a_shrinkage_outside_zero_to_one_is_refused(bad: float) -> None:
     with pytest.raises(InputError, match="expected numbers from 0 to 1"):
         LinearHead(shrinkage=bad).fit(*sample(n=50))
+
+
+def skewed(n, seed):
+    """Classes with other spreads, where a softmax is right and one covariance is not; three labels of the like."""
+    rng = np.random.default_rng(seed)
+    X = rng.exponential(size=(n, 6)).astype(np.float32) ** 2
+    logits = X @ np.array([[1.0, -1, 0], [0, 1, -1], [-1, 0, 1], [0.5, 0, 0], [0, 0, 0], [0, 0, 0]]) * 1.5
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    codes = (rng.random((n, 1)) > shares.cumsum(axis=1)).sum(axis=1)
+    return X, codes, [["abc"[k] for k in np.flatnonzero(row > 0.3 * rng.normal())] for row in logits]
+
+
+@pytest.mark.parametrize("kind", ["class", "multilabel"])
+def test_a_refinement_is_kept_where_it_is_better_on_validation_rows(kind: str) -> None:
+    (X, *y), (X_valid, *y_valid) = skewed(2000, 0), skewed(1000, 1)
+    which = 0 if kind == "class" else 1
+    rows = X, y[which], X_valid, y_valid[which]
+    plain = LinearHead(kind=kind, refine=False).fit(*rows)
+    refined = LinearHead(kind=kind).fit(*rows)
+    assert plain.n_epochs_ == 0 < refined.n_epochs_
+    assert refined.valid_log_loss_ < 0.97 * plain.valid_log_loss_
+    queries, *true = skewed(1000, 2)
+    members = LinearHead(kind=kind, refine=False).fit(queries, true[which]).classes_
+    wanted = np.array([[name in np.atleast_1d(label) for name in members] for label in true[which]])
+    losses = [
+        -np.log(np.where(wanted, shares, 1 - shares).clip(1e-6)).mean()
+        for shares in (head.predict_proba(queries) for head in (plain, refined))
+    ]
+    assert losses[1] < losses[0]
+
+
+def test_a_refinement_that_gains_nothing_is_dropped() -> None:
+    X, y = sample(600)
+    head = LinearHead(refine=True).fit(X, y, *sample(300, seed=0))
+    assert head.n_epochs_ == 0
+    again = LinearHead(refine=False).fit(X, y, *sample(300, seed=0))
+    np.testing.assert_array_equal(head.predict_proba(X), again.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"refine": True}, "no validation rows to stop on"),
+        ({"refine": "yes"}, "refine is 'yes'; expected True, False or 'auto'"),
+        ({"max_epochs": 0}, "max_epochs is 0; expected a whole number of at least 1"),
+    ],
+)
+def test_a_refinement_that_makes_no_sense_is_refused(params: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        LinearHead(**params).fit(*sample(50))
 
 
 @pytest.mark.parametrize("bad", [-1.0, np.inf])

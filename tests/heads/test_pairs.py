@@ -13,7 +13,7 @@ import heads
 from embedstore.errors import InputError, StoreError, UnknownNameError
 from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
-from heads.inputs import split_rows
+from heads.inputs import rows_of
 from heads.pairs import ORDERED, SYMMETRIC, PairFeatures, pair_digests, parse_pairing
 from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
@@ -57,7 +57,7 @@ def test_both_proteins_of_a_pair_get_into_the_store(pairs: tuple[Store, Path]) -
 def test_rows_are_both_vectors_combined(pairs: tuple[Store, Path]) -> None:
     store, _ = pairs
     data = read_task(SELECTION, store)
-    found = split_rows(store.space(), data, "train")
+    found = rows_of(store.space(), data, data.rows("train"))
     assert data.partners is not None
     a, b = (store.space().take(keys[found.rows]).astype(np.float64) for keys in (data.digests, data.partners))
     a, b = (x / np.sqrt((x**2).mean(axis=1, keepdims=True)) for x in (a, b))
@@ -87,7 +87,7 @@ def test_a_symmetric_pair_is_the_same_both_ways_and_so_is_its_key(pairs: tuple[S
 def test_interactions_are_learned_from_pairs(pairs: tuple[Store, Path]) -> None:
     store, _ = pairs
     data = read_task(SELECTION, store)
-    train, test = (split_rows(store.space(), data, split) for split in ("train", "test"))
+    train, test = (rows_of(store.space(), data, data.rows(split)) for split in ("train", "test"))
     head = heads.HEADS.load("linear")().fit(train.features, train.y)
     assert (head.predict(test.features) == test.y).mean() > 0.85
 
@@ -103,7 +103,7 @@ def test_a_partner_that_was_not_embedded_is_told(tmp_path: Path, pairs: tuple[St
     store.refresh()
     data = read_task(SELECTION, store)
     with pytest.raises(StoreError, match=r"1 of the 161 rows of ppi\.partner have no vector .* ppi\.partner`"):
-        split_rows(store.space(), data, "train")
+        rows_of(store.space(), data, data.rows("train"))
 
 
 def test_a_second_sequence_that_is_none_is_an_error_with_its_id(tmp_path: Path, pairs: tuple[Store, Path]) -> None:
@@ -122,5 +122,5 @@ def test_a_pairing_is_checked() -> None:
 
 
 def test_a_pair_task_without_its_data_says_how_to_add_them(store: Store) -> None:
-    with pytest.raises(UnknownNameError, match=r"embedstore add ppi_affinity PATH --partner-column sequence_2"):
+    with pytest.raises(UnknownNameError, match=r"embedstore add ppi_affinity PATH --partner-column 'sequence_2'"):
         read_task(TaskSelection(task="ppi_affinity"), store)

@@ -14,8 +14,10 @@ from embedstore.errors import InputError, StoreError
 from embedstore.sequences import digest
 from embedstore.store import Store
 from embedstore.store.keys import as_digests
-from heads.inputs import split_rows, task_space, validation_rows
+from heads.inputs import rows_of, task_space
+from heads.protocol import validation_rows
 from heads.residues import ResidueFeatures, spread_letters
+from heads.sources import Vectors
 from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
 
@@ -71,7 +73,7 @@ def test_blocks_and_batches_are_the_stored_matrices(residue_store: Store) -> Non
 def test_labels_are_a_letter_a_residue_and_masked_ones_are_none(residue_store: Store) -> None:
     data = _data(residue_store)
     space = task_space(residue_store, data)
-    found = split_rows(space, data, "train")
+    found = rows_of(space, data, data.rows("train"))
     offsets = found.features.offsets
     assert offsets is not None
     assert len(found.y) == found.features.shape[0] == offsets[-1]
@@ -84,7 +86,7 @@ def test_labels_are_a_letter_a_residue_and_masked_ones_are_none(residue_store: S
 def test_a_validation_protein_that_is_trained_on_is_left_out(residue_store: Store) -> None:
     data = _data(residue_store)
     assert len(data.splits["valid"]) == 11
-    chosen = validation_rows(task_space(residue_store, data), data)
+    chosen = validation_rows(Vectors(task_space(residue_store, data)), data)
     assert chosen is not None
     assert len(chosen.rows) == 10
 
@@ -95,7 +97,7 @@ def test_every_head_for_residues_learns_what_a_letter_tells(residue_store: Store
 
     data = _data(residue_store)
     space = task_space(residue_store, data)
-    train, valid, test = (split_rows(space, data, split) for split in ("train", "valid", "test"))
+    train, valid, test = (rows_of(space, data, data.rows(split)) for split in ("train", "valid", "test"))
     model = make_head(head, input_="residue").fit(train.features, train.y, valid.features, valid.y)
     known = test.y != ""
     assert (model.predict(test.features)[known] == test.y[known]).mean() > 0.9
@@ -108,7 +110,7 @@ def test_a_label_of_another_length_names_the_protein(store: Store, tmp_path: Pat
     path.write_text(f"id,sequence,label,split\np1,{sequence},HHC,train\n")
     data = read_task(TaskSelection(labels=str(path), input="residue"), residue_store)
     with pytest.raises(InputError, match=r"'p1' of .*short.csv has 30 residues and 3 labels in column 'label'"):
-        split_rows(task_space(residue_store, data), data, "train")
+        rows_of(task_space(residue_store, data), data, data.rows("train"))
     path.write_text(f"id,sequence,label,mask,split\np1,{sequence},HHC,11,train\n")
     with pytest.raises(InputError, match="'p1' has 3 labels in column 'label' and a mask of 2 in 'mask'"):
         read_task(TaskSelection(labels=str(path), input="residue"), residue_store)

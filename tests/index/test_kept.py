@@ -20,6 +20,7 @@ from embedstore.index import Neighbours
 from embedstore.indexing import add_shard, build_index, choose_kind, merge_index, train_index, update_index
 from embedstore.kept import KeptIndex
 from embedstore.store import Store, contents, space_writer
+from embedstore.store.checks import sampled_hash
 from embedstore.store.manifest import space_identity
 from embedstore.store.removal import hide
 from embedstore.store.space_writer import SpaceWriter
@@ -176,14 +177,39 @@ def test_a_file_that_was_cut_or_changed_is_named(store: Store, name: str) -> Non
     file.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
     assert any(name in problem for problem in embedstore.verify(store).problems)
     store.refresh()
-    if name != "lists.bin":
-        with pytest.raises(StoreCorruptError, match=f"{name} was changed"):
-            store.search(QUERIES, 3)
+    with pytest.raises(StoreCorruptError, match=f"{name} was changed"):
+        store.search(QUERIES, 3)
     store.search(QUERIES, 3, index="flat")
     file.unlink()
     store.refresh()
     with pytest.raises(StoreCorruptError, match=f"{name} is gone"):
         store.search(QUERIES, 3)
+
+
+def test_files_swapped_between_segments_are_named_even_if_their_sizes_agree(store: Store) -> None:
+    build_index(store, kind="ivf_pq", memory=1)
+    embedstore.gc(store, older_than=0)
+    one, other, _ = sorted(Path(str(store.path)).glob("indexes/*/parts/*/lists.bin"))
+    mine, theirs = one.read_bytes(), other.read_bytes()
+    for swapped in (theirs, theirs[: len(mine)].ljust(len(mine), b"\0")):
+        one.write_bytes(swapped)
+        store.refresh()
+        with pytest.raises(StoreCorruptError, match=r"lists.bin was changed"):
+            store.search(QUERIES, 3)
+    one.write_bytes(mine)
+    store.refresh()
+    assert_agrees(store)
+
+
+def test_a_sampled_hash_tells_files_of_one_size_apart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    hashes = set()
+    for number in range(3):
+        file = tmp_path / str(number)
+        file.write_bytes(rng.bytes(3_000_000))
+        assert sampled_hash(file) == sampled_hash(file)
+        hashes.add(sampled_hash(file))
+    assert len(hashes) == 3
 
 
 def test_an_index_of_another_store_or_space_is_refused(store: Store, tmp_path: Path) -> None:
@@ -276,6 +302,31 @@ def test_a_graph_is_kept_updated_and_merged_like_the_others(store: Store) -> Non
         update_index(store, kind="hnsw")
     with pytest.raises(InputError, match="several indexes: hnsw, ivf_pq"):
         update_index(store)
+
+
+def test_shards_of_a_graph_are_merged(store: Store) -> None:
+    names = [part.name for part in store.space().parts]
+    trained = train_index(store, kind="hnsw", seed=5)
+    add_shard(store, names[:2], trained=trained, kind="hnsw")
+    add_shard(store, names[2:], trained=trained, kind="hnsw")
+    exact = store.search(QUERIES[:16], 10, index="flat")
+    apart = store.search(QUERIES[:16], 10, index="hnsw")
+    report = merge_index(store, trained=trained, kind="hnsw")
+    assert (report.n_segments, report.n_rows) == (1, BUILT)
+    assert report.recall is not None and report.recall["value"] > 0.98
+    embedstore.gc(store, older_than=0)
+    merged = store.search(QUERIES[:16], 10, index="hnsw")
+    for found in (apart, merged):
+        assert (found.digests == exact.digests).all(axis=2).mean() > 0.95
+    assert not len(KeptIndex(store, store.space(), "hnsw").uncovered)
+    assert embedstore.verify(store).ok
+
+
+@pytest.mark.parametrize("k", [1, 25, 50])
+def test_an_effort_tuned_for_ten_neighbours_serves_more_and_fewer(store: Store, k: int) -> None:
+    effort = KeptIndex(store, store.space(), "ivf_pq").effort
+    assert effort.for_k(k).candidates * 4 < BUILT
+    assert_agrees(store, k, share=0.98)
 
 
 def test_removing_a_space_removes_its_index(store: Store) -> None:

@@ -23,8 +23,10 @@ from embedstore.store import Store
 from embedstore.testing.checkpoints import family_of, make_checkpoint
 from embedstore.testing.model_contract import MIXED, distance
 from heads.finetuning.head import FinetuneHead
-from heads.finetuning.running import split_outputs
 from heads.persist import FittedHead
+from heads.sources import Residues
+from heads.tasks.base import TaskSelection
+from heads.tasks.readers import read_task
 
 SMALL: dict[str, Any] = {
     "dropout": 0.0,
@@ -153,12 +155,15 @@ def test_a_frozen_model_is_its_base_and_makes_the_same_space(
 def test_a_saved_model_predicts_what_it_predicted_before(
     folders: Callable[..., tuple[Path, FittedHead]], store: Store, tmp_path: Path
 ) -> None:
+    data = read_task(TaskSelection(dataset="families"), store)
+    rows = Residues().rows(data, data.rows("test"))
     for kind, method in (("esm", "lora"), ("mini", "full"), ("esm", "frozen")):
         folder, fitted = folders(kind, method)
-        rows, outputs = split_outputs(folder, store, split="test")
         expected = np.concatenate(list(fitted.head.outputs(rows.features)))
-        np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
-        assert len(rows.rows) == 12
+        found = np.concatenate(list(heads.load(folder).head.outputs(rows.features)))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        report = heads.evaluate(folder, store)
+        assert report.n_rows == 12
         copied = heads.load(folder).save(tmp_path / f"{kind}-{method}")
         assert {path.name for path in copied.iterdir()} == {path.name for path in folder.iterdir()}
 
@@ -216,7 +221,7 @@ def test_the_commands_train_build_and_predict_end_to_end(store: Store, tmp_path:
     found = run(heads_app, tune)
     assert found.exit_code == 0, found.output
     assert "39 training and 9 validation rows" in found.output
-    assert not (tmp_path / "families-mini.training" / "checkpoint").exists()
+    assert not (tmp_path / "families-mini.training" / "training.safetensors").exists()
     built = run(embedstore_app, ["build", "--model", str(out), "--device", "cpu", *place])
     assert built.exit_code == 0, built.output
     opened = embedstore.open(store.path)

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from embedstore.errors import InputError, MissingPackageError, NonFiniteError, OutOfMemoryError, UnknownNameError
-from heads.finetuning.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from heads.finetuning.examples import epoch_batches, read_examples
 from heads.finetuning.head import FinetuneHead
 from heads.finetuning.network import Network
-from heads.finetuning.sequences import PairSequences, ResidueSequences
 from heads.finetuning.settings import PRESETS, Settings
 from heads.fitting import make_head
+from heads.sequence_rows import PairSequences, ResidueSequences
 from heads.streams import SequenceFeatures
 
 from .conftest import Rows
@@ -149,7 +149,8 @@ def test_killed_in_mid_epoch_and_resumed_is_as_if_nothing_had_happened(
 
 
 def load_record(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "checkpoint" / "state.json").read_text()))
+    with safe_open(folder / "training.safetensors", framework="pt") as file:
+        return dict(json.loads(file.metadata()["state"]))
 
 
 def test_a_checkpoint_of_another_training_is_refused(rows: MakeRows, tuned: Tuned, tmp_path: Path) -> None:
@@ -159,16 +160,8 @@ def test_a_checkpoint_of_another_training_is_refused(rows: MakeRows, tuned: Tune
     first.fit(texts, y)
     other = tuned(method="frozen", epochs=2, head_rate=1e-2)
     other.folder = tmp_path
-    with pytest.raises(InputError, match="has other settings, another base or other training rows"):
+    with pytest.raises(InputError, match="is the checkpoint of another training"):
         other.fit(texts, y)
-
-
-def test_a_kill_between_the_renames_leaves_the_last_checkpoint(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path, Checkpoint(tensors={"a": torch.ones(2)}, record={"fingerprint": "x", "step": 1}))
-    (tmp_path / "checkpoint").rename(tmp_path / ".checkpoint.old")
-    found = load_checkpoint(tmp_path, fingerprint="x")
-    assert found is not None
-    assert found.record["step"] == 1
 
 
 def test_tensorboard_reads_the_log(rows: MakeRows, tuned: Tuned, tmp_path: Path) -> None:
@@ -326,7 +319,7 @@ def test_a_missing_package_is_named_with_its_extra(
 
 
 def test_vectors_are_refused(tuned: Tuned) -> None:
-    with pytest.raises(InputError, match="Fine-tuning reads sequences, and X holds vectors of 4 dimensions"):
+    with pytest.raises(InputError, match="This head reads sequences, and X holds vectors of 4 dimensions"):
         tuned().fit(np.zeros((6, 4), np.float32), np.array(["a", "b"] * 3))
 
 

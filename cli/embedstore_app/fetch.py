@@ -1,0 +1,42 @@
+"""``embedstore fetch``: a task's published files become a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import Json, StorePath
+
+
+def fetch(
+    task: Annotated[str, typer.Argument(help="A task; see `heads tasks`.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where to keep the files. [default: the user's cache]", show_default=False),
+    ] = None,
+    only_download: Annotated[bool, typer.Option("--only-download", help="Do not add them to the store.")] = False,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Take files too whose sha256 the catalog does not know.")
+    ] = False,
+    store: StorePath = None,
+    json: Json = False,
+) -> None:
+    """Download a task's files, check their sha256, and add them to the store.
+
+    embedstore fetch stability
+
+    embedstore fetch pfam --no-verify --folder pfam/
+
+    Nothing is embedded yet; `embedstore build` does that.
+    """
+    from cli.progress import progress_bar
+    from cli.tasks import tell_fetched
+    from embedstore.store import open_store
+    from heads.tasks.fetching import fetch as fetch_task
+
+    opened = None if only_download else open_store(store, mode="a")
+    with progress_bar() as progress:
+        report = fetch_task(task, opened, folder=folder, verify=not no_verify, progress=progress)
+    tell_fetched(report, json_=json)

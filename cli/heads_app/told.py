@@ -1,0 +1,71 @@
+"""What is told of an evaluation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cli.output import print_json, print_rows, say, warn
+
+if TYPE_CHECKING:
+    from heads import Report
+
+
+def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
+    """Print metrics with their intervals, and what a reader must know beside them."""
+    if json_:
+        print_json(report.to_dict())
+        return
+    of = f", {report.n_classes_in_split:,} of {report.n_classes:,} classes" if report.n_classes else ""
+    say(f"{report.head} for {report.task} on {report.space}, {report.split} split: {report.n_rows:,} rows{of}.")
+    rows = [
+        {"metric": name, "value": metric.value, "low": metric.low, "high": metric.high}
+        for name, metric in report.metrics.items()
+    ]
+    print_rows(rows, tsv=tsv)
+    if not tsv:
+        _tell_tables(report)
+    _tell_audit(report)
+    if report.training_changed:
+        warn("the training rows are other ones now than those that this head was fitted on: fit it again.")
+    if report.n_unseen or report.n_without_vector:
+        say(
+            f"counted as wrong: {report.n_unseen:,} rows of classes that training never saw, "
+            f"{report.n_without_vector:,} without a vector."
+        )
+
+
+def _tell_tables(report: Report) -> None:
+    if report.by_identity:
+        name = "mean absolute error" if report.kind == "regression" else "right"
+        print_rows(
+            [
+                {
+                    "identity": "no relative found" if one.start is None else f"{one.start:.1f} to {one.stop:.1f}",
+                    "rows": one.n,
+                    name: one.value,
+                    "low": one.low,
+                    "high": one.high,
+                }
+                for one in report.by_identity
+            ],
+            title=f"\nby identity to the nearest training protein ({report.audit.method})",
+        )
+    if report.curve:
+        print_rows(
+            [
+                {"rows": one.n_rows, report.main_metric: one.value, "low": one.low, "high": one.high}
+                for one in report.curve
+            ],
+            title="\nby number of training rows",
+        )
+
+
+def _tell_audit(report: Report) -> None:
+    audit = report.audit
+    if audit.n_exact:
+        warn(f"{audit.n_exact:,} sequences of this split stand in the training rows too: the figures flatter.")
+    if audit.near_share is not None:
+        say(
+            f"near duplicates of training proteins (identity of {audit.identity:.0%} or more): {audit.n_near:,} of "
+            f"{audit.n_sampled:,} rows looked at ({audit.near_share.value:.1%}; {audit.method})."
+        )

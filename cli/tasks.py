@@ -1,0 +1,65 @@
+"""What is told of a task of the catalog, and of its download."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cli.added import tell_added
+from cli.output import print_json, say, warn
+
+if TYPE_CHECKING:
+    from heads.tasks.base import Task
+    from heads.tasks.fetching import FetchReport
+
+
+def task_row(task: Task) -> dict[str, Any]:
+    """A line of the list."""
+    return {
+        "name": task.name,
+        "field": task.field,
+        "predicts": task.kind,
+        "of": task.input,
+        "metric": task.main_metric,
+        "data set": task.dataset,
+        "fetch": "yes" if task.files else "no",
+        "licence": task.licence,
+        "source": task.source_url,
+        "summary": task.summary,
+    }
+
+
+def task_facts(task: Task) -> dict[str, Any]:
+    """All that the catalog says of a task."""
+    unknown = sum(file.sha256 is None for file in task.files)
+    return {
+        **{name: value for name, value in task_row(task).items() if name not in ("name", "fetch")},
+        "label columns": list(task.label_columns),
+        "separator": task.label_separator,
+        "split": f"column {task.split_column}, else 80/10/10 by key",
+        "partner": task.partner_column,
+        "pairing": task.pairing,
+        "mask": task.mask_column,
+        "citation": task.citation,
+        "layout": task.layout,
+        "files": f"{len(task.files):,}, {unknown:,} of them without a known sha256" if task.files else None,
+    }
+
+
+def tell_fetched(report: FetchReport, *, json_: bool) -> None:
+    """Say what was downloaded, which checksums nobody could compare, and what was added."""
+    if json_:
+        from dataclasses import asdict
+
+        print_json(asdict(report))
+        return
+    unverified = [file for file in report.files if not file.verified]
+    for file in unverified:
+        say(f"{file.name}: sha256 {file.sha256}")
+    if unverified:
+        warn(
+            f"{len(unverified):,} of {len(report.files):,} files had no known sha256 to compare with; "
+            "the ones above are held to from now on."
+        )
+    say(f"{report.task}: {len(report.files):,} files; {report.source}")
+    for added in report.added:
+        tell_added(added, json_=False)

@@ -1,0 +1,1 @@
+"""What stands beside embeddings in every comparison: alignment, profiles, words and other methods of residues alone."""

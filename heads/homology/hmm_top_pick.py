@@ -1,0 +1,157 @@
+"""Top-pick HMM: a profile of each family, and the family whose profile scores best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from multiprocessing.pool import ThreadPool
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heads.base import Labelled
+from heads.homology.base import HomologyHead, n_threads
+from heads.homology.family_alignment import align_family
+from heads.homology.hits import Hits, hits_of
+from heads.homology.hmmer import (
+    EVERYTHING,
+    LETTERS,
+    digital,
+    missing_pyhmmer,
+    profile_text,
+    pyhmmer_version,
+    read_profiles,
+)
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+
+class HmmTopPickHead(HomologyHead):
+    """The family with the best full-sequence score of its profile (Bileschi et al. 2022).
+
+    One profile a family is built from its training members, as ``hmmbuild --amino`` builds it. Queries are searched as
+    ``hmmsearch -E 10`` does; those without a hit again, without filters. E-values are those of a search among as many
+    sequences as there are families, as ``hmmscan`` counts them: the program's own would depend on how many queries are
+    asked together.
+
+    Parameters
+    ----------
+    aligner
+        What aligns the members: one of `heads.homology.family_alignment.ALIGNERS`.
+    second_pass
+        Whether queries without a hit are searched again without filters, as the published comparison does.
+    evalue
+        Hits up to this E-value count in the first pass.
+    threads
+        None: as many as there are CPUs.
+    kind
+        What is predicted.
+
+    Attributes
+    ----------
+    profiles_
+        The profiles as HMMER's text format has them; each is named by the code of its family.
+    """
+
+    kinds = ("class",)
+    letters = LETTERS
+
+    profiles_: str
+
+    def __init__(
+        self,
+        *,
+        aligner: str = "hmmer",
+        second_pass: bool = True,
+        evalue: float = 10.0,
+        threads: int | None = None,
+        kind: str = "class",
+    ) -> None:
+        self.aligner = aligner
+        self.second_pass = second_pass
+        self.evalue = evalue
+        self.threads = threads
+        self.kind = kind
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Whether pyhmmer is not installed, and how to get it."""
+        return missing_pyhmmer("hmm_top_pick")
+
+    @classmethod
+    def _version(cls) -> str:
+        return pyhmmer_version()
+
+    @property
+    def _members(self) -> csr_array:
+        from scipy.sparse import eye_array
+
+        return eye_array(self.n_outputs, dtype=np.bool_, format="csr")
+
+    def _learn(self, residues: Sequence[str], train: Labelled) -> None:
+        codes = train.targets.require_codes()
+        order = np.argsort(codes, kind="stable")
+        members = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+
+        def profile(rows: NDArray[np.int64]) -> str:
+            # A family of empty sequences only would have no profile; X is what stands for a residue.
+            kept = [residues[row] for row in rows.tolist() if residues[row]] or ["X"]
+            return _profile(kept, self.aligner, name=str(codes[rows[0]]))
+
+        with ThreadPool(n_threads(self.threads)) as pool:
+            self._adopt("".join(pool.map(profile, members, chunksize=1)))
+
+    def _adopt(self, profiles: str) -> None:
+        self.profiles_ = profiles
+        self._profiles: Any = None
+
+    def _search(self, queries: Sequence[str]) -> Hits:
+        if self._profiles is None:
+            self._profiles = read_profiles(self.profiles_)
+        found = self._hits(list(enumerate(queries)), E=self.evalue, Z=float(len(self._profiles)))
+        if self.second_pass:
+            hit = {query for query, *_ in found}
+            lost = [(row, residues) for row, residues in enumerate(queries) if row not in hit]
+            found += self._hits(lost, **EVERYTHING)
+        rows = np.array(sorted(found, key=lambda hit: (hit[0], -hit[2], hit[1])), np.float64).reshape(-1, 4)
+        query, family, score, evalue = rows.T
+        return hits_of(len(queries), query, family, score, evalue)
+
+    def _hits(self, queries: Sequence[tuple[int, str]], **options: Any) -> list[tuple[int, int, float, float]]:
+        """Query, family, bits and E-value of whatever is found, in no order."""
+        from pyhmmer.hmmer import hmmsearch
+
+        block = digital(queries)
+        if not len(block):
+            return []
+        searches = hmmsearch(self._profiles, block, cpus=n_threads(self.threads), **options)
+        return [(int(hit.name), int(top.query.name), hit.score, hit.evalue) for top in searches for hit in top.reported]
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {"n_profiles": np.array([self.n_outputs])}
+
+    def texts(self) -> dict[str, str]:
+        """The profiles."""
+        return {"profiles": self.profiles_}
+
+    def _restore(
+        self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], texts: Mapping[str, str]
+    ) -> None:
+        super()._restore(arrays, settings, texts)
+        self._adopt(texts["profiles"])
+
+
+def _profile(members: Sequence[str], aligner: str, *, name: str) -> str:
+    """The profile of a family's members as text."""
+    from pyhmmer.easel import Alphabet
+    from pyhmmer.plan7 import Background, Builder
+
+    alphabet = Alphabet.amino()
+    builder = Builder(alphabet)
+    alignment = align_family(members, aligner, builder)
+    alignment.name = name
+    profile, _, _ = builder.build_msa(alignment, Background(alphabet))
+    # It would hold the command line of this process.
+    profile.command_line = None
+    return profile_text([profile])

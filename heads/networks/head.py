@@ -1,0 +1,240 @@
+"""A network as a head: parameters, what is learned, and how it is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from embedstore.errors import InputError
+from embedstore.models.devices import DTYPES, resolve_device, resolve_precision
+from heads.base import Head, Labelled
+from heads.calibrate import fit_temperature
+from heads.networks.batches import Collate, collate_tokens
+from heads.networks.objectives import Objective, make_objective
+from heads.networks.residues import Tokens, encode_residues
+from heads.networks.training import Epoch, Examples, Recipe, Trainer
+from heads.networks.validation import hold_out
+from heads.streams import Features, Float32, sequences_of
+from heads.targets import Targets
+
+_BLOCK_ROWS = 2048
+_CALIBRATION_LOGITS = 2**26
+_MIN_CALIBRATION_ROWS = 2048
+_NOT_IN_IDENTITY = ("epochs", "patience", "max_seconds", "checkpoint", "checkpoint_s", "device", "residue_budget")
+
+
+class _Learned(Head):
+    """What `fit` learns; apart from `NetworkHead`, whose fields are its parameters."""
+
+    network_: nn.Module
+    objective_: Objective
+    temperature_: float
+    curve_: list[Epoch]
+    n_parameters_: int
+
+
+@dataclass(kw_only=True, eq=False)
+class NetworkHead(_Learned):
+    """A network that reads residues and is trained from nothing.
+
+    A subclass has `_build`, and where it reads something else than letters `_prepare`, `_tokenise` and `_collate`.
+
+    Parameters
+    ----------
+    epochs
+        Most passes over the training rows.
+    batch_size
+        Proteins in a step.
+    learning_rate
+        Highest rate of Adam.
+    schedule, warmup_steps, decay_rate
+        How the rate goes: see `heads.networks.schedules.Schedule`.
+    clip
+        Longest gradient, ``"adaptive"`` or None: see `heads.networks.schedules.Clipping`.
+    patience
+        Epochs without a lower validation loss after which it stops.
+    max_seconds
+        Time after which it stops, wherever it stands; None for no limit. What is learned then depends on the machine.
+    valid_share
+        Share of training rows, drawn by their keys, to stop and to calibrate on where no validation rows are given;
+        0 trains on all, for all epochs.
+    class_weights
+        None, or ``"balanced"``: see `heads.networks.objectives.make_objective`.
+    max_length
+        Longest protein, in residues; longer ones are an error. None takes every length whole.
+    residue_budget
+        Most residues in memory at once, padding counted; a step with more is computed in parts.
+    checkpoint
+        Directory to go on from after a kill, written after each epoch and every `checkpoint_s` seconds.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``.
+    precision
+        ``"auto"``: bfloat16 products where the device multiplies it natively, else float32.
+    seed
+        Of weights, order and dropout: on a CPU the same seed gives the same head.
+    kind
+        What is predicted.
+
+    Attributes
+    ----------
+    network_
+        The network.
+    temperature_
+        What logits of classes are divided by, chosen on validation rows; 1 without.
+    curve_
+        Loss on training and validation rows after each epoch, and seconds.
+    n_parameters_
+        Weights that are learned.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("class", "multilabel", "regression", "ordinal")
+    half: ClassVar[str | None] = "bfloat16"
+    """Precision to compute in where it pays; None: float32 everywhere."""
+
+    epochs: int = 100
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    decay_rate: float = 1.0
+    clip: float | str | None = None
+    patience: int = 10
+    max_seconds: float | None = None
+    valid_share: float = 0.1
+    class_weights: str | None = None
+    max_length: int | None = None
+    residue_budget: int = 2**15
+    checkpoint: str | None = None
+    checkpoint_s: float = 300.0
+    device: str = "auto"
+    precision: str = "auto"
+    seed: int = 0
+    kind: str = "class"
+
+    @abstractmethod
+    def _build(self, n_outputs: int) -> nn.Module:
+        """The network, with fresh weights: takes what `_collate` makes, gives (n, n_outputs) logits."""
+
+    def _prepare(self, residues: Sequence[str]) -> None:
+        """Learn from the training rows what sequences are read with: sub-words, say."""
+        return
+
+    def _tokenise(self, residues: Sequence[str]) -> Tokens:
+        """What stands for each residue or piece of it."""
+        return encode_residues(residues, max_length=self.max_length)
+
+    def _collate(self) -> Collate:
+        """Makes what the network reads of some rows."""
+        return collate_tokens
+
+    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+        residues = sequences_of(train.features).residues
+        # All rows are checked before a part of them is held out, so that a message has the row's own number.
+        encode_residues(residues, max_length=self.max_length)
+        if valid is None:
+            train, valid = hold_out(train, share=self.valid_share, seed=self.seed)
+            residues = sequences_of(train.features).residues
+        self._prepare(residues)
+        self.objective_ = make_objective(train.targets, class_weights=self.class_weights)
+        examples = Examples(self._tokenise(residues), train.targets)
+        chosen = None
+        if valid is not None:
+            chosen = Examples(self._tokenise(sequences_of(valid.features).residues), valid.targets)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.network_ = self._build(self.objective_.n_outputs)
+        self.n_parameters_ = sum(parameter.numel() for parameter in self.network_.parameters())
+        trainer = self._trainer()
+        self.curve_ = trainer.fit(examples, chosen, identity=self._identity(examples, chosen))
+        self.temperature_ = self._calibrate(trainer, valid)
+
+    def _outputs(self, X: Features) -> Iterator[Float32]:
+        residues = sequences_of(X).residues
+        trainer = self._trainer()
+        for start in range(0, len(residues), _BLOCK_ROWS):
+            tokens = self._tokenise(residues[start : start + _BLOCK_ROWS])
+            yield self.objective_.outputs(trainer.logits(tokens), self.temperature_)
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {name: one.detach().cpu().numpy() for name, one in self.network_.state_dict().items()}
+
+    def settings(self) -> dict[str, Any]:
+        """Temperature, size, learning curve, and the scale of numbers."""
+        return {
+            "temperature": self.temperature_,
+            "n_parameters": self.n_parameters_,
+            "objective": self.objective_.settings(),
+            "curve": [asdict(point) for point in self.curve_],
+        }
+
+    def _restore(
+        self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], texts: Mapping[str, str]
+    ) -> None:
+        self.n_features_in_ = 0
+        self.temperature_, self.n_parameters_ = settings["temperature"], settings["n_parameters"]
+        self.objective_ = Objective(**settings["objective"])
+        self.curve_ = [Epoch(**point) for point in settings["curve"]]
+        self.network_ = self._build(self.objective_.n_outputs)
+        # Numbers without dimensions come back with one.
+        self.network_.load_state_dict(
+            {
+                name: torch.from_numpy(np.array(arrays[name])).reshape(one.shape)
+                for name, one in self.network_.state_dict().items()
+            }
+        )
+
+    def _trainer(self) -> Trainer:
+        device = resolve_device(self.device)
+        recipe = Recipe(**{one.name: getattr(self, one.name) for one in fields(Recipe)})
+        dtype = DTYPES[resolve_precision(self.precision, device, half=self.half)]
+        return Trainer(self.network_, self._collate(), self.objective_, recipe, device=device, dtype=dtype)
+
+    def _calibrate(self, trainer: Trainer, valid: Labelled | None) -> float:
+        if valid is None or self.kind not in ("class", "ordinal"):
+            return 1.0
+        most = max(_MIN_CALIBRATION_ROWS, _CALIBRATION_LOGITS // self.objective_.n_outputs)
+        rows = valid.sample(most, seed=self.seed)
+        logits = trainer.logits(self._tokenise(sequences_of(rows.features).residues))
+        return fit_temperature(logits, rows.targets.require_codes())[0]
+
+    def _identity(self, train: Examples, valid: Examples | None) -> str:
+        """Hash of what decides where a training goes."""
+        params = {name: value for name, value in self.get_params().items() if name not in _NOT_IN_IDENTITY}
+        if self.schedule == "cosine":
+            params["epochs"] = self.epochs
+        digest = hashlib.sha256(json.dumps([type(self).__name__, params], sort_keys=True, default=str).encode())
+        for examples in (train, valid):
+            if examples is None:
+                continue
+            digest.update(examples.tokens.offsets.tobytes() + examples.tokens.codes.tobytes())
+            digest.update(_target_bytes(examples.targets))
+        return digest.hexdigest()
+
+
+def _target_bytes(targets: Targets) -> bytes:
+    if targets.members is not None:
+        return bytes(targets.members.indptr.tobytes() + targets.members.indices.tobytes())
+    return (targets.require_codes() if targets.values is None else targets.values).tobytes()
+
+
+def require_positive(**sizes: int | Sequence[int]) -> None:
+    """Refuse sizes of a network that are no whole numbers from 1 on.
+
+    Raises
+    ------
+    InputError
+        Naming the first.
+    """
+    for name, given in sizes.items():
+        each = (given,) if isinstance(given, int) else tuple(given)
+        if not each or min(each) < 1:
+            raise InputError(f"{name} is {given!r}; expected whole numbers from 1 on.")

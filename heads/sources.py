@@ -1,0 +1,136 @@
+"""Where a head reads its rows: vectors of a space, or the residues themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.errors import InputError
+from embedstore.store.spaces import ResidueSpace, Space
+from embedstore.store.store import Store
+from heads.features import with_vectors
+from heads.inputs import SplitRows, rows_of, task_space
+from heads.sequence_rows import PairSequences, ResidueSequences
+from heads.streams import SequenceFeatures
+from heads.tasks.base import TaskData
+
+SEQUENCES = "sequences"
+"""Name of the source of heads that read residues."""
+
+
+class Source(Protocol):
+    """Anything that gives a head the rows of a task."""
+
+    @property
+    def id(self) -> str:
+        """The space's id, or `SEQUENCES`."""
+        ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides the rows, of a space; empty for residues."""
+        ...
+
+    def present(self, data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of (n,) rows of the task it has, (n,) bool."""
+        ...
+
+    def rows(self, data: TaskData, rows: NDArray[np.int64], *, what: str = "row") -> SplitRows:
+        """Those rows that it has, with their targets."""
+        ...
+
+
+class Vectors:
+    """The vectors of a space."""
+
+    def __init__(self, space: Space | ResidueSpace) -> None:
+        self.space = space
+
+    @property
+    def id(self) -> str:
+        """The space's id."""
+        return str(self.space.id)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The space's identity."""
+        return self.space.identity
+
+    def present(self, data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Rows that the build did not skip; StoreError for rows that were never embedded."""
+        present = with_vectors(self.space, data.digests[rows], source=data.source)
+        if data.partners is not None:
+            present &= with_vectors(self.space, data.partners[rows], source=data.partner_source)
+        return present
+
+    def rows(self, data: TaskData, rows: NDArray[np.int64], *, what: str = "row") -> SplitRows:
+        """Vectors and targets."""
+        return rows_of(self.space, data, rows, what=what)
+
+
+class Residues:
+    """The sequences of the task: nothing has to be built first."""
+
+    id = SEQUENCES
+    identity: Mapping[str, Any] = MappingProxyType({})
+
+    def present(self, data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """All of them."""
+        return np.ones(len(rows), np.bool_)
+
+    def rows(self, data: TaskData, rows: NDArray[np.int64], *, what: str = "row") -> SplitRows:
+        """Residues and targets."""
+        texts = [residues.decode("ascii") for residues in data.residues(rows)]
+        features: SequenceFeatures
+        if data.input == "residue":
+            _require_labels(data, rows, texts)
+            features = ResidueSequences(texts)
+        elif data.partner_residues is not None:
+            partners = [residues.decode("ascii") for residues in data.partner_residues(rows)]
+            features = PairSequences(texts, data.keys[rows], partners=partners)
+        else:
+            features = SequenceFeatures(texts, data.digests[rows])
+        return SplitRows(features=features, y=data.targets(rows), rows=rows, n_without_vector=0)
+
+
+def _require_labels(data: TaskData, rows: NDArray[np.int64], texts: Sequence[str]) -> None:
+    for row, text in zip(rows.tolist(), texts, strict=True):
+        if len(data.labels[row]) != len(text):
+            raise InputError(
+                f"{data.ids[row]!r} of {data.source} has {len(text):,} residues and {len(data.labels[row]):,} labels "
+                f"in column {data.label_column!r}; expected one letter a residue. Correct that row or leave it empty."
+            )
+
+
+def source_of(store: Store | None, data: TaskData, space: str | None = None, *, reads: str = "vectors") -> Source:
+    """Where a head gets the rows of a task.
+
+    Parameters
+    ----------
+    store
+        None where none is needed: for a head that reads the sequences of a file.
+    data
+        The task.
+    space
+        Space id or model name; None where there is one space.
+    reads
+        What the head reads: see `heads.catalog.HeadSpec`.
+
+    Raises
+    ------
+    StoreError
+        If a task on residues finds no residue vectors; the message has the command that makes them.
+    InputError
+        If a space is named for a head that reads sequences.
+    """
+    if reads != SEQUENCES:
+        if store is None:
+            raise TypeError("A head that reads vectors needs a store.")
+        return Vectors(task_space(store, data, space))
+    if space is not None:
+        raise InputError(f"This head reads sequences and needs no space; {space!r} was named. Leave it out.")
+    return Residues()

@@ -1,0 +1,79 @@
+"""What every network of the catalog must do, beside the battery of heads that read sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embedstore.errors import InputError
+from heads.base import Head
+from heads.catalog import HEADS, NETWORKS
+from heads.persist import load
+from heads.testing.head_contract import as_fitted_head
+
+NAMES = [row.name for row in NETWORKS]
+
+
+def small(name: str, **params: Any) -> Head:
+    head: Head = HEADS.load(name)(**{**HEADS[name].small, "device": "cpu", **params})
+    return head
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_32_sequences_are_learned_to_zero_error(name: str, proteins: Callable[..., Any]) -> None:
+    """Guard that a network can learn at all: labels are drawn, and only the sequences themselves tell them."""
+    X, _ = proteins(32)
+    y = np.random.default_rng(3).choice(["a", "b", "c"], 32)
+    head = small(name, epochs=60, valid_share=0.0).fit(X, y)
+    assert head.predict(X).tolist() == y.tolist()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_protein_does_not_depend_on_its_batch_and_is_kept(
+    name: str, proteins: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Guard padding, order and size of batches, and saving without a changed bit."""
+    head = small(name, epochs=1).fit(*proteins(40))
+    X, _ = proteins(12, seed=1)
+    X.append("".join(X))
+    whole = head.predict_proba(X)
+    for part in (X[3:4], X[::-1], X[:5]):
+        expected = whole[[X.index(text) for text in part]]
+        np.testing.assert_allclose(head.predict_proba(part), expected, rtol=1e-4, atol=1e-5)
+    again = load(as_fitted_head(head).save(tmp_path / "head")).head
+    np.testing.assert_array_equal(again.predict_proba(X), whole)
+    assert again.settings() == head.settings()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_gives_the_same_head(name: str, proteins: Callable[..., Any]) -> None:
+    X, _ = proteins(5, seed=1)
+    first, again, other = (small(name, epochs=1, seed=seed).fit(*proteins(20)).predict_proba(X) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shuffled_labels_are_guessed(name: str, proteins: Callable[..., Any]) -> None:
+    """Guard against a leak of validation rows or of order."""
+    X, _ = proteins(240)
+    rng = np.random.default_rng(1)
+    y = rng.choice(["a", "b", "c", "d"], 240)
+    head = small(name, epochs=2).fit(X[:120], y[:120])
+    # Chance is 1/4; 0.13 is over three standard errors of 120 guesses.
+    assert abs((head.predict(X[120:]) == y[120:]).mean() - 0.25) < 0.13
+
+
+def test_too_long_a_protein_is_an_error_and_nothing_is_cut(proteins: Callable[..., Any]) -> None:
+    X, y = proteins(12)
+    X[5] = X[5] * 3
+    with pytest.raises(InputError, match=r"Row 5 of X has \d+ residues and max_length is 30; nothing is cut"):
+        small("rnn", epochs=1, max_length=30).fit(X, y)
+    with pytest.raises(InputError, match=r"Row 2 of X holds 'k'; expected upper-case"):
+        small("rnn", epochs=1).fit([*X[:2], "MkV", *X[3:]], y)
+    with pytest.raises(InputError, match="Row 0 of X has no residues"):
+        small("rnn", epochs=1).fit(["", *X[1:]], y)

@@ -1,0 +1,247 @@
+"""Homology heads against the programs that they stand for, and what their scores become."""
+
+import shutil
+import subprocess
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from embedstore.errors import InputError, MissingPackageError, WorkerDiedError
+from heads.base import answered
+from heads.homology.blastp import BlastpHead
+from heads.homology.confidence import ScoreSigmoid, ScoreSoftmax, fit_softmax
+from heads.homology.diamond import DiamondHead
+from heads.homology.family_alignment import align_family
+from heads.homology.hits import ClassScores, class_scores, hits_of
+from heads.homology.hmm_top_pick import HmmTopPickHead
+from heads.homology.mmseqs import MMseqsHead
+from heads.homology.phmmer import PhmmerHead
+from heads.homology.programs import run
+from heads.homology.smith_waterman import SmithWatermanHead
+from heads.testing.sequence_contract import ODD, families, random_proteins
+
+HARD = {"changed": 0.45}
+"""Families so wide that some queries find little."""
+
+
+def fasta(path: Path, proteins: list[str]) -> Path:
+    path.write_text("".join(f">{row}\n{protein}\n" for row, protein in enumerate(proteins)))
+    return path
+
+
+def needs(*programs: str) -> None:
+    for program in programs:
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed.")
+
+
+def test_phmmer_finds_what_the_hmmer_program_finds_to_the_printed_digit(tmp_path: Path) -> None:
+    needs("phmmer")
+    pytest.importorskip("pyhmmer")
+    X, y = families(60, **HARD)
+    queries = [*families(24, seed=2, **HARD).X, "MKUOZBXJ" * 9]
+    head = PhmmerHead(n_hits=1000).fit(X, y)
+    table = tmp_path / "hits.txt"
+    run("phmmer", "-E", "10", "--noali", "--tblout", table, fasta(tmp_path / "q.fasta", queries),
+        fasta(tmp_path / "t.fasta", X))  # fmt: skip
+    # --tblout has the target first and the query third.
+    rows = [line.split() for line in table.read_text().splitlines() if not line.startswith("#")]
+    hits = head.hits(queries)
+    ours = zip(*(column.tolist() for column in (hits.query, hits.target, hits.evalue, hits.score)), strict=True)
+    assert len(rows) > 50
+    assert [(f"{q}", f"{t}", f"{e:.2g}", f"{s:.1f}") for q, t, e, s in ours] == [
+        (row[2], row[0], f"{float(row[4]):.2g}", row[5]) for row in rows
+    ]
+
+
+def test_profiles_score_what_hmmsearch_scores(tmp_path: Path) -> None:
+    needs("hmmsearch")
+    pytest.importorskip("pyhmmer")
+    queries = families(24, seed=2, **HARD).X
+    head = HmmTopPickHead(second_pass=False).fit(*families(60, **HARD))
+    (tmp_path / "profiles.hmm").write_text(head.texts()["profiles"])
+    table = tmp_path / "hits.txt"
+    run("hmmsearch", "-E", "10", "-Z", "8", "--noali", "--tblout", table, tmp_path / "profiles.hmm",
+        fasta(tmp_path / "q.fasta", queries))  # fmt: skip
+    rows = [line.split() for line in table.read_text().splitlines() if not line.startswith("#")]
+    hits = head.hits(queries)
+    ours = zip(*(column.tolist() for column in (hits.query, hits.target, hits.score)), strict=True)
+    assert len(rows) > 10
+    assert {(f"{q}", f"{t}", f"{s:.1f}") for q, t, s in ours} == {(row[0], row[2], row[5]) for row in rows}
+
+
+def test_a_family_of_one_member_has_a_profile_of_hmmbuild(tmp_path: Path) -> None:
+    needs("hmmbuild")
+    pytest.importorskip("pyhmmer")
+    members = random_proteins(3, seed=5)
+    head = HmmTopPickHead().fit(members, ["a", "b", "b"])
+    run("hmmbuild", "--amino", tmp_path / "made.hmm", fasta(tmp_path / "one.fasta", members[:1]))
+    body = [line for line in (tmp_path / "made.hmm").read_text().splitlines() if line[:1] in " L"]
+    ours = [line for line in head.texts()["profiles"].split("//")[0].splitlines() if line[:1] in " L"]
+    assert ours == body
+
+
+def test_queries_without_a_hit_get_a_second_search_without_filters() -> None:
+    pytest.importorskip("pyhmmer")
+    train, queries = families(60, **HARD), families(40, seed=2, changed=0.8).X
+    once = HmmTopPickHead(second_pass=False).fit(*train)
+    twice = HmmTopPickHead().fit(*train)
+    first, both = once.answered(queries), twice.answered(queries)
+    assert first.sum() < both.sum()
+    np.testing.assert_array_equal(once.predict(queries)[first], twice.predict(queries)[first])
+
+
+@pytest.mark.parametrize("aligner", ["hmmer", "mafft"])
+def test_a_familys_alignment_has_every_residue_of_every_member(aligner: str) -> None:
+    pyhmmer = pytest.importorskip("pyhmmer")
+    if aligner != "hmmer":
+        needs(aligner)
+    members = [*families(12, n_families=2).X[::2], "MK", "UZOBXJ"]
+    alignment = align_family(members, aligner, pyhmmer.plan7.Builder(pyhmmer.easel.Alphabet.amino())).textize()
+    rows = dict(zip(alignment.names, alignment.alignment, strict=True))
+    found = [rows[str(number)] for number in range(len(members))]
+    assert [row.replace("-", "").replace(".", "").upper() for row in found] == members
+    assert len({len(row) for row in found}) == 1
+
+
+def test_an_unknown_aligner_and_one_that_is_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyhmmer")
+    with pytest.raises(InputError, match="aligner is 'muscle'; expected one of hmmer, mafft"):
+        HmmTopPickHead(aligner="muscle").fit(*families(16))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(MissingPackageError, match="famsa is not installed. Install it: `conda"):
+        HmmTopPickHead(aligner="famsa").fit(*families(16))
+
+
+def test_blastp_answers_as_blastp_run_by_hand(tmp_path: Path) -> None:
+    needs("blastp", "makeblastdb")
+    X, y = families(60, **HARD)
+    queries = [*families(40, seed=2, **HARD).X, *ODD]
+    database, asked = fasta(tmp_path / "t.fasta", X), fasta(tmp_path / "q.fasta", queries)
+    subprocess.run(["makeblastdb", "-dbtype", "prot", "-in", database, "-out", tmp_path / "t"], check=True,
+                   stdout=subprocess.DEVNULL)  # fmt: skip
+    command = ["blastp", "-outfmt", "10", "-max_hsps", "1", "-num_alignments", "1"]
+    done = subprocess.run(
+        [*command, "-query", asked, "-db", tmp_path / "t"], check=True, capture_output=True, text=True
+    )
+    lines = [line.split(",") for line in done.stdout.splitlines()]
+    expected = np.full(len(queries), "", y.dtype)
+    for line in lines:
+        expected[int(line[0])] = y[int(line[1])]
+    head = BlastpHead().fit(X, y)
+    assert head.predict(queries).tolist() == expected.tolist()
+    hits = head.hits(queries)
+    assert [f"{score:g}" for score in hits.score.tolist()] == [f"{float(line[11]):g}" for line in lines]
+    assert (expected != "").sum() > 10
+    assert "" in expected
+
+
+def test_smith_waterman_scores_what_parasail_scores() -> None:
+    pytest.importorskip("pyopal")
+    parasail = pytest.importorskip("parasail")
+    X, y = families(24, **HARD)
+    queries = [*families(6, seed=2, **HARD).X, "MKXBZ" * 12, "W" * 300]
+    hits = SmithWatermanHead(n_hits=24).fit(X, y).hits(queries)
+    raw = np.round((hits.score * np.log(2) + np.log(0.041)) / 0.267).astype(int)
+    for query, target, score in zip(hits.query.tolist(), hits.target.tolist(), raw.tolist(), strict=True):
+        assert parasail.sw_striped_sat(queries[query], X[target], 11, 1, parasail.blosum62).score == score
+    assert len(hits) > 150
+
+
+@pytest.mark.parametrize("kind", [BlastpHead, DiamondHead, MMseqsHead])
+def test_a_missing_program_is_named_with_how_to_install_it(
+    kind: type[BlastpHead], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(MissingPackageError, match=r"not found on the path. Install it: `apt-get install .*bioconda"):
+        kind().fit(*families(16))
+
+
+def test_mmseqs_answers_and_drops_no_row() -> None:
+    needs("mmseqs")
+    head = MMseqsHead().fit(*families(60))
+    X, y = families(16, seed=2)
+    found = head.predict([*ODD, *X])
+    assert found[len(ODD) :].tolist() == y.tolist()
+    assert found[0] == ""
+
+
+def test_a_program_that_fails_is_an_error_with_its_last_words() -> None:
+    with pytest.raises(WorkerDiedError, match="ls ended with code 2 and said: .*no-such-folder"):
+        run("ls", "/no-such-folder")
+
+
+def test_the_database_goes_with_the_head() -> None:
+    needs("diamond")
+    head = DiamondHead().fit(*families(24))
+    head.predict(families(4, seed=1).X)
+    directory, gone = head._directory(), weakref.ref(head)
+    assert directory.exists()
+    del head
+    assert gone() is None
+    assert not directory.exists()
+
+
+def test_votes_are_sums_of_bits() -> None:
+    members = csr_array(np.eye(2, dtype=bool)[[0, 1, 1]])
+    hits = hits_of(2, [0, 0, 0], [0, 1, 2], [50, 40, 30], [0, 0, 0])
+    assert class_scores(hits, members).code.tolist() == [0, 1]
+    voted = class_scores(hits, members, n_votes=3)
+    assert voted.code.tolist() == [1, 0]
+    assert voted.score.tolist() == [70, 50]
+
+
+def scores_of(*rows: list[tuple[int, float]]) -> ClassScores:
+    query = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    flat = [hit for row in rows for hit in row]
+    codes, bits = [code for code, _ in flat], [score for _, score in flat]
+    return ClassScores(n_queries=len(rows), query=query, code=np.array(codes, int), score=np.array(bits, float))
+
+
+def test_shares_grow_with_the_score_and_with_its_lead() -> None:
+    weak, strong, close, nothing, tie = ScoreSoftmax(slope=3, floor=10).shares(
+        scores_of([(1, 12)], [(1, 300)], [(1, 300), (2, 290)], [], [(3, 40), (0, 40)]), 5
+    )
+    assert 0.2 < weak[1] < 0.6 < 0.99 < strong[1]
+    assert close[1] < 0.6
+    assert close.argmax() == 1
+    assert not nothing.any()
+    assert tie.argmax() == 3, "the program's first hit leads"
+    assert answered(np.array([weak, nothing])).tolist() == [True, False]
+
+
+def test_a_best_hit_below_the_floor_still_leads() -> None:
+    (shares,) = ScoreSoftmax(slope=3, floor=1000).shares(scores_of([(4, 20)]), 5)
+    assert shares.argmax() == 4
+    assert shares.sum() == pytest.approx(1)
+
+
+def test_probabilities_are_as_often_right_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    bits = rng.uniform(15, 80, 2000)
+    right = rng.random(2000) < bits**2 / (bits**2 + 30**2)
+    codes = np.where(right, 0, rng.integers(1, 50, 2000))
+    scores = scores_of(*([(0, score)] for score in bits.tolist()))
+    fitted = fit_softmax(scores, codes, 50)
+    shares = fitted.shares(scores, 50)[:, 0]
+    for low, high in ((0.2, 0.5), (0.5, 0.7), (0.7, 0.9)):
+        there = (shares > low) & (shares <= high)
+        assert abs(shares[there].mean() - right[there].mean()) < 0.06
+
+
+def test_several_labels_are_shared_out_by_score_and_by_share_of_the_best() -> None:
+    shares = ScoreSigmoid().shares(scores_of([(0, 200), (1, 190), (2, 20)], []), 4)
+    assert shares[0, 0] > shares[0, 1] > 0.5 > shares[0, 2] > shares[0, 3] == 0
+    assert not shares[1].any()
+
+
+def test_labels_of_the_best_hits_are_given_to_a_protein_that_may_have_several() -> None:
+    pytest.importorskip("pyopal")
+    labels = {"PF00000.0": ["a"], "PF00001.1": ["a", "b"], "PF00002.2": []}
+    (X, y), (X_valid, y_valid), (queries, truth) = (families(n, seed=n, n_families=3) for n in (30, 24, 12))
+    head = SmithWatermanHead(kind="multilabel")
+    head.fit(X, [labels[name] for name in y], X_valid, [labels[name] for name in y_valid])
+    assert [head.classes_[row].tolist() for row in head.predict(queries)] == [labels[name] for name in truth]
