@@ -95,7 +95,7 @@ def read_examples(X: SequenceFeatures, *, longest: int | None, long: str, what: 
     """
     input_ = input_of(X)
     texts = [X.residues, X.partners] if isinstance(X, PairSequences) else [X.residues]
-    sides = [[text.encode("ascii") for text in side] for side in texts]
+    sides = [[text.upper().encode("ascii") for text in side] for side in texts]
     whole = np.array([[len(one) for one in side] for side in sides], np.int64)
     over: NDArray[np.bool_] = np.zeros(whole.shape[1], np.bool_)
     if longest is not None:

@@ -86,7 +86,9 @@ class FinetuneHead(Head):
     model_name
         What the fine-tuned model is called; None for base and method.
     history_
-        The epochs of the training, as dictionaries.
+        The epochs of the training.
+    temperature_
+        What the logits of classes are divided by, so that probabilities mean something; from the validation rows.
     """
 
     kinds = KINDS
@@ -95,6 +97,11 @@ class FinetuneHead(Head):
     weights: str | None
     device: str
     merge: bool
+    progress: ProgressCallback = staticmethod(no_progress)
+    folder: Path | None = None
+    model_name: str | None = None
+    _trained: _Trained | None = None
+    _saved: Path | None = None
     __signature__: ClassVar[inspect.Signature] = inspect.Signature(
         [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
@@ -109,11 +116,6 @@ class FinetuneHead(Head):
         chosen = with_preset(given.get("preset"), given)
         for name, parameter in self.__signature__.parameters.items():
             setattr(self, name, chosen.get(name, parameter.default))
-        self.progress: ProgressCallback = no_progress
-        self.folder: Path | None = None
-        self.model_name: str | None = None
-        self._trained: _Trained | None = None
-        self._saved: Path | None = None
 
     @property
     def chosen(self) -> Settings:
@@ -171,7 +173,9 @@ class FinetuneHead(Head):
                 progress=self.progress,
             )
             trainer.fit()
-        self._trained = _Trained(model, network.eval())
+        self._trained, self._saved = _Trained(model, network.eval()), None
+        valid_part = material.get("validation")
+        self.temperature_ = 1.0 if valid_part is None or self.kind != "class" else trainer.temperature(valid_part)
         self._note(trainer, network, examples)
 
     def _note(self, trainer: Trainer, network: Network, examples: Mapping[str, Any]) -> None:
@@ -181,6 +185,7 @@ class FinetuneHead(Head):
             "input": self.input_,
             "centre": self.centre_,
             "scale": self.scale_,
+            "temperature": self.temperature_,
             "dim": network.encoder.dim,
             "history": [epoch.to_dict() for epoch in trainer.history],
             "best_epoch": trainer.best_epoch,
@@ -233,6 +238,8 @@ class FinetuneHead(Head):
                 f"This model was fine-tuned on rows that are {self.input_!r}, and X has rows that are "
                 f"{input_of(features)!r}. Give it rows of its own kind."
             )
+        if not features.shape[0]:
+            return
         settings, ready = self.chosen, self._ready()
         crops = settings.long == "crop" and self.input_ != "residue"
         limit = _limit(ready.model, settings) if crops else ready.model.max_residues
@@ -246,7 +253,8 @@ class FinetuneHead(Head):
             first = examples.rows(units)[0]
             made = np.empty((int(examples.n_rows[units].sum()), self.n_outputs), np.float32)
             for batch, outputs in passes.evaluated(examples, units, budget=budget):
-                found = finished(outputs, self.kind, centre=self.centre_, scale=self.scale_)
+                cooled = outputs / self.temperature_
+                found = finished(cooled, self.kind, centre=self.centre_, scale=self.scale_)
                 made[examples.rows(batch) - first] = found
             yield made
 
@@ -301,6 +309,7 @@ class FinetuneHead(Head):
         self._head_arrays = {name: array for name, array in arrays.items() if name != "thresholds"}
         self._noted = dict(settings)
         self.input_, self.centre_, self.scale_ = settings["input"], settings["centre"], settings["scale"]
+        self.temperature_ = settings["temperature"]
         self.history_ = [Epoch(**epoch) for epoch in settings["history"]]
         self.n_features_in_ = 0
 

@@ -180,6 +180,10 @@ class Goal:
         size = float(np.sqrt((a**2).sum() * (b**2).sum()))
         return float((a * b).sum() / size) if size else 0.0
 
+    def codes(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Classes of some rows, -1 for none."""
+        return self._targets.require_codes()[rows]
+
     def finished(self, outputs: torch.Tensor) -> NDArray[np.float32]:
         """Outputs as heads give them: probabilities, or numbers in the targets' own unit."""
         return finished(outputs, self.kind, centre=self._centre, scale=self._scale)

@@ -18,6 +18,7 @@ from embedstore.errors import NonFiniteError, OutOfMemoryError
 from embedstore.models.devices import DTYPES
 from embedstore.models.memory import is_out_of_memory
 from embedstore.types import Progress, ProgressCallback, no_progress
+from heads.calibrate import fit_temperature
 from heads.finetuning.engines import Engine
 from heads.finetuning.examples import Examples, epoch_batches
 from heads.finetuning.history import Curves, Epoch
@@ -149,6 +150,18 @@ class Trainer:
         with torch.no_grad():
             for name, weight in self._weights.items():
                 weight.copy_(self._best[name])
+
+    def temperature(self, valid: Material) -> float:
+        """The temperature that makes the probabilities of validation rows mean something."""
+        rows, logits = [], []
+        self._mode(training=False)
+        units = np.arange(len(valid.examples))
+        for batch, found in self._passes.evaluated(valid.examples, units, budget=self._budget):
+            rows.append(valid.examples.rows(batch))
+            logits.append(found.float().cpu().numpy())
+        codes = valid.goal.codes(np.concatenate(rows))
+        known = codes >= 0
+        return fit_temperature(np.concatenate(logits)[known], codes[known])[0] if known.any() else 1.0
 
     def _is_over(self) -> bool:
         patience = self._settings.patience
