@@ -29,6 +29,21 @@ def parse_params(texts: Sequence[str]) -> dict[str, Any]:
     return params
 
 
+def parse_head_params(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Settings of several heads, ``head.name=value``.
+
+    >>> parse_head_params(["knn.k=5", "mlp.epochs=3"])
+    {'knn': {'k': 5}, 'mlp': {'epochs': 3}}
+    """
+    params: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        head, dot, rest = text.partition(".")
+        if not dot or "=" in head:
+            raise InputError(f"--param {text!r} is not of the form head.name=value, such as --param knn.k=5.")
+        params.setdefault(head, {}).update(parse_params([rest]))
+    return params
+
+
 def parse_numbers(text: str, *, option: str) -> list[float]:
     """Numbers that commas part.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,35 @@ def read_all(path: Path, *, limit: int | None, **options: Any) -> list[Record]:
     for rejected in reader.report.rejected:
         warn(f"left out {rejected.id!r} ({rejected.where}): {rejected.reason}")
     return records
+
+
+@contextmanager
+def reading(path: Path, *, limit: int | None, **options: Any) -> Iterator[Iterator[Record]]:
+    """Records of a file as they are read, at most ``limit``; those left out are named on stderr at the end."""
+    from embedstore.sequences import read_records
+
+    reader = read_records(path, **options)
+    seen = _Seen(islice(reader, limit))
+    yield iter(seen)
+    for sentence in reader.report.warnings:
+        warn(sentence)
+    for rejected in reader.report.rejected:
+        warn(f"left out {rejected.id!r} ({rejected.where}): {rejected.reason}")
+    if not seen.n and options["split"]:
+        raise InputError(f"No protein in {path} has the split {options['split']!r}; look at its column or folders.")
+
+
+class _Seen:
+    """Records that are counted as they go by."""
+
+    def __init__(self, records: Iterator[Record]) -> None:
+        self._records = records
+        self.n = 0
+
+    def __iter__(self) -> Iterator[Record]:
+        for record in self._records:
+            self.n += 1
+            yield record
 
 
 def given_model(space: Space, *, weights: Path | None, device: str) -> Model | None:

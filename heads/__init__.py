@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from heads.evaluation import Report, evaluate
     from heads.finetuning.running import finetune
     from heads.fitting import fit
+    from heads.joining import ensemble_of
     from heads.lookups import Hits, lookup
     from heads.persist import FittedHead, load
-    from heads.prediction import Predictions, predict
+    from heads.prediction import predict, predict_batches
+    from heads.predictions import Predictions
     from heads.tasks import TASKS
 
 _HOMES = {
@@ -23,14 +25,16 @@ _HOMES = {
     "TASKS": "heads.tasks",
     "FittedHead": "heads.persist",
     "Hits": "heads.lookups",
-    "Predictions": "heads.prediction",
+    "Predictions": "heads.predictions",
     "Report": "heads.evaluation",
+    "ensemble_of": "heads.joining",
     "evaluate": "heads.evaluation",
     "finetune": "heads.finetuning.running",
     "fit": "heads.fitting",
     "load": "heads.persist",
     "lookup": "heads.lookups",
     "predict": "heads.prediction",
+    "predict_batches": "heads.prediction",
 }
 
 __all__ = [
@@ -42,12 +46,14 @@ __all__ = [
     "Predictions",
     "Report",
     "compare",
+    "ensemble_of",
     "evaluate",
     "finetune",
     "fit",
     "load",
     "lookup",
     "predict",
+    "predict_batches",
 ]
 
 

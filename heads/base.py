@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from heads.leakage import is_among
+from heads.ranges import EpochCallback, Range
 from heads.streams import Features, FeaturesLike, Float32, as_features
 from heads.targets import Codes, Targets, encode
 from heads.thresholds import choose_thresholds
@@ -55,6 +56,10 @@ class Head(ABC):
         Which of `heads.targets.KINDS` it can predict.
     whole_proteins
         Whether, of residues, it wants whole proteins (`Features.offsets`), those without a label among them, code -1.
+    search_space
+        Arguments of the constructor that `heads.search` tries, each with what to try.
+    on_epoch
+        Called with epoch and validation loss where the head learns in epochs; it may raise to stop the fit.
     kind
         What it predicts.
     classes_
@@ -67,6 +72,8 @@ class Head(ABC):
 
     kinds: ClassVar[tuple[str, ...]] = ("class",)
     whole_proteins: ClassVar[bool] = False
+    search_space: ClassVar[Mapping[str, Range]] = {}
+    on_epoch: EpochCallback | None = None
 
     kind: str
     classes_: NDArray[Any]
@@ -93,6 +100,12 @@ class Head(ABC):
         InputError
             For vectors that are not finite, targets of another kind or number, or with nothing to tell apart.
         """
+        return self.fit_labelled(*self.labelled(X, y, X_valid, y_valid))
+
+    def labelled(
+        self, X: FeaturesLike, y: Any, X_valid: FeaturesLike | None = None, y_valid: Any = None
+    ) -> tuple[Labelled, Labelled | None]:
+        """The rows of `fit`, checked and encoded: those to learn from, and those to choose on, if there are any."""
         if self.kind not in self.kinds:
             raise InputError(f"{type(self).__name__} predicts {' or '.join(self.kinds)}; kind is {self.kind!r}.")
         features = as_features(X)
@@ -102,7 +115,11 @@ class Head(ABC):
             valid = self._usable(as_features(X_valid), y_valid, train)
         if not self.whole_proteins and not train.targets.known.all():
             train = train.select(np.flatnonzero(train.targets.known))
-        self.classes_, self.n_features_in_ = train.targets.classes, features.shape[1]
+        return train, valid
+
+    def fit_labelled(self, train: Labelled, valid: Labelled | None) -> Self:
+        """As `fit`, of rows that were checked and encoded before: how a head that is made of heads fits them."""
+        self.classes_, self.n_features_in_ = train.targets.classes, train.features.shape[1]
         self._fit(train, valid)
         if self.kind == "multilabel":
             self.thresholds_ = self._thresholds(valid)

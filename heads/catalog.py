@@ -61,7 +61,8 @@ def _network(name: str, target: str, summary: str, citation: str, small: Mapping
 
 _BILESCHI = "Bileschi et al. 2022, Using deep learning to annotate the protein universe, Nat Biotechnol 40:932"
 _DEEPPROTEIN = "Xie et al. 2025, DeepProtein: deep learning library for protein sequence learning, Bioinformatics 41"
-_PREDICTOR = {"predictor": (64,)}
+_PREDICTOR: Mapping[str, Any] = {"predictor": (64,), "batch_size": 16}
+_GRAPH: Mapping[str, Any] = {**_PREDICTOR, "graph": "residues", "hidden": 32}
 
 NETWORKS = (
     _network(
@@ -90,7 +91,7 @@ NETWORKS = (
         "convolution:ConvolutionHead",
         "three convolutions and a global maximum",
         _DEEPPROTEIN,
-        _PREDICTOR,
+        {**_PREDICTOR, "learning_rate": 5e-3, "clip": 1.0},
     ),
     _network(
         "deepprotein_cnn_rnn",
@@ -113,6 +114,29 @@ NETWORKS = (
         _DEEPPROTEIN,
         {**_PREDICTOR, "hidden": 32, "learning_rate": 1e-2, "clip": 1.0},
     ),
+    _network(
+        "deepprotein_transformer",
+        "transformer:TransformerHead",
+        "two layers of attention on sub-words",
+        _DEEPPROTEIN,
+        {**_PREDICTOR, "n_subwords": 60},
+    ),
+    *(
+        _network(name, f"graph_heads:{target}", f"{summary}, on atoms or residues", citation, _GRAPH)
+        for name, target, summary, citation in (
+            ("gcn", "GcnHead", "graph convolutions", "Kipf and Welling 2017, ICLR"),
+            ("gat", "GatHead", "graph attention", "Veličković et al. 2018, ICLR"),
+            ("mpnn", "MpnnHead", "message passing", "Gilmer et al. 2017, ICML"),
+            ("neural_fp", "NeuralFingerprintHead", "neural fingerprints", "Duvenaud et al. 2015, NeurIPS"),
+            (
+                "attentive_fp",
+                "AttentiveFingerprintHead",
+                "attentive fingerprints",
+                "Xiong et al. 2020, J Med Chem 63:8749",
+            ),
+            ("graph_transformer", "GraphTransformerHead", "attention along edges", "Shi et al. 2021, IJCAI"),
+        )
+    ),
 )
 """Networks trained from scratch; "deepprotein" stands before what would else be called as the architecture alone."""
 
@@ -134,10 +158,39 @@ HEADS: Catalog[HeadSpec] = Catalog(
             citation="Dudani 1976, The distance-weighted k-nearest-neighbor rule, IEEE SMC 6:325",
         ),
         HeadSpec(
+            name="mlp",
+            target="heads.mlp:NetworkHead",
+            kinds=KINDS,
+            summary="multi-layer perceptron on standardised vectors, stopped by validation",
+            citation="Rumelhart, Hinton and Williams 1986, Nature 323:533; Loshchilov and Hutter 2019, ICLR",
+        ),
+        HeadSpec(
+            name="gbm",
+            target="heads.gbm:BoostedHead",
+            kinds=KINDS,
+            summary="boosted trees on principal components; above 50 classes they rank candidates of linear and knn",
+            citation="Ke et al. 2017, LightGBM, NeurIPS; Burges 2010, From RankNet to LambdaRank to LambdaMART",
+        ),
+        HeadSpec(
+            name="ensemble",
+            target="heads.ensemble:EnsembleHead",
+            kinds=KINDS,
+            summary="several heads blended by weights chosen on validation",
+            citation="Wolpert 1992, Stacked generalization, Neural Networks 5:241",
+        ),
+        HeadSpec(
+            name="auto",
+            target="heads.auto:AutoHead",
+            kinds=KINDS,
+            summary="fits several heads and keeps the best on validation, or a blend",
+            citation="Caruana et al. 2004, Ensemble selection from libraries of models, ICML",
+        ),
+        HeadSpec(
             name="finetune",
             target="heads.finetuning.head:FinetuneHead",
             kinds=("class", "multilabel", "regression", "ordinal"),
             reads="sequences",
+            small={"method": "frozen", "head_rate": 0.05, "epochs": 8},
             summary="a language model trained with its head: frozen, low-rank adapters, last layers or whole",
             citation="Schmirler et al. 2024, Fine-tuning protein language models boosts predictions across diverse "
             "tasks, Nature Communications 15:7407, doi:10.1038/s41467-024-51844-2",

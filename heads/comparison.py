@@ -183,8 +183,8 @@ def compare(
     seeds: int = 1,
     seed: int = 0,
     n_resamples: int = N_RESAMPLES,
-    identity: str = "words",
-    identity_rows: int = 3 * SAMPLE_ROWS,
+    relatives: str = "words",
+    relatives_rows: int = 3 * SAMPLE_ROWS,
     contenders: Sequence[Contender] = (),
     progress: ProgressCallback = no_progress,
     **selection: Any,
@@ -212,7 +212,7 @@ def compare(
         Also of the random split and of the bootstrap.
     n_resamples
         Of the bootstrap.
-    identity, identity_rows
+    relatives, relatives_rows
         As in `heads.evaluate`.
     contenders
         Further rows, of any kind; see `heads.contenders.Contender`.
@@ -254,7 +254,7 @@ def compare(
         raise InputError(
             f"No head can predict {data.kind!r} of {data.input}s. Name heads (heads=, --heads) or see `heads list`."
         )
-    near = find_relatives(opened, data, split, method=identity, limit=identity_rows, seed=seed)
+    near = find_relatives(opened, data, split, method=relatives, limit=relatives_rows, seed=seed)
     named = task_metric(chosen.to_dict())
     rows = []
     for number, contender in enumerate(entered):

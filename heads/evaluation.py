@@ -117,8 +117,8 @@ def evaluate(
     labels: str | PathLike[str] | None = None,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
-    identity: str = "words",
-    identity_rows: int = SAMPLE_ROWS,
+    relatives: str = "words",
+    relatives_rows: int = SAMPLE_ROWS,
     fractions: Sequence[float] = (),
 ) -> Report:
     """Measure a head on the stored vectors of a split of the task that it was fitted on.
@@ -137,10 +137,10 @@ def evaluate(
         Where the labelled file is now, for a head that was fitted on one.
     n_resamples, seed
         Of the bootstrap.
-    identity
+    relatives
         How the nearest training protein is found: ``"words"`` (seconds), ``"mmseqs"`` (alignment, minutes), ``"auto"``
         (MMseqs2 where it is installed), or ``"none"``.
-    identity_rows
+    relatives_rows
         Rows of the split for which it is.
     fractions
         Shares of the training rows to fit the same head on, for a learning curve: ``(0.1, 0.3)``.
@@ -163,7 +163,7 @@ def evaluate(
     rows, trained = data.rows(split), data.splits["train"]
     found = judge(chosen.head, source, data, split, n_resamples=n_resamples, seed=seed)
     best_by = main_metric(task_metric(chosen.task), data, found.measured)
-    near = find_relatives(opened, data, split, method=identity, limit=identity_rows, seed=seed)
+    near = find_relatives(opened, data, split, method=relatives, limit=relatives_rows, seed=seed)
     audit = audit_of(data.keys[rows], data.keys[trained], near)
     curve = learning_curve(chosen.head, source, data, split, fractions=fractions, metric=best_by, seed=seed)
     return Report(

@@ -19,7 +19,7 @@ from embedstore.store.keys import as_digests
 from embedstore.store.spaces import Space, SpaceBase
 from embedstore.store.store import Store, open_store
 from embedstore.types import Digests, Record
-from heads.streams import BLOCK_ROWS, ArrayFeatures, Float32, Rows, SequenceFeatures, shuffled
+from heads.streams import BLOCK_ROWS, ArrayFeatures, Float32, Rows, shuffled
 
 StoreLike: TypeAlias = Store | str | PathLike[str] | None
 """An open store, its path, or None for ``$EMBEDSTORE``, else ``./embedstore.zarr``."""
@@ -108,11 +108,6 @@ def with_vectors(space: SpaceBase, digests: Digests, *, source: str) -> NDArray[
 def record_digests(records: Sequence[Record]) -> Digests:
     """Key of each record, (n, 24) uint8."""
     return as_digests([digest(record.residues) for record in records])
-
-
-def record_sequences(records: Sequence[Record]) -> SequenceFeatures:
-    """The residues of some records, for heads that read sequences."""
-    return SequenceFeatures([record.residues.decode("ascii") for record in records], record_digests(records))
 
 
 def record_features(space: Space, records: Sequence[Record], *, model: Model | None = None) -> ArrayFeatures:

@@ -16,6 +16,7 @@ from heads.costs import measured
 from heads.features import StoreLike, as_store
 from heads.persist import FittedHead
 from heads.protocol import validation_proof, validation_rows
+from heads.search import search as search_settings
 from heads.sources import SEQUENCES, Source, source_of
 from heads.tasks.base import TaskData, TaskSelection
 from heads.tasks.readers import read_task
@@ -45,6 +46,7 @@ def fit(
     split_by: str | None = None,
     identity: float = 0.4,
     out: str | PathLike[str] | None = None,
+    search: int | None = None,
     seed: int = 0,
 ) -> FittedHead:
     """Fit a head on the training rows of a task; what is to be chosen is chosen on the validation rows.
@@ -86,8 +88,11 @@ def fit(
         For clusters: least identity at which sequences are kept together.
     out
         Directory to save to; None saves nothing.
+    search
+        Try so many settings of the head on the validation rows (its defaults first) and fit it with the best; see
+        `heads.search`. What is given in `params` stays as it is.
     seed
-        Of the random split and of whatever the head draws.
+        Of the random split, of the search, and of whatever the head draws.
 
     Returns
     -------
@@ -132,13 +137,23 @@ def fit(
     opened = None if reads == SEQUENCES and labels is not None and store is None else as_store(store)
     data = read_task(selection, opened)
     model = make_head(head, params, kind=data.kind, input_=data.input, seed=seed)
-    fitted = fit_rows(model, head, source_of(opened, data, space, reads=reads), data, selection)
+    source = source_of(opened, data, space, reads=reads)
+    fitted = fit_rows(model, head, source, data, selection, params=params, search=search)
     if out is not None:
         fitted.save(out)
     return fitted
 
 
-def fit_rows(head: Head, name: str, source: Source, data: TaskData, selection: TaskSelection) -> FittedHead:
+def fit_rows(
+    head: Head,
+    name: str,
+    source: Source,
+    data: TaskData,
+    selection: TaskSelection,
+    *,
+    params: Mapping[str, Any] | None = None,
+    search: int | None = None,
+) -> FittedHead:
     """Fit a head on rows that were read already: what `fit` does between reading and saving.
 
     Parameters
@@ -149,12 +164,27 @@ def fit_rows(head: Head, name: str, source: Source, data: TaskData, selection: T
         Where its rows come from.
     selection
         How the task was named.
+    params, search
+        As of `fit`.
     """
     train = source.rows(data, data.rows("train"), what="train row")
     trained = data.rows("train")
     valid = validation_rows(source, data)
+    learned = head.labelled(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
+    found = None
+    if search is not None:
+        of_task = {"kind": data.kind, "input_": data.input, "seed": selection.seed}
+        given = params or {}
+        found = search_settings(
+            lambda tried: make_head(name, {**given, **tried}, **of_task),
+            *learned,
+            n_trials=search,
+            seed=selection.seed,
+            fixed=given,
+        )
+        head = make_head(name, {**given, **found.best}, **of_task)
     with measured() as cost:
-        head.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
+        head.fit_labelled(*learned)
     return FittedHead(
         head=head,
         head_name=name,
@@ -176,6 +206,7 @@ def fit_rows(head: Head, name: str, source: Source, data: TaskData, selection: T
             "unseen": data.n_unseen,
             "contradictory": n_contradictory(data.keys[trained], data.labels[trained]),
         },
+        search=None if found is None else found.to_dict(),
         fit_seconds=cost.seconds,
         proof=validation_proof(head, data, valid),
     )

@@ -12,6 +12,7 @@ from embedstore.errors import InputError
 from embedstore.index import FlatIndex
 from heads.base import Head, Labelled, as_tuple
 from heads.neighbour_fits import DEFAULT_K, DEFAULT_SHARPNESS, Vote, default_vote, fit_vote
+from heads.ranges import Choice, Range, Real, Whole
 from heads.statistics import target_statistics
 from heads.streams import Features, Float32, Rows, checked_blocks, take_rows
 from heads.targets import KINDS
@@ -68,6 +69,11 @@ class NeighboursHead(Head):
     """
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
+    search_space: ClassVar[Mapping[str, Range]] = {
+        "k": Whole(low=1, high=50, log=True),
+        "sharpness": Real(low=1.0, high=500.0, log=True),
+        "whiten": Choice((False, True)),
+    }
 
     k_: int
     sharpness_: float

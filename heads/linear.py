@@ -12,6 +12,7 @@ from embedstore.errors import InputError
 from heads.base import Head, Labelled, as_tuple, softmax
 from heads.calibrate import LevelCuts, sigmoid
 from heads.linear_fits import Descent, LinearFit, fit_class, fit_multilabel, fit_ordinal, fit_regression
+from heads.ranges import Range, Real
 from heads.refinement import MAX_EPOCHS
 from heads.statistics import Statistics, balanced_weights, target_statistics
 from heads.streams import Features, Float32, checked_blocks
@@ -74,6 +75,7 @@ class LinearHead(Head):
     """
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
+    search_space: ClassVar[Mapping[str, Range]] = {"shrinkage": Real(low=1e-4, high=0.9, log=True)}
 
     coef_: Float32
     intercept_: Float32

@@ -62,6 +62,8 @@ class FittedHead:
         Rows used of ``train`` and ``valid``, rows seen of ``test``, rows left out by reason, under ``unseen`` the
         validation and test rows whose class no training row has, and under ``contradictory`` the distinct sequences
         with several labels in the training rows.
+    search
+        What a search for settings tried, where there was one: see `heads.search.SearchResult`.
     fit_seconds
         How long the fit took; None for heads of older releases.
     proof
@@ -79,6 +81,7 @@ class FittedHead:
     space_identity: Mapping[str, Any]
     train_sha256: str
     n_rows: Mapping[str, int]
+    search: Mapping[str, Any] | None = None
     fit_seconds: float | None = None
     proof: Proof | None = None
 
@@ -143,6 +146,7 @@ class FittedHead:
             "split_rule": self.split_rule,
             "train_sha256": self.train_sha256,
             "n_rows": dict(self.n_rows),
+            "search": self.search,
             "space": {"id": self.space_id, "identity": dict(self.space_identity)},
         }
 
@@ -210,6 +214,7 @@ def load(path: str | PathLike[str]) -> FittedHead:
             space_identity=record["space"]["identity"],
             train_sha256=record["train_sha256"],
             n_rows=record["n_rows"],
+            search=record.get("search"),
             fit_seconds=_read_seconds(directory),
             proof=_read_proof(directory, record),
         )

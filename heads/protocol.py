@@ -124,6 +124,11 @@ def judged(
         labelled = np.flatnonzero(np.asarray(data.targets(rows)) != "")
         if groups is not None:
             groups = np.unique(groups[labelled], return_inverse=True)[1].astype(np.int64)
+        if len(found) != int(row_lengths(data, rows).sum()):
+            raise InputError(
+                f"The vectors of {data.source} stop before the proteins do: the space cuts long ones off. Build one "
+                "that takes them in windows (`embedstore build --residues --long window`), and fit on that."
+            )
         found = take(found, labelled)
         if isinstance(found, ClassOutcomes) and groups is not None:
             parts.append(_per_protein(found, groups))
@@ -148,7 +153,7 @@ def row_lengths(data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """(n,) outcomes that each row has: one, or one a residue."""
     if data.input != "residue":
         return np.ones(len(rows), np.int64)
-    return np.strings.str_len(data.labels[rows]).astype(np.int64)
+    return np.fromiter((len(str(data.labels[row])) for row in rows.tolist()), np.int64, len(rows))
 
 
 def validation_rows(source: Source, data: TaskData) -> SplitRows | None:
@@ -164,7 +169,8 @@ def validation_proof(head: Head, data: TaskData, valid: SplitRows | None) -> Pro
     if valid is None:
         return None
     fresh = ~is_among(data.keys[valid.rows], data.keys[data.splits["train"]])
-    lengths = row_lengths(data, valid.rows)
+    offsets = valid.features.offsets
+    lengths = np.ones(len(valid.rows), np.int64) if offsets is None else np.diff(offsets)
     if not fresh.any():
         return None
     features, y = valid.features, valid.y

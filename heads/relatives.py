@@ -22,6 +22,9 @@ METHODS = ("auto", "mmseqs", "words")
 WORD = 5
 """Residues of a word. Two unrelated proteins of 200 residues share one of 5 by chance in one case out of a hundred."""
 
+MIN_SHARED = 3
+"""Words that two relatives share at least."""
+
 _BLOCK = 20_000
 _RADIX = 32
 
@@ -65,10 +68,15 @@ def nearest_training(
         For another method, or MMseqs2 where it is not installed.
     """
     if method not in METHODS:
-        raise InputError(f"The method is {method!r}; expected one of {', '.join(METHODS)}.")
+        raise InputError(
+            f"relatives is {method!r}; expected one of {', '.join(METHODS)}, none (relatives=, --relatives)."
+        )
     there = shutil.which("mmseqs") is not None
     if method == "mmseqs" and not there:
-        raise InputError("mmseqs is not on the path. Install MMseqs2 (Debian: apt install mmseqs2), or use 'words'.")
+        raise InputError(
+            "mmseqs is not on the path. Install MMseqs2 (Debian: apt install mmseqs2), or use 'words' (relatives=, "
+            "--relatives)."
+        )
     if method == "words" or not there:
         return by_words(queries, training)
     return _by_mmseqs(queries, training, threads)
@@ -78,7 +86,8 @@ def by_words(queries: Sequence[bytes], training: Sequence[bytes]) -> Nearest:
     """Identity guessed from the share c of a query's words that the training protein has: ``c ** (1 / WORD)``.
 
     The share of words that survive when each residue does with probability p is about p to the power of the word's
-    length. Below an identity of about 0.4 no word is left, and relatives are not found.
+    length. Below an identity of about 0.4 hardly a word is left: relatives share fewer than `MIN_SHARED` and are not
+    found.
     """
     found = np.zeros(len(queries))
     nearest = np.full(len(queries), -1, np.int64)
@@ -97,10 +106,12 @@ def by_words(queries: Sequence[bytes], training: Sequence[bytes]) -> Nearest:
             better = best > found
             nearest[better] = start + np.asarray(shared[np.flatnonzero(better)].argmax(axis=1)).ravel()
             found[better] = best[better]
+    # A word or two in common are chance.
+    alike = found >= np.minimum(MIN_SHARED, np.maximum(sizes, 1))
     share = found / np.maximum(np.asarray(held.sum(axis=1)).ravel(), 1) if len(words) else found
     return Nearest(
-        identity=np.where(nearest >= 0, share ** (1 / WORD), np.nan),
-        row=nearest,
+        identity=np.where(alike, share ** (1 / WORD), np.nan),
+        row=np.where(alike, nearest, -1),
         method=f"guessed from shared {WORD}-residue words (no alignment)",
     )
 
@@ -160,7 +171,7 @@ def _run(*words: str | Path) -> str:
         told = (done.stdout + done.stderr).strip().splitlines()
         raise InputError(
             f"`mmseqs {words[0]}` ended with {done.returncode} ({told[-1] if told else 'no message'}). "
-            "Use words instead (identity='words', --identity words)."
+            "Use words instead (relatives='words', --relatives words)."
         )
     return done.stdout
 

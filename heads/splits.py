@@ -91,7 +91,7 @@ def split_by_key(
         Share of train, valid and test; they sum to 1.
     """
     _check_fractions(fractions)
-    draws = _uniform(digests, seed)
+    draws = uniform_by_key(digests, seed)
     part = np.searchsorted(np.cumsum(fractions)[:2], draws, side="right")
     return {name: np.flatnonzero(part == code) for code, name in enumerate(SPLITS)}
 
@@ -129,7 +129,7 @@ def split_by_clusters(
     _check_fractions(fractions)
     names, members, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
     draws = np.full(len(names), 2.0)
-    np.minimum.at(draws, members, _uniform(digests, seed))
+    np.minimum.at(draws, members, uniform_by_key(digests, seed))
     room = {"test": fractions[2] * len(clusters), "valid": fractions[1] * len(clusters)}
     home = np.zeros(len(names), np.int64)
     for cluster in np.argsort(draws, kind="stable").tolist():
@@ -146,7 +146,7 @@ def _check_fractions(fractions: tuple[float, float, float]) -> None:
         raise InputError(f"The fractions are {fractions}; expected three numbers of at least 0 that sum to 1.")
 
 
-def _uniform(digests: Digests, seed: int) -> NDArray[np.float64]:
+def uniform_by_key(digests: Digests, seed: int) -> NDArray[np.float64]:
     """A number in [0, 1) for each key: its three words chained through SplitMix64 (Steele et al. 2014)."""
     words = np.ascontiguousarray(digests).view(">u8").reshape(-1, 3).astype(np.uint64)
     state = np.full(len(words), seed % 2**64, np.uint64)

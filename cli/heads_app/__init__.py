@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli.heads_app.compare import compare
 from cli.heads_app.evaluate import evaluate
 from cli.heads_app.finetune import finetune
 from cli.heads_app.fit import fit
@@ -36,9 +37,11 @@ def main(
     heads evaluate pfam-linear
 
     heads predict pfam-linear unknown.fasta
+
+    heads compare --task pfam
     """
 
 
-for command in (fit, finetune, predict, evaluate, tasks):
+for command in (fit, finetune, predict, evaluate, compare, tasks):
     app.command()(command)
 app.command("list")(list_heads)

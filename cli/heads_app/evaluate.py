@@ -21,7 +21,7 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
     labels: Labels = None,
-    identity: Annotated[
+    relatives: Annotated[
         str,
         typer.Option(
             help="How the nearest training protein is found: words (seconds), mmseqs (minutes), auto (mmseqs where "
@@ -57,7 +57,7 @@ def evaluate(
         space=space,
         labels=labels,
         seed=seed,
-        identity=identity,
+        relatives=relatives,
         fractions=parse_numbers(curve or "", option="--curve"),
     )
     tell_report(report, json_=json, tsv=tsv)

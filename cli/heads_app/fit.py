@@ -59,6 +59,13 @@ def fit(
             "--out", "-o", help="Directory to save to. [default: <task or data set or file>-<head>]", show_default=False
         ),
     ] = None,
+    search: Annotated[
+        int | None,
+        typer.Option(
+            help="Try so many settings of the head on the validation rows, and fit it with the best.",
+            show_default=False,
+        ),
+    ] = None,
     space: SpaceName = None,
     seed: Seed = 0,
     store: StorePath = None,
@@ -71,6 +78,8 @@ def fit(
     heads fit --dataset families --label-column family --head linear
 
     heads fit --labels mine.csv --label-column family --head knn --param k=5
+
+    heads fit --task scl --head mlp --search 20
 
     heads fit --labels variants.csv --label-column score --kind regression --split-by clusters
     """
@@ -100,6 +109,7 @@ def fit(
         head=head,
         space=space,
         params=parse_params(param or []),
+        search=search,
         seed=seed,
     )
     target = out or Path(fitted.default_name)

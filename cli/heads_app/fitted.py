@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cli.output import print_facts, say, warn
+from cli.output import print_facts, print_rows, say, warn
 from embedstore.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ def tell_fitted(fitted: FittedHead, saved: Path, *, replaced: bool, json_: bool)
             f"{len(fitted.head.classes_):,} classes; {n_rows['train']:,} training, {n_rows['valid']:,} validation and "
             f"{n_rows['test']:,} test rows ({fitted.split_rule})."
         )
+    if fitted.search is not None and not json_:
+        _tell_search(fitted.search)
     if n_rows["unseen"]:
         warn(f"{n_rows['unseen']:,} validation and test rows are of classes that training never saw: always wrong.")
     if not n_rows["test"]:
@@ -40,3 +44,27 @@ def tell_fitted(fitted: FittedHead, saved: Path, *, replaced: bool, json_: bool)
             f"sequences with several labels in the training rows: {n_rows['contradictory']:,}; "
             "each of their labels was learnt."
         )
+
+
+def _tell_search(search: Mapping[str, Any]) -> None:
+    """Print the trials of a search, best first."""
+    rows = [
+        {
+            search["metric"]: "" if trial["valid_loss"] is None else trial["valid_loss"],
+            "state": trial["state"],
+            "seconds": trial["seconds"],
+            "settings": _settings(trial["params"]),
+        }
+        for trial in sorted(search["trials"], key=_by_loss)
+    ]
+    print_rows(rows)
+    say(f"searched {len(rows)} settings on validation rows; best: {_settings(search['best'])}.")
+
+
+def _settings(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in params.items()) or "the defaults"
+
+
+def _by_loss(trial: Mapping[str, Any]) -> float:
+    loss = trial["valid_loss"]
+    return inf if loss is None else float(loss)

@@ -1,4 +1,4 @@
-"""``heads predict``: labels for any proteins."""
+"""``heads predict``: labels, numbers or letters for any proteins."""
 
 from __future__ import annotations
 
@@ -26,6 +26,24 @@ def predict(
     fitted: Annotated[Path, typer.Argument(help="A fitted head.")],
     proteins: Annotated[Path, typer.Argument(help="FASTA, CSV, TSV or Parquet.")],
     top: Annotated[int, typer.Option(help="Labels a protein.")] = 1,
+    max_error: Annotated[
+        float | None,
+        typer.Option(
+            help="Answer only where at most this share of the answers is wrong: 0.05, say.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Write to this file as it goes: .tsv, .json, .parquet, or .fasta for residues.",
+            show_default=False,
+        ),
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Of residues: the probability of each letter, in .parquet.")
+    ] = False,
     weights: Weights = None,
     device: Device = "auto",
     split: QuerySplit = None,
@@ -38,33 +56,29 @@ def predict(
     json: Json = False,
     tsv: Tsv = False,
 ) -> None:
-    """Label proteins with a fitted head; what the store lacks is embedded on the way.
+    """Predict proteins with a fitted head; what the store lacks is embedded on the way.
 
-    heads predict pfam-linear unknown.fasta
+    heads predict pfam-linear unknown.fasta --max-error 0.05
 
-    heads predict pfam-linear unknown.fasta --top 3 --tsv > labels.tsv
+    heads predict pfam-linear proteome.fasta --out labels.parquet
     """
+    from cli.heads_app.predicting import tell_predictions
     from cli.heads_app.tuned import place_encoder
-    from cli.output import print_rows
     from cli.progress import progress_bar
-    from cli.reading import given_model, read_all
-    from heads import load
-    from heads import predict as predict_labels
+    from cli.reading import given_model, reading
+    from heads import load, predict_batches
     from heads.prediction import space_of
 
     loaded = load(fitted)
-    records = read_all(
-        proteins,
-        split=split,
-        limit=limit,
-        format=format_,
-        id_column=id_column,
-        sequence_column=sequence_column,
-        skip_invalid=skip_invalid,
-    )
-    model = None
-    if not place_encoder(loaded, weights=weights, device=device):
-        model = given_model(space_of(loaded, store), weights=weights, device=device)
-    with progress_bar() as progress:
-        predictions = predict_labels(loaded, records, store=store, top=top, model=model, progress=progress)
-    print_rows(predictions.to_frame().to_dict("records"), json_=json, tsv=tsv)
+    place_encoder(loaded, weights=weights, device=device)
+    space = space_of(loaded, store)
+    model = None if space is None else given_model(space, weights=weights, device=device)
+    options = {"split": split, "format": format_, "skip_invalid": skip_invalid}
+    with (
+        reading(proteins, limit=limit, id_column=id_column, sequence_column=sequence_column, **options) as records,
+        progress_bar() as progress,
+    ):
+        batches = predict_batches(
+            loaded, records, store=store, top=top, max_error=max_error, model=model, progress=progress
+        )
+        tell_predictions(batches, out=out, probabilities=probabilities, json_=json, tsv=tsv)

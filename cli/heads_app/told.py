@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.output import print_json, print_rows, say, warn
 
 if TYPE_CHECKING:
-    from heads import Report
+    from heads import Comparison, Report
 
 
 def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
@@ -32,6 +33,36 @@ def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
             f"counted as wrong: {report.n_unseen:,} rows of classes that training never saw, "
             f"{report.n_without_vector:,} without a vector."
         )
+
+
+def tell_comparison(found: Comparison, saved: list[Path], *, json_: bool, tsv: bool) -> None:
+    """Print a row each, the best first, and where the page is."""
+    if json_:
+        print_json(found.to_dict())
+    elif tsv:
+        print_rows(found.to_frame().to_dict("records"), tsv=True)
+    else:
+        print_rows(
+            [
+                {
+                    "row": row.name,
+                    found.main_metric: row.metrics[found.main_metric].interval.value,
+                    "low": row.metrics[found.main_metric].interval.low,
+                    "high": row.metrics[found.main_metric].interval.high,
+                    "p (Holm)": row.p_holm,
+                    "fit s": row.fit_seconds,
+                    "predict s": row.predict_seconds,
+                }
+                for row in found.rows
+                if not row.failure
+            ]
+        )
+    for row in found.rows:
+        if row.failure:
+            warn(f"{row.name} failed: {row.failure}")
+    if found.audit.n_exact:
+        warn(f"{found.audit.n_exact:,} sequences of this split stand in the training rows too: the figures flatter.")
+    say(f"written: {', '.join(map(str, saved))}")
 
 
 def _tell_tables(report: Report) -> None:

@@ -19,7 +19,7 @@ _LINKS = 32
 _CONSTRUCTION = 80
 _ROWS = 8192
 _WIDTHS = (32, 64, 128, 256, 512, 1024)
-_CANDIDATES = (20, 40, 80, 160)
+_CANDIDATES = (20, 40, 80, 160, 320, 640)
 _RERANKED = 4
 """To score a candidate costs as much as so many steps of width."""
 

@@ -107,10 +107,10 @@ def finetune(
     assert isinstance(head, FinetuneHead)  # noqa: S101 - for mypy: that is what the catalog's row names
     head.progress = progress
     if out is None:
-        return fit_rows(head, NAME, Residues(), data, selection)
+        return fit_rows(head, NAME, Residues(), data, selection, params=settings)
     with _training_folder(Path(out), restart=restart) as head.folder:
         head.model_name = Path(out).name
-        fitted = fit_rows(head, NAME, Residues(), data, selection)
+        fitted = fit_rows(head, NAME, Residues(), data, selection, params=settings)
         if is_first_process():
             fitted.save(out)
     return fitted

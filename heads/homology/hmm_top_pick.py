@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from heads.homology.hits import Hits, hits_of
 from heads.homology.hmmer import (
     EVERYTHING,
     LETTERS,
+    PARALLEL,
     digital,
     missing_pyhmmer,
     profile_text,
@@ -44,7 +44,7 @@ class HmmTopPickHead(HomologyHead):
     evalue
         Hits up to this E-value count in the first pass.
     threads
-        None: as many as there are CPUs.
+        Of the search; None: as many as there are CPUs. Profiles are built in one.
     kind
         What is predicted.
 
@@ -99,8 +99,8 @@ class HmmTopPickHead(HomologyHead):
             kept = [residues[row] for row in rows.tolist() if residues[row]] or ["X"]
             return _profile(kept, self.aligner, name=str(codes[rows[0]]))
 
-        with ThreadPool(n_threads(self.threads)) as pool:
-            self._adopt("".join(pool.map(profile, members, chunksize=1)))
+        # One after another: in several threads at once HMMER has ended the process (esl_fatal, no exception).
+        self._adopt("".join(map(profile, members)))
 
     def _adopt(self, profiles: str) -> None:
         self.profiles_ = profiles
@@ -125,7 +125,8 @@ class HmmTopPickHead(HomologyHead):
         block = digital(queries)
         if not len(block):
             return []
-        searches = hmmsearch(self._profiles, block, cpus=n_threads(self.threads), **options)
+        cpus = n_threads(self.threads)
+        searches = hmmsearch(self._profiles, block, cpus=cpus, parallel=PARALLEL, **options)
         return [(int(hit.name), int(top.query.name), hit.score, hit.evalue) for top in searches for hit in top.reported]
 
     def _arrays(self) -> dict[str, NDArray[Any]]:

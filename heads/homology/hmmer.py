@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
 from heads.homology.residues import ALIGNABLE
 
@@ -14,6 +14,10 @@ LETTERS = ALIGNABLE + b"JOU"
 
 EVERYTHING = {"bias_filter": False, "F1": 1.0, "F2": 1.0, "F3": 1.0, "E": 1e6, "Z": 1.0, "incE": 1e6}
 """A search without filters, as ``hmmsearch --max``, that reports whatever it finds."""
+
+
+PARALLEL: Literal["queries"] = "queries"
+"""How threads share the work. Shared by targets, hits are merged, which has crashed (pyhmmer issue 103)."""
 
 
 def missing_pyhmmer(head: str) -> str | None:

@@ -17,7 +17,8 @@ N_CODES = 27
 
 _REFUSED = 255
 _CODES = np.full(256, _REFUSED, np.uint8)
-_CODES[np.frombuffer(string.ascii_uppercase.encode(), np.uint8)] = np.arange(1, N_CODES)
+for _letters in (string.ascii_uppercase, string.ascii_lowercase):
+    _CODES[np.frombuffer(_letters.encode(), np.uint8)] = np.arange(1, N_CODES)
 # A stop inside a chain is a residue that nobody knows.
 _CODES[ord("*")] = _CODES[ord("X")]
 
@@ -59,12 +60,12 @@ class Tokens:
 
 
 def encode_residues(residues: Sequence[str], *, max_length: int | None = None) -> Tokens:
-    """Letters of some proteins as numbers 1 to 26; an inner ``*`` is X.
+    """Letters of some proteins as numbers 1 to 26; an inner ``*`` is X, and case means nothing.
 
     Parameters
     ----------
     residues
-        N texts of upper-case letters.
+        N texts of letters.
     max_length
         Longest that is taken, in residues; None takes all.
 
@@ -88,7 +89,7 @@ def encode_residues(residues: Sequence[str], *, max_length: int | None = None) -
         place = int(np.argmax(codes == _REFUSED))
         row = int(np.searchsorted(offsets, place, side="right")) - 1
         letter = residues[row][place - int(offsets[row])]
-        raise InputError(f"Row {row} of X holds {letter!r}; expected upper-case residues. Normalise the sequence.")
+        raise InputError(f"Row {row} of X holds {letter!r}; expected letters of residues. Normalise the sequence.")
     return Tokens(codes, offsets)
 
 

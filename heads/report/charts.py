@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-WIDTH = 720
+WIDTH = 920
 N_COLOURS = 8
 
 _ROW = 34
@@ -38,7 +38,7 @@ class Mark:
 
 def bars(marks: Sequence[Mark], *, label: str, percent: bool) -> str:
     """Horizontal bars from 0 (or from the least value under it), each with its interval and its figure."""
-    left, right, top = 238, 150, 26
+    left, right, top = 250, 205, 12
     height = top + _ROW * len(marks) + 30
     ends = [value for mark in marks for value in (mark.value, mark.low, mark.high) if value is not None]
     scale = _Scale(min(0.0, *ends), max(*ends, 1e-9), left, WIDTH - right)
@@ -147,9 +147,9 @@ def cost(marks: Sequence[Mark], seconds: Sequence[float], *, label: str, percent
         parts.append(_point(at, up, mark, _figure(mark.value, percent=percent), radius=6.0))
         text = _short(mark.name, 30)
         before = at > (left + WIDTH) * 0.62
-        start = at - 11 - 6.6 * len(text) if before else at + 11
-        spot = _free(taken, start, start + 6.6 * len(text), up, top + 8, height - bottom - 4)
-        taken.append((start, start + 6.6 * len(text), spot))
+        start = at - 11 - 7.0 * len(text) if before else at + 11
+        spot = _free(taken, start, start + 7.0 * len(text), up, top + 8, height - bottom - 4)
+        taken.append((start, start + 7.0 * len(text), spot))
         parts.append(_text(at - 11 if before else at + 11, spot + 4, text, anchor="end" if before else "start"))
     return _svg(WIDTH, height, label, parts)
 

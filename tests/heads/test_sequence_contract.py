@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heads.base import Head
-from heads.catalog import HEADS
+from heads.catalog import HEADS, NETWORKS
 from heads.testing.sequence_contract import SequenceHeadContract
 from heads.testing.sequence_kind_contract import SequenceKindContract
 
@@ -16,8 +16,8 @@ SMALL: dict[str, dict[str, Any]] = {}
 """Arguments that make a head small enough for the batteries, where its own defaults are not."""
 
 
-SLOW = ("mmseqs",)
-"""Three seconds a search, whatever is searched: the batteries run where EMBEDSTORE_SLOW_TESTS is set."""
+SLOW = ("mmseqs", *(row.name for row in NETWORKS))
+"""Seconds a fit: the batteries run where EMBEDSTORE_SLOW_TESTS is set."""
 
 
 def small_head(name: str, kind: str) -> Head:
@@ -27,7 +27,7 @@ def small_head(name: str, kind: str) -> Head:
         pytest.skip(missing)
     if name in SLOW and not os.environ.get("EMBEDSTORE_SLOW_TESTS"):
         pytest.skip(f"{name} is slow to start; set EMBEDSTORE_SLOW_TESTS to run this.")
-    return target(kind=kind, **SMALL.get(name, {}))
+    return target(kind=kind, **{**HEADS[name].small, **SMALL.get(name, {})})
 
 
 class TestEverySequenceHead(SequenceHeadContract):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from embedstore.index import INDEXES, FlatIndex, Index
+from embedstore.index.base import unit_rows
 from embedstore.index.compressed import Effort
+from embedstore.index.halves import HalfScan
 from embedstore.index.ivf_pq import TrainedIvfPq
 from embedstore.index.packing import pack, read_lists, unpack, write_lists
-from embedstore.index.scoring import as_float32
-from embedstore.testing.index_contract import IndexContract, random_rows
+from embedstore.index.reduction import Principal
+from embedstore.index.scoring import MARGIN, as_float32
+from embedstore.testing.index_contract import IndexContract, clustered_rows, random_rows
 from embedstore.types import Digests, Vectors
 
 
@@ -74,6 +78,22 @@ def test_every_half_number_becomes_the_same_number_in_float32() -> None:
     np.testing.assert_array_equal(as_float32(every), every.astype(np.float32))
 
 
+@pytest.mark.parametrize("dim", [3, 8, 48, 1024])
+def test_half_rows_are_scored_as_they_lie(dim: int) -> None:
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(size=(50, dim)) * rng.uniform(0.01, 100, (50, 1))).astype(np.float16)
+    rows[7], rows[9, 1] = 0, np.inf
+    queries = rng.normal(size=(3, dim)).astype(np.float32)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    with closing(HalfScan(dim, 30)) as scan:
+        found = scan.cosines(queries, rows, np.array([0, 20, 20, 50]))
+    asked = queries[np.repeat([0, 2], [20, 30])].astype(np.float64)
+    plain = np.delete(np.arange(50), [7, 9])
+    exact = (asked * rows)[plain].sum(axis=1) / np.linalg.norm(rows[plain].astype(np.float64), axis=1)
+    np.testing.assert_allclose(found[plain], exact, atol=MARGIN / 10)
+    assert found[7] == 0 and found[9] == -np.inf
+
+
 def test_lists_on_disk_give_back_what_was_written(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 256, (500, 6), dtype=np.uint8)
@@ -83,6 +103,29 @@ def test_lists_on_disk_give_back_what_was_written(tmp_path: Path) -> None:
     found = read_lists(tmp_path / "lists.bin", sizes, 6)
     np.testing.assert_array_equal(found[0], lists)
     np.testing.assert_array_equal(found[1], codes)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (8, 2), (20, 16), (24, 8)])
+def test_a_reduction_keeps_lengths_in_the_axes_it_keeps(shape: tuple[int, int]) -> None:
+    principal = Principal.of(clustered_rows(500, 24)[1])
+    reduction = principal.reduction(*shape)
+    assert reduction.n_dims == shape[0]
+    np.testing.assert_allclose(reduction.axes @ reduction.axes.T, np.eye(shape[0]), atol=1e-5)
+    unit = unit_rows(clustered_rows(50, 24, seed=1)[1])
+    kept = (unit - principal.mean) @ principal.axes[: shape[0]].T
+    np.testing.assert_allclose((reduction.of_unit(unit) ** 2).sum(axis=1), (kept**2).sum(axis=1), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("dim", "shapes"), [(2, [(4, 4)]), (30, [(28, 16)]), (300, [(256, 64), (256, 256)])])
+def test_reductions_to_be_tried_fit_the_vectors(dim: int, shapes: list[tuple[int, int]]) -> None:
+    vectors = clustered_rows(400, dim)[1]
+    principal = Principal.of(vectors)
+    assert principal.shapes() == shapes
+    assert TrainedIvfPq.train(vectors, n_rows=400, seed=0).reduction.n_dims == shapes[0][0]
+
+
+def test_of_many_dimensions_more_are_tried() -> None:
+    assert Principal.of(clustered_rows(60, 640)[1]).shapes()[-1] == (512, 512)
 
 
 def test_mapped_lists_give_what_faiss_itself_finds(tmp_path: Path) -> None:

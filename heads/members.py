@@ -1,0 +1,75 @@
+"""Heads inside of a head: made by name, and kept as its arrays, settings and texts under their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.errors import InputError
+from heads.base import Head
+from heads.catalog import HEADS
+
+
+def make_member(name: str, *, kind: str, seed: int, params: Mapping[str, Any] | None = None) -> Head:
+    """An unfitted head of the catalog.
+
+    Raises
+    ------
+    UnknownNameError
+        For a head that is not in the catalog.
+    InputError
+        If it cannot predict that kind, or has no such parameter.
+    """
+    if kind not in HEADS[name].kinds:
+        raise InputError(
+            f"Member {name!r} predicts {' or '.join(HEADS[name].kinds)}, and kind is {kind!r}. Leave it out (members=)."
+        )
+    if HEADS[name].reads != "vectors" or HEADS.load(name).whole_proteins:
+        raise InputError(f"Member {name!r} does not learn from rows of vectors. Leave it out (members=).")
+    head: Head = HEADS.load(name)(kind=kind)
+    if "seed" in head.get_params():
+        head.set_params(seed=seed)
+    return head.set_params(**(params or {}))
+
+
+def member_arrays(members: Sequence[Head]) -> dict[str, NDArray[Any]]:
+    """Arrays of all members: ``0.coef`` is the first one's ``coef``."""
+    return {f"{n}.{name}": array for n, head in enumerate(members) for name, array in head.arrays().items()}
+
+
+def member_texts(members: Sequence[Head]) -> dict[str, str]:
+    """Texts of all members, named as their arrays."""
+    return {f"{n}.{name}": text for n, head in enumerate(members) for name, text in head.texts().items()}
+
+
+def member_records(names: Sequence[str], members: Sequence[Head]) -> list[dict[str, Any]]:
+    """Name, parameters and settings of each, for JSON."""
+    pairs = zip(names, members, strict=True)
+    return [{"head": name, "params": _plain(head.get_params()), "settings": head.settings()} for name, head in pairs]
+
+
+def restore_members(
+    classes: NDArray[Any],
+    records: Sequence[Mapping[str, Any]],
+    arrays: Mapping[str, NDArray[Any]],
+    texts: Mapping[str, str],
+) -> list[Head]:
+    """The members again, fitted."""
+    members = []
+    for number, record in enumerate(records):
+        head: Head = HEADS.load(record["head"])(**record["params"])
+        own = f"{number}."
+        own_arrays, own_texts = (
+            {name.removeprefix(own): part for name, part in parts.items() if name.startswith(own)}
+            for parts in (arrays, texts)
+        )
+        members.append(head.restore(classes, own_arrays, record["settings"], own_texts))
+    return members
+
+
+def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in params.items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}

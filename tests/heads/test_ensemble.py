@@ -1,0 +1,151 @@
+"""Blends of heads: better than their parts, one space, the best one picked where it stands out."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import heads
+from embedstore.errors import InputError, SpaceMismatchError
+from embedstore.store import Store
+from heads.auto import AutoHead, usual_members
+from heads.base import Labelled
+from heads.blending import choose, combine
+from heads.ensemble import EnsembleHead
+from heads.holdout import folds
+from heads.losses import row_losses
+from heads.streams import ArrayFeatures
+from heads.targets import encode
+from heads.votes import row_keys
+
+CENTRES = np.random.default_rng(0).normal(size=(40, 8))
+
+
+def unions(n: int, *, seed: int):
+    """Ten classes that are four far places each: neighbours see them, a line does not."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 40, n)
+    return (CENTRES[codes] + 0.3 * rng.normal(size=(n, 8))).astype(np.float32), codes % 10
+
+
+def slopes(n: int, *, seed: int):
+    """Two classes parted by a plane in many dimensions, where neighbours are far."""
+    X = np.random.default_rng(seed).normal(size=(n, 40)).astype(np.float32)
+    return X, (X.sum(axis=1) > 0).astype(int)
+
+
+@pytest.mark.parametrize(("rows", "best"), [(unions, "knn"), (slopes, "linear")])
+def test_auto_picks_the_head_that_was_planted_to_be_better(rows, best: str) -> None:
+    head = AutoHead(members=["linear", "knn"]).fit(*rows(600, seed=0), *rows(300, seed=1))
+    losses = {tried["head"]: tried["valid_loss"] for tried in head.settings()["tried"]}
+    assert losses[best] < 0.7 * losses["linear" if best == "knn" else "knn"]
+    assert head.settings()["chosen"] in (best, "blend")
+    X, y = rows(400, seed=2)
+    assert (head.predict(X) == y).mean() > 0.85
+
+
+def test_auto_says_what_it_tried_and_keeps_only_what_it_uses() -> None:
+    head = AutoHead(members=["linear", "knn"]).fit(*unions(600, seed=0), *unions(300, seed=1))
+    settings = head.settings()
+    assert {"head", "valid_loss", "accuracy", "fit_s"} <= set(settings["tried"][0])
+    kept = {name.split(".")[0] for name in head.arrays()}
+    assert len(settings["members"]) == len(settings["weights"]) == len(kept)
+
+
+def test_auto_without_validation_chooses_by_cross_fitting() -> None:
+    head = AutoHead(members=["linear", "knn"]).fit(*unions(600, seed=0))
+    losses = {tried["head"]: tried["valid_loss"] for tried in head.settings()["tried"]}
+    # On the rows that it remembers, the nearest neighbour would have a loss of nothing.
+    assert 0.01 < losses["knn"] < losses["linear"]
+    assert "knn" in head.settings()["weights"]
+
+
+def test_auto_leaves_out_what_would_take_hours() -> None:
+    def rows(n_rows: int, n_classes: int) -> Labelled:
+        y = np.arange(n_rows) % n_classes
+        X = np.zeros((n_rows, 1), np.float32)
+        return Labelled(features=ArrayFeatures(X), targets=encode(y, kind="class", n_rows=n_rows))
+
+    assert "gbm" in usual_members(rows(2_000, 10))
+    assert "gbm" not in usual_members(rows(200_000, 100))
+    assert usual_members(rows(400_000, 20_000)) == ("linear", "centroid", "knn")
+
+
+@pytest.mark.parametrize("method", ["blend", "stack"])
+def test_weights_are_those_of_least_loss(method: str) -> None:
+    rng = np.random.default_rng(0)
+    targets = encode(rng.integers(0, 3, 500), kind="class", n_rows=500)
+    codes = targets.require_codes()
+    # Two witnesses of different skill, right at different rows, and one who knows nothing.
+    outputs = np.full((3, 500, 3), 1 / 3, np.float32)
+    for witness, skill in ((0, 0.8), (1, 0.6)):
+        says = np.where(rng.random(500) < skill, codes, rng.integers(0, 3, 500))
+        outputs[witness] = (1 - skill) / 3
+        outputs[witness, np.arange(500), says] += skill
+    blend = choose(outputs, targets, method=method)
+    loss = row_losses(blend.apply(outputs, "class"), targets).mean()
+    assert loss == pytest.approx(blend.loss)
+    assert loss < row_losses(outputs[0], targets).mean() - 0.01
+    for change in rng.normal(0, 0.05, size=(50, 3)):
+        other = np.maximum(np.array(blend.weights) + change, 0)
+        other = other / other.sum() if method == "blend" else other
+        assert row_losses(combine(outputs, other, "class", method), targets).mean() > loss - 1e-4
+
+
+def test_a_blend_is_never_worse_than_its_best_head_on_the_rows_it_was_chosen_on() -> None:
+    head = EnsembleHead(method="blend").fit(*unions(600, seed=0), *unions(300, seed=1))
+    assert head.settings()["valid_loss"] <= min(head.settings()["alone"].values()) + 1e-6
+
+
+def test_folds_part_by_key_and_are_about_equal() -> None:
+    keys = np.repeat(row_keys(3000), 2, axis=0)
+    fold = folds(ArrayFeatures(np.zeros((6000, 1), np.float32), keys), 3, seed=0)
+    assert (fold[::2] == fold[1::2]).all()
+    assert (np.bincount(fold) > 1800).all()
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"members": ["linear"]}, "expected the names of two or more heads, each once"),
+        ({"members": ["linear", "linear"]}, "expected the names of two or more heads, each once"),
+        ({"members": ["linear", "auto"]}, "cannot have 'ensemble' or 'auto' in it"),
+        ({"members": ["linear", "nearest"]}, "Unknown head 'nearest'"),
+        ({"members": ["linear", "kmer"]}, "'kmer' does not learn from rows of vectors"),
+        ({"method": "vote"}, "method is 'vote'; expected blend or stack"),
+        ({"params": {"mlp": {"seed": 1}}}, "settings for 'mlp', which is not among the members"),
+        ({"params": {"knn": {"l": 1}}}, "has no parameter 'l'"),
+    ],
+)
+def test_members_that_do_not_work_are_refused(params: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        EnsembleHead(**params).fit(*unions(100, seed=0))
+
+
+def test_fitted_heads_are_joined(store: Store, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("linear", "knn")]
+    for path in paths:
+        heads.fit(store, task="pfam", head=path.name, out=path)
+    joined = heads.ensemble_of(paths, store, out=tmp_path / "both")
+    assert joined.head_name == "ensemble"
+    report = heads.evaluate(tmp_path / "both", store)
+    assert report.metrics["accuracy"].value > 0.9
+
+
+def test_heads_of_two_spaces_are_refused_by_name(store: Store) -> None:
+    one = heads.fit(store, task="pfam", head="linear")
+    stranger = replace(heads.fit(store, task="pfam", head="knn"), space_id="esm2_8m-0123456789")
+    message = r"pfam-linear was fitted on kmer-.*, and pfam-knn on esm2_8m-0123456789"
+    with pytest.raises(SpaceMismatchError, match=message):
+        heads.ensemble_of([one, stranger], store)
+
+
+def test_heads_of_other_rows_or_one_alone_are_refused(store: Store) -> None:
+    one, two = (heads.fit(store, task="pfam", head=name) for name in ("linear", "knn"))
+    with pytest.raises(InputError, match="1 fitted heads were given; an ensemble joins two or more"):
+        heads.ensemble_of([one], store)
+    with pytest.raises(InputError, match="expected different ones"):
+        heads.ensemble_of([one, one], store)
+    with pytest.raises(InputError, match="fitted on different rows or labels"):
+        heads.ensemble_of([one, replace(two, train_sha256="0" * 64)], store)
