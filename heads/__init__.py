@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from heads.catalog import HEADS
     from heads.comparison import Comparison, compare
     from heads.evaluation import Report, evaluate
+    from heads.finetuning.running import finetune
     from heads.fitting import fit
     from heads.joining import ensemble_of
     from heads.lookups import Hits, lookup
@@ -28,6 +29,7 @@ _HOMES = {
     "Report": "heads.evaluation",
     "ensemble_of": "heads.joining",
     "evaluate": "heads.evaluation",
+    "finetune": "heads.finetuning.running",
     "fit": "heads.fitting",
     "load": "heads.persist",
     "lookup": "heads.lookups",
@@ -46,6 +48,7 @@ __all__ = [
     "compare",
     "ensemble_of",
     "evaluate",
+    "finetune",
     "fit",
     "load",
     "lookup",

@@ -21,6 +21,7 @@ from heads.features import record_digests, record_features
 from heads.pairs import ORDERED, PairFeatures, parse_pairing
 from heads.persist import FittedHead
 from heads.residues import ResidueFeatures
+from heads.sequence_rows import PairSequences, ResidueSequences
 from heads.streams import Features, SequenceFeatures, sortable_keys
 from heads.tasks.catalog import TASKS
 
@@ -75,8 +76,7 @@ def asked_rows(
     digests = record_digests(records)
     ones = np.ones(len(records), np.int64)
     if space is None:
-        texts = [record.residues.decode() for record in records]
-        return Asked(features=SequenceFeatures(texts, digests), digests=digests, lengths=ones)
+        return _sequences(fitted, records, digests)
     if isinstance(space, ResidueSpace):
         return _residue_rows(space, records, digests, model)
     column = partner_column(fitted)
@@ -89,6 +89,19 @@ def asked_rows(
     held = _Held(keys, both.vectors, space.dim)
     features = PairFeatures(cast(Space, held), digests, other, parse_pairing(_pairing(fitted)))
     return Asked(features=features, digests=digests, lengths=ones)
+
+
+def _sequences(fitted: FittedHead, records: Sequence[Record], digests: Digests) -> Asked:
+    """The same for a head that reads sequences."""
+    texts = [record.residues.decode() for record in records]
+    ones = np.ones(len(records), np.int64)
+    if (column := partner_column(fitted)) is not None:
+        partners = [_partner(record, column).residues.decode() for record in records]
+        return Asked(features=PairSequences(texts, digests, partners=partners), digests=digests, lengths=ones)
+    if fitted.head.settings().get("input") == "residue":
+        lengths = np.array([len(text) for text in texts], np.int64)
+        return Asked(features=ResidueSequences(texts), digests=digests, lengths=lengths)
+    return Asked(features=SequenceFeatures(texts, digests), digests=digests, lengths=ones)
 
 
 def partner_column(fitted: FittedHead) -> str | None:

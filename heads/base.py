@@ -6,6 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -214,6 +215,14 @@ class Head(ABC):
     def texts(self) -> dict[str, str]:
         """Everything learnt that is kept as a text file of its own, by name: a LightGBM model, say."""
         return {}
+
+    def write_files(self, directory: Path) -> None:
+        """Write what is kept in files of its own beside ``head.json``: the weights of an encoder, say."""
+        return
+
+    def read_files(self, directory: Path) -> None:
+        """Take note of where `write_files` wrote; called before `restore`."""
+        return
 
     def restore(
         self,

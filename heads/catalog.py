@@ -186,6 +186,16 @@ HEADS: Catalog[HeadSpec] = Catalog(
             citation="Caruana et al. 2004, Ensemble selection from libraries of models, ICML",
         ),
         HeadSpec(
+            name="finetune",
+            target="heads.finetuning.head:FinetuneHead",
+            kinds=("class", "multilabel", "regression", "ordinal"),
+            reads="sequences",
+            small={"method": "frozen", "head_rate": 0.05, "epochs": 8},
+            summary="a language model trained with its head: frozen, low-rank adapters, last layers or whole",
+            citation="Schmirler et al. 2024, Fine-tuning protein language models boosts predictions across diverse "
+            "tasks, Nature Communications 15:7407, doi:10.1038/s41467-024-51844-2",
+        ),
+        HeadSpec(
             name="cnn",
             target="heads.cnn:ConvolutionHead",
             inputs=("residue",),

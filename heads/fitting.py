@@ -17,8 +17,8 @@ from heads.features import StoreLike, as_store
 from heads.persist import FittedHead
 from heads.protocol import validation_proof, validation_rows
 from heads.search import search as search_settings
-from heads.sources import SEQUENCES, source_of
-from heads.tasks.base import TaskSelection
+from heads.sources import SEQUENCES, Source, source_of
+from heads.tasks.base import TaskData, TaskSelection
 from heads.tasks.readers import read_task
 from heads.tasks.training import n_contradictory, training_sha256
 
@@ -137,32 +137,61 @@ def fit(
     opened = None if reads == SEQUENCES and labels is not None and store is None else as_store(store)
     data = read_task(selection, opened)
     model = make_head(head, params, kind=data.kind, input_=data.input, seed=seed)
-    chosen = source_of(opened, data, space, reads=reads)
-    train = chosen.rows(data, data.rows("train"), what="train row")
+    source = source_of(opened, data, space, reads=reads)
+    fitted = fit_rows(model, head, source, data, selection, params=params, search=search)
+    if out is not None:
+        fitted.save(out)
+    return fitted
+
+
+def fit_rows(
+    head: Head,
+    name: str,
+    source: Source,
+    data: TaskData,
+    selection: TaskSelection,
+    *,
+    params: Mapping[str, Any] | None = None,
+    search: int | None = None,
+) -> FittedHead:
+    """Fit a head on rows that were read already: what `fit` does between reading and saving.
+
+    Parameters
+    ----------
+    head, name
+        The unfitted head, and its name in the catalog.
+    source, data
+        Where its rows come from.
+    selection
+        How the task was named.
+    params, search
+        As of `fit`.
+    """
+    train = source.rows(data, data.rows("train"), what="train row")
     trained = data.rows("train")
-    valid = validation_rows(chosen, data)
-    learned = model.labelled(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
+    valid = validation_rows(source, data)
+    learned = head.labelled(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
     found = None
     if search is not None:
         given = params or {}
 
         def make(tried: Mapping[str, Any]) -> Head:
-            return make_head(head, {**given, **tried}, kind=data.kind, input_=data.input, seed=seed)
+            return make_head(name, {**given, **tried}, kind=data.kind, input_=data.input, seed=selection.seed)
 
-        found = search_settings(make, *learned, n_trials=search, seed=seed, fixed=given)
-        model = make(found.best)
+        found = search_settings(make, *learned, n_trials=search, seed=selection.seed, fixed=given)
+        head = make(found.best)
     with measured() as cost:
-        model.fit_labelled(*learned)
-    fitted = FittedHead(
-        head=model,
-        head_name=head,
+        head.fit_labelled(*learned)
+    return FittedHead(
+        head=head,
+        head_name=name,
         task_name=data.name,
         task=selection.to_dict(),
         data_set=data.source,
         label_column=data.label_column,
         split_rule=data.split_rule,
-        space_id=chosen.id,
-        space_identity=chosen.identity,
+        space_id=source.id,
+        space_identity=source.identity,
         train_sha256=training_sha256(data.keys[trained], data.labels[trained]),
         n_rows={
             "train": len(train.rows),
@@ -176,11 +205,8 @@ def fit(
         },
         search=None if found is None else found.to_dict(),
         fit_seconds=cost.seconds,
-        proof=validation_proof(model, data, valid),
+        proof=validation_proof(head, data, valid),
     )
-    if out is not None:
-        fitted.save(out)
-    return fitted
 
 
 def make_head(

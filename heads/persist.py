@@ -155,6 +155,7 @@ class FittedHead:
         save_file(arrays, directory / ARRAYS_FILE)
         for name, text in self.head.texts().items():
             (directory / f"{name}.txt").write_text(text, encoding="utf-8")
+        self.head.write_files(directory)
         if self.proof is not None:
             save_file(self.proof.arrays(), directory / PROOF_FILE)
         # Apart: the same fit writes the same bytes everywhere else.
@@ -200,6 +201,7 @@ def load(path: str | PathLike[str]) -> FittedHead:
     try:
         head: Head = HEADS.load(record["head"])(**record["params"])
         arrays = load_file(directory / ARRAYS_FILE)
+        head.read_files(directory)
         return FittedHead(
             head=head.restore(np.array(record["classes"]), arrays, record["settings"], _read_texts(directory, record)),
             head_name=record["head"],

@@ -239,6 +239,6 @@ def _letters(head: Head, shares: Float32, lengths: NDArray[np.int64], promise: P
 
 
 def _input(fitted: FittedHead) -> str:
-    if fitted.space_identity.get("pooling") == RESIDUES:
+    if fitted.space_identity.get("pooling") == RESIDUES or fitted.head.settings().get("input") == "residue":
         return "residue"
     return "protein" if partner_column(fitted) is None else "pair"

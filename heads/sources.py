@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.store.store import Store
 from heads.features import with_vectors
 from heads.inputs import SplitRows, rows_of, task_space
+from heads.sequence_rows import PairSequences, ResidueSequences
 from heads.streams import SequenceFeatures
 from heads.tasks.base import TaskData
 
@@ -83,11 +84,26 @@ class Residues:
 
     def rows(self, data: TaskData, rows: NDArray[np.int64], *, what: str = "row") -> SplitRows:
         """Residues and targets."""
-        if data.input != "protein":
-            raise InputError(f"{data.name} is a task on {data.input}s; heads that read sequences take whole proteins.")
         texts = [residues.decode("ascii") for residues in data.residues(rows)]
-        features = SequenceFeatures(texts, data.digests[rows])
+        features: SequenceFeatures
+        if data.input == "residue":
+            _require_labels(data, rows, texts)
+            features = ResidueSequences(texts)
+        elif data.partner_residues is not None:
+            partners = [residues.decode("ascii") for residues in data.partner_residues(rows)]
+            features = PairSequences(texts, data.keys[rows], partners=partners)
+        else:
+            features = SequenceFeatures(texts, data.digests[rows])
         return SplitRows(features=features, y=data.targets(rows), rows=rows, n_without_vector=0)
+
+
+def _require_labels(data: TaskData, rows: NDArray[np.int64], texts: Sequence[str]) -> None:
+    for row, text in zip(rows.tolist(), texts, strict=True):
+        if len(data.labels[row]) != len(text):
+            raise InputError(
+                f"{data.ids[row]!r} of {data.source} has {len(text):,} residues and {len(data.labels[row]):,} labels "
+                f"in column {data.label_column!r}; expected one letter a residue. Correct that row or leave it empty."
+            )
 
 
 def source_of(store: Store | None, data: TaskData, space: str | None = None, *, reads: str = "vectors") -> Source:

@@ -63,12 +63,14 @@ def predict(
     heads predict pfam-linear proteome.fasta --out labels.parquet
     """
     from cli.heads_app.predicting import tell_predictions
+    from cli.heads_app.tuned import place_encoder
     from cli.progress import progress_bar
     from cli.reading import given_model, reading
     from heads import load, predict_batches
     from heads.prediction import space_of
 
     loaded = load(fitted)
+    place_encoder(loaded, weights=weights, device=device)
     space = space_of(loaded, store)
     model = None if space is None else given_model(space, weights=weights, device=device)
     options = {"split": split, "format": format_, "skip_invalid": skip_invalid}

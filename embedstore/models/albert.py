@@ -21,6 +21,8 @@ class AlbertModel(BertModel):
     family = "albert"
     model_type = "albert"
     half_precision = "bfloat16"
+    blocks_path = None
+    adapter_targets = ("query", "key", "value", "attention.dense")
 
     def _load_tokenizer(self, directory: Path) -> Any:
         return AlbertTokenizer.from_pretrained(directory, do_lower_case=False, local_files_only=True)

@@ -24,6 +24,7 @@ from embedstore.models.base import (
 )
 from embedstore.models.checkpoint import Checkpoint, find_checkpoint, read_config
 from embedstore.models.devices import DTYPES, resolve_device, resolve_precision
+from embedstore.models.learning import Learner
 from embedstore.models.memory import (
     USABLE_SHARE,
     Budget,
@@ -39,7 +40,7 @@ WINDOW_RESIDUES = 4_096
 """Longest stretch in one pass under the windows policy, for models without a shorter limit of their own."""
 
 
-class EncoderModel(Model, ABC):
+class EncoderModel(Learner, Model, ABC):
     """An encoder from a checkpoint directory, whatever loads it.
 
     Parameters
@@ -197,7 +198,7 @@ class EncoderModel(Model, ABC):
             "weights_sha256": self.checkpoint.weights_sha256(),
             "config_sha256": self.checkpoint.config_sha256(),
             "tokens_sha256": self.tokens.sha256,
-            "adapter_sha256": None,
+            "adapter_sha256": None if self.adapter is None else self.adapter.sha256,
             "layer": self.layer,
             "precision": self.precision,
             "residue_policy": self.tokens.policy,
@@ -207,13 +208,15 @@ class EncoderModel(Model, ABC):
         """The same model computing in another precision; itself if it does already."""
         if precision == self.precision:
             return self
-        return type(self)(
+        found = type(self)(
             self.spec,
             directory=self.checkpoint.directory,
             device=str(self.device),
             precision=precision,
             layer=self.layer,
         )
+        found.adapter = self.adapter
+        return found
 
     @property
     def n_lanes(self) -> int:  # type: ignore[override]
@@ -359,7 +362,7 @@ class EncoderModel(Model, ABC):
     def _encoder(self, precision: str) -> Any:
         """The encoder in one precision, loaded on first use."""
         if precision not in self._encoders:
-            self._encoders[precision] = self._load_encoder(DTYPES[precision])
+            self._encoders[precision] = self.new_encoder(precision)
         return self._encoders[precision]
 
     @classmethod

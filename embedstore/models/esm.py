@@ -27,6 +27,7 @@ class EsmModel(TransformerModel):
     spaced = False
     unknown_to_x = b""
     half_precision = "float16"
+    after_blocks = ("encoder.emb_layer_norm_after",)
     ff_copies = 6  # its GELU is written out in four steps
 
     @classmethod

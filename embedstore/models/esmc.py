@@ -23,6 +23,9 @@ class EsmcModel(TransformerModel):
     spaced = False
     unknown_to_x = b""
     half_precision = "bfloat16"
+    blocks_path = "layers"
+    after_blocks = ("norm",)
+    adapter_targets = ("q_proj", "k_proj", "v_proj", "o_proj")
 
     @classmethod
     def _longest(cls, config: dict[str, Any]) -> int | None:

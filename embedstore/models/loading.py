@@ -12,6 +12,9 @@ from embedstore.models.base import Model, ModelSpec
 from embedstore.models.catalog import FAMILIES, MODELS
 from embedstore.registry import load_target, unknown_name
 
+FINETUNED_FILE = "finetuned.json"
+"""The manifest of a folder that `heads finetune` wrote."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -32,12 +35,14 @@ def load_model(
     ----------
     name_or_path
         A name from :data:`embedstore.models.MODELS`; or, together with ``family``, a directory or the id of a
-        repository on the hub, such as ``"facebook/esm2_t6_8M_UR50D"``.
+        repository on the hub, such as ``"facebook/esm2_t6_8M_UR50D"``. Or the folder of a fine-tuned model, which says
+        its family itself.
     family
         How to read the checkpoint, a name in :data:`embedstore.models.catalog.FAMILIES`. Never guessed from a name;
         the checkpoint's ``config.json`` must agree.
     weights
-        A directory that holds the named model's checkpoint, in place of the hub and its cache.
+        A directory that holds the named model's checkpoint, or the base of a fine-tuned one, in place of the hub and
+        its cache.
     device
         ``"auto"`` (CUDA if there is one, else CPU) or a torch device: ``"cpu"``, ``"cuda:1"``.
     precision
@@ -67,7 +72,15 @@ def load_model(
     options: dict[str, Any] = {"device": device, "precision": precision}
     if layer is not None:
         options["layer"] = layer
-    if family is None:
+    if str(name_or_path) not in MODELS and (Path(name_or_path) / FINETUNED_FILE).is_file():
+        # Not at the top: it loads models itself.
+        from embedstore.models.finetuned import load_finetuned
+
+        folder = Path(name_or_path).absolute()
+        directory = None if weights is None else _existing_directory(weights)
+        model = load_finetuned(folder, family=family, weights=directory, **options)
+        source = {"name_or_path": str(folder), "weights": None if directory is None else str(directory)}
+    elif family is None:
         spec = _catalog_row(name_or_path)
         directory = None if weights is None else _existing_directory(weights)
         if directory is not None and spec.checkpoint is not None:

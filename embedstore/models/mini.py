@@ -47,6 +47,10 @@ class MiniModel(EncoderModel):
     half_precision = None  # float32 takes no longer where it was measured, and one space serves every machine
     dim_key = "output_size"
     layers_key = "blocks"
+    blocks_path = "blocks"
+    after_blocks = ("norm", "widen", "place", "project")
+    adapter_targets = ("down", "along", "up", "qkv", "out", "widen", "project")
+    not_learned = ("pairs.", "profile.")
 
     @classmethod
     def _window(cls, config: dict[str, Any]) -> int:
@@ -143,6 +147,17 @@ class MiniModel(EncoderModel):
         """Wide states, (n, T, wide_size), that :meth:`_pooled_each` makes vectors of."""
         states = encoder.each_layer(inputs["input_ids"], inputs["attention_mask"])
         return cast(torch.Tensor, deque(states, maxlen=1)[0])
+
+    def residue_states(self, encoder: Any, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """See `Learner.residue_states`: projected, since wide states are no vectors yet."""
+        wide, here = self._hidden(encoder, self._inputs(tokens, mask)), mask.bool()
+        both = torch.cat([wide[here].float(), encoder.spectrum(tokens, mask)[here]], dim=1)
+        return cast(torch.Tensor, encoder.project(both).float())
+
+    def mean_states(self, encoder: Any, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """See `Learner.mean_states`."""
+        wide = self._hidden(encoder, self._inputs(tokens, mask)).float()
+        return cast(torch.Tensor, encoder.proteins(tokens, mask, wide).float())
 
     def _pooled_each(
         self, sequences: Sequence[bytes], states: list[torch.Tensor], poolings: Sequence[str]

@@ -55,6 +55,9 @@ class T5Model(TransformerModel):
     gated: ClassVar[bool] = False
     dim_key = "d_model"
     layers_key = "num_layers"
+    blocks_path = "encoder.block"
+    after_blocks = ("encoder.final_layer_norm",)
+    adapter_targets = ("q", "k", "v", "o")
 
     @classmethod
     def _check_kind(cls, config: dict[str, Any], source: str) -> None:
@@ -76,7 +79,8 @@ class T5Model(TransformerModel):
         return super()._read_tokens()
 
     def _hidden(self, encoder: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        if not TAKES_ADDED_MASK:
+        # Where gradients are checkpointed, a layer is computed again when what is set below is gone.
+        if not TAKES_ADDED_MASK or torch.is_grad_enabled():
             return super()._hidden(encoder, inputs)
         # Each layer would add the mask to the position bias again, (n, heads, T, T) both: added once here, to the same
         # bits, in less time.

@@ -35,6 +35,8 @@ class XLNetModel(TransformerModel):
     half_precision = "bfloat16"
     dim_key = "d_model"
     layers_key = "n_layer"
+    blocks_path = "layer"
+    adapter_targets = ("layer_1", "layer_2")  # the matrices of its attention are no layers of their own
 
     @classmethod
     def _check_kind(cls, config: dict[str, Any], source: str) -> None:

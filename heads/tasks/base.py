@@ -280,6 +280,8 @@ class TaskData:
         For ``"pair"``: how the two vectors are combined.
     residues
         The sequences of rows with these numbers, read when they are asked for.
+    partner_residues
+        For ``"pair"``: those of the second proteins.
     """
 
     name: str
@@ -299,6 +301,7 @@ class TaskData:
     partner_source: str = ""
     pairing: str = ""
     residues: Callable[[NDArray[np.int64]], list[bytes]]
+    partner_residues: Callable[[NDArray[np.int64]], list[bytes]] | None = None
 
     @property
     def keys(self) -> Digests:

@@ -134,6 +134,7 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
         rule += f"; the {selection.top:,} labels with most training rows"
     rule += "".join(f", without {name} rows" for name, part in (("validation", "valid"), ("test", "test"))
                     if not len(splits[part]))  # fmt: skip
+    partners = _partners(table, partner_column) if input_ == "pair" else None
     return TaskData(
         name=table.name,
         source=table.source,
@@ -148,10 +149,11 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
         label_separator=separator if kind == "multilabel" else None,
         kind=kind,
         input=input_,
-        partners=_partners(table, partner_column) if input_ == "pair" else None,
+        partners=None if partners is None else _keys(partners),
         partner_source=table.partner_source,
         pairing=selection.pairing or task.pairing or ORDERED,
         residues=table.residues,
+        partner_residues=None if partners is None else lambda rows: [partners[row] for row in rows.tolist()],
     )
 
 
@@ -237,13 +239,18 @@ def _split_column(table: Table, task: Task, selection: TaskSelection) -> str | N
     return usual
 
 
-def _partners(table: Table, column: str | None) -> Digests:
-    """Key of each row's second protein."""
+def _keys(sequences: Sequence[bytes]) -> Digests:
+    """(n, 24) uint8."""
+    return np.frombuffer(b"".join(map(digest, sequences)), np.uint8).reshape(-1, DIGEST_BYTES)
+
+
+def _partners(table: Table, column: str | None) -> list[bytes]:
+    """The second protein of each row."""
     if column is None:
         raise InputError(
             "A task on pairs needs the column of the second sequences (partner_column=, --partner-column)."
         )
-    keys = []
+    found = []
     for name, text in zip(
         table.ids, table.read(_require_column(column, table, "take second proteins from")), strict=True
     ):
@@ -253,8 +260,8 @@ def _partners(table: Table, column: str | None) -> Digests:
             raise InputError(f"{table.where}, {name!r}, column {column!r}: {error}") from error
         if not residues:
             raise InputError(f"{table.where}, {name!r}: column {column!r} has no residues. Leave such pairs out.")
-        keys.append(digest(residues))
-    return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, DIGEST_BYTES)
+        found.append(residues)
+    return found
 
 
 def _first_column(wanted: Sequence[str], table: Table) -> str:

@@ -1,0 +1,222 @@
+"""Fine-tuning: proteins a second against transformers' Trainer, and what it gains for `mini` on real tasks.
+
+    python -m benchmarks.bench_finetune DATA [--only throughput scop2 stability]
+
+DATA has ``scop2`` and ``tape_stability`` as tables of splits. Each section is kept in ``results/finetune.json`` as soon
+as it is ready. Parts of the tasks are taken, the same for every row: the superfamilies with most training domains, and
+the first rows of each split of stability in an order drawn from a seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import embedstore
+import heads
+from benchmarks.harness import RESULTS, interleave, medians, write_result
+from embedstore.builder import build
+from embedstore.models import load_model
+from embedstore.models.trainable import trainable
+from embedstore.testing.checkpoints import make_checkpoint
+from heads.finetuning.head import FinetuneHead
+from heads.finetuning.network import HeadLayers
+
+PACKAGES = ("embedstore", "torch", "transformers", "peft", "accelerate", "numpy")
+LABELS, ROWS = 10, {"train": 800, "valid": 300, "test": 300}
+RATES: dict[str, dict[str, float]] = {
+    "frozen": {"head_rate": 1e-2},
+    "lora": {"head_rate": 3e-3, "encoder_rate": 2e-3},
+    "full": {"head_rate": 3e-3, "encoder_rate": 5e-4},
+}
+"""Fixed before any test row was looked at."""
+
+
+def throughput(data: Path, work: Path) -> dict[str, Any]:
+    """One epoch over the same proteins, encoder, head, optimiser and batch size; all weights learn, float32."""
+    table = pd.read_csv(data / "scop2" / "train.csv.gz", dtype=str)
+    table = table[table.sequence.str.len() <= 500].sample(192, random_state=0)
+    texts, names = table.sequence.tolist(), table.label.to_numpy().astype(str)
+    base = make_checkpoint(work / "tiny_esm2", "esm", dim=64, n_layers=4)
+    shared = {"model": str(base), "family": "esm", "device": "cpu"}
+
+    def ours() -> None:
+        settings = {"method": "full", "epochs": 1, "batch_size": 16, "precision": "float32", "dropout": 0.0}
+        FinetuneHead(**shared, **settings).fit(texts, names)
+
+    work_of_both = {
+        "ours": ours,
+        "trainer": lambda: _trainer(shared, texts, names, work, alike=False),
+        "trainer, grouped by length": lambda: _trainer(shared, texts, names, work, alike=True),
+    }
+    seconds = interleave(work_of_both, repeats=3)
+    middle = medians(seconds)
+    return {
+        "n_proteins": len(texts),
+        "n_residues": sum(map(len, texts)),
+        "seconds": seconds,
+        "proteins_per_second": {name: len(texts) / value for name, value in middle.items()},
+        "ratio": {name: middle[name] / middle["ours"] for name in middle},
+    }
+
+
+class _Classifier(torch.nn.Module):
+    """The same encoder, mean and head as ours, with the loss that Trainer asks for."""
+
+    def __init__(self, shared: dict[str, str], n_classes: int) -> None:
+        super().__init__()
+        self.encoder = trainable(
+            load_model(shared["model"], family=shared["family"], device="cpu", precision="float32")
+        )
+        self.encoder.thaw()
+        self.head = HeadLayers(self.encoder.dim, n_classes, hidden=(), dropout=0.0, norm=True, ordered=False)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
+        logits = self.head(self.encoder.means(input_ids, attention_mask))
+        return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+
+def _trainer(shared: dict[str, str], texts: list[str], names: Any, work: Path, *, alike: bool) -> None:
+    from transformers import DataCollatorWithPadding, EsmTokenizer, Trainer, TrainingArguments
+
+    codes = np.unique(names, return_inverse=True)[1]
+    tokenizer = EsmTokenizer.from_pretrained(shared["model"])
+    rows = [
+        {**tokenizer(text), "labels": int(code), "length": len(text)} for text, code in zip(texts, codes, strict=True)
+    ]
+    options: dict[str, Any] = {"train_sampling_strategy": "group_by_length"} if alike else {}
+    arguments = TrainingArguments(
+        output_dir=str(work / "trainer"),
+        num_train_epochs=1,
+        per_device_train_batch_size=16,
+        report_to=[],
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+        learning_rate=2e-5,
+        **options,
+    )
+    model = _Classifier(shared, len(set(codes.tolist())))
+    collate = DataCollatorWithPadding(tokenizer)
+    with contextlib.redirect_stdout(None):
+        Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collate).train()
+
+
+def scop2(data: Path, work: Path) -> dict[str, Any]:
+    """Superfamilies: heads on frozen vectors beside fine-tuning, and the store before and after."""
+    parts = {part: pd.read_csv(data / "scop2" / f"{part}.csv.gz", dtype=str) for part in ROWS}
+    kept = set(parts["train"].label.value_counts(sort=True).index[:LABELS])
+    tables = {part: table[table.label.isin(kept)] for part, table in parts.items()}
+    return _task(tables, work, "scop2", "class", {"epochs": 6, "patience": 3}, after="full")
+
+
+def stability(data: Path, work: Path) -> dict[str, Any]:
+    """Numbers, of short proteins; the test rows are of other designs than the training rows."""
+    parts = {part: pd.read_csv(data / "tape_stability" / f"{part}.csv.gz", dtype=str) for part in ROWS}
+    tables = {part: table.sample(ROWS[part], random_state=0) for part, table in parts.items()}
+    return _task(tables, work, "stability", "regression", {"epochs": 6, "patience": 3}, after=None)
+
+
+def _task(
+    tables: dict[str, pd.DataFrame], work: Path, name: str, kind: str, settings: dict[str, Any], *, after: str | None
+) -> dict[str, Any]:
+    source = work / name
+    source.mkdir()
+    for part, table in tables.items():
+        table[["id", "sequence", "label"]].to_csv(source / f"{part}.csv", index=False)
+    opened = embedstore.open(work / f"{name}.zarr", mode="a")
+    opened.add(name, source)
+    opened.refresh()
+    build(opened, load_model("mini"))
+    opened.refresh()
+    found: dict[str, Any] = {"n_rows": {part: len(table) for part, table in tables.items()}, "rows": {}}
+    for head in ("linear", "knn"):
+        started = time.perf_counter()
+        fitted = heads.fit(opened, dataset=name, head=head, kind=kind, space="mini")
+        found["rows"][f"mini, {head}"] = {"fit_seconds": time.perf_counter() - started} | _figures(fitted, opened)
+    for method, rates in RATES.items():
+        given = {"method": method, "long": "crop", "max_residues": 512, **settings, **rates}
+        found["rows"][f"mini, {method}"] = _tuned(opened, name, kind, work / f"{name}-{method}", given)
+    if after is not None:
+        folder = work / f"{name}-{after}"
+        build(opened, load_model(folder))
+        opened.refresh()
+        fitted = heads.fit(opened, dataset=name, head="knn", kind=kind, space=folder.name)
+        found["rows"][f"mini after {after}, knn"] = _figures(fitted, opened)
+    return found
+
+
+def _tuned(opened: Any, name: str, kind: str, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Train in a process of its own, so that the peak of memory is its own."""
+    job = {"store": str(opened.path), "dataset": name, "kind": kind, "out": str(out), **settings}
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks.bench_finetune", "--job", json.dumps(job)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if run.returncode:
+        raise RuntimeError(run.stderr)
+    told = json.loads(run.stdout.strip().splitlines()[-1])
+    return {**told, **_figures(heads.load(out), opened), "settings": settings}
+
+
+def _job(given: dict[str, Any]) -> None:
+    started = time.perf_counter()
+    fitted = heads.finetune(given.pop("store"), **given)
+    settings = fitted.head.settings()
+    told = {
+        "fit_seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time(),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        **{name: settings[name] for name in ("n_learning", "best_epoch", "n_cropped")},
+        "n_epochs": len(settings["history"]),
+    }
+    print(json.dumps(told))
+
+
+def _figures(fitted: Any, opened: Any) -> dict[str, Any]:
+    told = {}
+    for split in ("valid", "test"):
+        report = heads.evaluate(fitted, opened, split=split, identity="none")
+        told[split] = {name: metric.to_dict() for name, metric in report.metrics.items()}
+    return told
+
+
+SECTIONS = {"throughput": throughput, "scop2": scop2, "stability": stability}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--job", type=json.loads)
+    given = parser.parse_args()
+    if given.job is not None:
+        _job(given.job)
+        return
+    path = RESULTS / "finetune.json"
+    kept = json.loads(path.read_text())["sections"] if path.exists() else {}
+    for name in given.only:
+        with tempfile.TemporaryDirectory() as work:
+            kept[name] = SECTIONS[name](given.data, Path(work))
+        kept[name]["threads"] = torch.get_num_threads()
+        write_result("finetune", {"sections": kept}, packages=PACKAGES)
+        print(json.dumps({name: kept[name]}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

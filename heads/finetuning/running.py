@@ -1,0 +1,135 @@
+"""Fine-tune a model on a task, and keep what comes out as a model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from embedstore.types import ProgressCallback, no_progress
+from heads.features import StoreLike, as_store
+from heads.finetuning.head import FinetuneHead
+from heads.fitting import fit_rows, make_head
+from heads.networks.checkpoints import CHECKPOINT_FILE
+from heads.persist import FittedHead
+from heads.sources import Residues
+from heads.tasks.base import TaskSelection
+from heads.tasks.readers import read_task
+
+NAME = "finetune"
+"""What the head is called in the catalog."""
+
+_OF_ROWS = ("input", "mask_column", "partner_column", "top", "split_by", "identity")
+
+
+def finetune(
+    store: StoreLike = None,
+    *,
+    task: str | None = None,
+    labels: str | PathLike[str] | None = None,
+    dataset: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    id_column: str | None = None,
+    sequence_column: str | None = None,
+    kind: str | None = None,
+    label_separator: str | None = None,
+    out: str | PathLike[str] | None = None,
+    restart: bool = False,
+    seed: int = 0,
+    progress: ProgressCallback = no_progress,
+    **settings: Any,
+) -> FittedHead:
+    """Train a model's encoder and a head on the training rows of a task; the best epoch on validation rows is kept.
+
+    A training with ``out`` that was killed goes on where it was when it is started again. Beside ``out`` stands a
+    folder ``<out>.training`` with its checkpoints and with event files for TensorBoard.
+
+    Parameters
+    ----------
+    store
+        The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``. No vectors are needed.
+    task, labels, dataset, label_column, split_column, id_column, sequence_column, kind, label_separator
+        Which rows, as `heads.fit` takes them.
+    out
+        Folder for the model; None keeps it in memory alone.
+    restart
+        Forget an unfinished training.
+    seed
+        Of the random split, and of all that the training draws.
+    progress
+        Called after each step, in steps.
+    **settings
+        ``model``, ``method``, ``preset`` and the others of `heads.finetuning.head.FinetuneHead`; and of
+        `heads.tasks.TaskSelection` what is not above: ``top``, ``split_by``, ``partner_column`` …
+
+    Returns
+    -------
+    FittedHead
+        Ready to predict; its head is a `heads.finetuning.head.FinetuneHead`.
+
+    Raises
+    ------
+    UnknownNameError
+        For an unknown task, model or setting.
+    InputError
+        If settings do not go together or do not suit the model or the task.
+    OutOfMemoryError, NonFiniteError
+        If one protein does not fit, or the loss is NaN.
+    MissingPackageError
+        If peft, accelerate or tensorboard are needed and not installed.
+
+    Examples
+    --------
+    >>> import heads
+    >>> fitted = heads.finetune("proteins.zarr", task="pfam", model="mini", out="pfam-mini")  # doctest: +SKIP
+    """
+    selection = TaskSelection(
+        task=task,
+        labels=None if labels is None else str(Path(labels).absolute()),
+        dataset=dataset,
+        label_column=label_column,
+        split_column=split_column,
+        id_column=id_column,
+        sequence_column=sequence_column,
+        seed=seed,
+        kind=kind,
+        label_separator=label_separator,
+        **{name: settings.pop(name) for name in _OF_ROWS if name in settings},
+    )
+    data = read_task(selection, None if labels is not None and store is None else as_store(store))
+    if data.input == "pair":
+        settings.setdefault("pairing", data.pairing)
+    head = make_head(NAME, settings, kind=data.kind, input_=data.input, seed=seed)
+    assert isinstance(head, FinetuneHead)  # noqa: S101 - for mypy: that is what the catalog's row names
+    head.progress = progress
+    if out is None:
+        return fit_rows(head, NAME, Residues(), data, selection, params=settings)
+    with _training_folder(Path(out), restart=restart) as head.folder:
+        head.model_name = Path(out).name
+        fitted = fit_rows(head, NAME, Residues(), data, selection, params=settings)
+        if is_first_process():
+            fitted.save(out)
+    return fitted
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that writes."""
+    from os import environ
+
+    return environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def _training_folder(out: Path, *, restart: bool) -> Iterator[Path]:
+    """The folder of checkpoints and logs; when all went well, the logs alone stay."""
+    folder = out.with_name(f"{out.name}.training")
+    if restart and is_first_process():
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+    if is_first_process():
+        (folder / CHECKPOINT_FILE).unlink(missing_ok=True)

@@ -1,0 +1,393 @@
+"""The training loop: passes added up to steps, mixed precision, early stopping, and checkpoints to go on from."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from embedstore.errors import NonFiniteError, OutOfMemoryError
+from embedstore.models.devices import DTYPES
+from embedstore.models.memory import is_out_of_memory
+from embedstore.types import Progress, ProgressCallback, no_progress
+from heads.calibrate import fit_temperature
+from heads.finetuning.engines import Engine
+from heads.finetuning.examples import Examples, epoch_batches
+from heads.finetuning.history import Curves, Epoch
+from heads.finetuning.network import Goal, Network
+from heads.finetuning.passes import Passes
+from heads.finetuning.settings import Settings
+from heads.networks.checkpoints import Checkpoint
+from heads.streams import Rows
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Material:
+    """Examples, and what is to be learnt of their rows."""
+
+    examples: Examples
+    goal: Goal
+    shares: NDArray[np.float64] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Standing:
+    """Where a training stands."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    n_seen: int = 0
+    best_value: float = -math.inf
+    best_epoch: int = 0
+    history: list[Epoch] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains a network; what it has learnt is then in the network, from its best epoch.
+
+    Parameters
+    ----------
+    network
+        The network, its learning weights chosen.
+    train, valid
+        What to learn from and to choose on.
+    settings
+        How.
+    engine
+        One process or several.
+    precision
+        Of products: ``float32``, ``bfloat16`` or ``float16``.
+    budget
+        Padded residues in one pass, to begin with.
+    folder
+        Where checkpoints and the log go; None for neither.
+    fingerprint
+        What a checkpoint must be of.
+    progress
+        Called after each step, in steps.
+
+    Attributes
+    ----------
+    history
+        The epochs so far.
+    n_halved
+        How often the budget was halved because memory ran out.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        train: Material,
+        valid: Material | None,
+        settings: Settings,
+        *,
+        engine: Engine,
+        precision: str,
+        budget: int,
+        folder: Path | None = None,
+        fingerprint: str = "",
+        progress: ProgressCallback = no_progress,
+    ) -> None:
+        self._network, self._train, self._valid = network, train, valid
+        self._settings, self._engine = settings, engine
+        self._device = next(network.parameters()).device
+        self._dtype = DTYPES[precision]
+        self._budget, self._folder, self._fingerprint, self._progress = budget, folder, fingerprint, progress
+        self._weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+        self._optimizer = self._make_optimizer()
+        self._scaler = torch.GradScaler(self._device.type, enabled=precision == "float16")
+        self._best = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        self._passes = Passes(network, self._dtype, keep=settings.method == "frozen", budget=budget)
+        self._wrapped = engine.wrap(network)
+        self._curves: Curves | None = None
+        self._at = _Standing()
+        self._n_batches = math.ceil(len(train.examples) / settings.batch_size)
+        self.n_halved = 0
+
+    @property
+    def history(self) -> list[Epoch]:
+        """The epochs so far."""
+        return self._at.history
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights were kept."""
+        return self._at.best_epoch
+
+    def fit(self) -> None:
+        """Train until the last epoch, or until validation gets no better.
+
+        Raises
+        ------
+        NonFiniteError
+            If the loss is NaN or infinite.
+        OutOfMemoryError
+            If one protein alone does not fit.
+        InputError
+            If there is a checkpoint of another training.
+        """
+        self._resume()
+        if self._folder is not None and self._engine.rank == 0:
+            self._curves = Curves(self._folder, purge_step=self._at.step + 1)
+        try:
+            while self._at.epoch < self._settings.epochs and not self._is_over():
+                self._run_epoch()
+        finally:
+            if self._curves is not None:
+                self._curves.close()
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                weight.copy_(self._best[name])
+
+    def temperature(self, valid: Material) -> float:
+        """The temperature that makes the probabilities of validation rows mean something."""
+        rows, logits = [], []
+        self._mode(training=False)
+        units = np.arange(len(valid.examples))
+        for batch, found in self._passes.evaluated(valid.examples, units, budget=self._budget):
+            rows.append(valid.examples.rows(batch))
+            logits.append(found.float().cpu().numpy())
+        codes = valid.goal.codes(np.concatenate(rows))
+        known = codes >= 0
+        return fit_temperature(np.concatenate(logits)[known], codes[known])[0] if known.any() else 1.0
+
+    def _is_over(self) -> bool:
+        patience = self._settings.patience
+        return self._valid is not None and patience is not None and self._at.epoch - self._at.best_epoch >= patience
+
+    def _run_epoch(self) -> None:
+        at, settings = self._at, self._settings
+        batches = epoch_batches(
+            self._train.examples.lengths,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            epoch=at.epoch,
+            shares=self._train.shares,
+        )
+        self._mode(training=True)
+        while at.batch < len(batches):
+            loss, n_rows = self._step(batches[at.batch])
+            at.batch, at.step = at.batch + 1, at.step + 1
+            at.loss_sum, at.n_seen = at.loss_sum + loss, at.n_seen + n_rows
+            if self._curves is not None:
+                self._curves.add(at.step, step_loss=loss / max(1, n_rows), step_rate=self._share(at.step))
+            note = f"loss {at.loss_sum / max(1, at.n_seen):.4g}"
+            total = settings.epochs * self._n_batches
+            self._progress(Progress(stage="train", done=at.step, total=total, unit="steps", note=note))
+            if at.batch < len(batches) and at.batch % settings.checkpoint_steps == 0:
+                self._save()
+        self._end_epoch()
+        self._save()
+
+    def _end_epoch(self) -> None:
+        at = self._at
+        valid_loss, valid_score = self._validate()
+        epoch = Epoch(
+            epoch=at.epoch + 1,
+            step=at.step,
+            train_loss=at.loss_sum / max(1, at.n_seen),
+            valid_loss=valid_loss,
+            valid_score=valid_score,
+        )
+        at.history.append(epoch)
+        at.epoch, at.batch, at.loss_sum, at.n_seen = at.epoch + 1, 0, 0.0, 0
+        value = float(at.epoch)
+        if valid_loss is not None and valid_score is not None:
+            value = -valid_loss if self._settings.monitor == "loss" else valid_score
+        if value > at.best_value:
+            at.best_value, at.best_epoch = value, at.epoch
+            self._best = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        if self._curves is not None:
+            self._curves.add(at.step, train_loss=epoch.train_loss, valid_loss=valid_loss, valid_score=valid_score)
+        _log.info("epoch %d: %s", epoch.epoch, epoch.to_dict())
+
+    def _step(self, units: Rows) -> tuple[float, int]:
+        """One step of the optimiser on some units: the sum of their losses, and how many rows had a target."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["base_lr"] * self._share(self._at.step)
+        rows = self._train.examples.rows(units)
+        n_known = max(1, int(self._train.goal.known[rows].sum()))
+        while True:
+            generators = self._generators()
+            self._optimizer.zero_grad(set_to_none=True)
+            try:
+                loss = self._add_up(units, n_known)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._halve(units, error)
+                # As if it had not been tried: the same dropout.
+                self._restore_generators(generators)
+        norm = self._clipped()
+        scaled = self._scaler.is_enabled()
+        if not math.isfinite(loss) or not (scaled or math.isfinite(norm)):
+            raise NonFiniteError(
+                f"The loss is {loss:g} and its gradient {norm:g} at step {self._at.step + 1} (epoch "
+                f"{self._at.epoch + 1}). Take smaller learning rates (head_rate=, encoder_rate=), or "
+                "precision='float32' (--precision)."
+            )
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return loss * n_known, n_known
+
+    def _add_up(self, units: Rows, n_known: int) -> float:
+        """Gradients of the mean loss of some units, of all processes; gives that loss."""
+        n, rank = self._engine.n_processes, self._engine.rank
+        own = units[rank::n]
+        # A process without a unit takes part with one that counts nothing: the others wait for its gradients.
+        weight = 1.0 if len(own) else 0.0
+        passes = self._train.examples.passes(own if len(own) else units[:1], self._budget)
+        total = 0.0
+        for number, chosen in enumerate(passes, 1):
+            last = number == len(passes)
+            with nullcontext() if last else self._engine.apart(self._wrapped):
+                outputs = self._passes.outputs(self._wrapped, self._train.examples, chosen)
+                loss = self._train.goal.loss(outputs, self._train.examples.rows(chosen)) * (weight / n_known)
+                # Gradients of processes are averaged, and the loss is a mean over the rows of all.
+                self._scaler.scale(loss * n).backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        return float(sum(self._engine.gather(total)))
+
+    def _halve(self, units: Rows, error: BaseException) -> None:
+        longest = int(self._train.examples.lengths[units].max())
+        if self._budget <= longest or self._engine.n_processes > 1:
+            alone = self._engine.n_processes == 1
+            raise OutOfMemoryError(
+                f"One protein of {longest:,} residues does not fit into memory. Take a smaller limit "
+                "(max_residues=, --max-residues), method 'lora' or gradient_checkpointing."
+                if alone
+                else f"{self._budget:,} padded residues do not fit into memory. Take less (batch_residues=, "
+                "--batch-residues): with several processes it is not halved by itself."
+            ) from error
+        # Below the longest row's own cost there is nothing left to split.
+        self._budget = max(self._budget // 2, longest)
+        self.n_halved += 1
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        _log.warning(
+            "Memory ran out: passes now have %d padded residues; a step still has the same proteins.", self._budget
+        )
+
+    def _clipped(self) -> float:
+        self._scaler.unscale_(self._optimizer)
+        limit = math.inf if self._settings.clip is None else self._settings.clip
+        return float(torch.nn.utils.clip_grad_norm_(list(self._weights.values()), limit))
+
+    def _share(self, step: int) -> float:
+        """Part of the learning rates at a step: it rises, and then falls as a cosine or stays."""
+        total = self._settings.epochs * self._n_batches
+        rising = math.ceil(self._settings.warmup * total) if self._settings.schedule == "cosine" else 0
+        if step < rising:
+            return (step + 1) / rising
+        if self._settings.schedule == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        settings = self._settings
+        groups = []
+        for is_head, rate in ((True, settings.head_rate), (False, settings.rate)):
+            chosen = [weight for name, weight in self._weights.items() if name.startswith("head.") == is_head]
+            if chosen:
+                groups.append({"params": chosen, "lr": rate, "base_lr": rate, "weight_decay": settings.weight_decay})
+        if settings.optimizer == "adam":
+            return torch.optim.Adam(groups)
+        return torch.optim.AdamW(groups)
+
+    def _mode(self, *, training: bool) -> None:
+        self._network.train(training)
+        if self._settings.method == "frozen":
+            self._network.encoder.eval()
+
+    def _validate(self) -> tuple[float | None, float | None]:
+        """Mean loss and score of the validation rows; the same in every process."""
+        if self._valid is None:
+            return None, None
+        self._mode(training=False)
+        examples, goal = self._valid.examples, self._valid.goal
+        own = np.arange(len(examples))[self._engine.rank :: self._engine.n_processes]
+        loss, rows, outputs = 0.0, [np.zeros(0, np.int64)], []
+        for units, found in self._passes.evaluated(examples, own, budget=self._budget):
+            rows.append(examples.rows(units))
+            loss += float(goal.loss(found, rows[-1]))
+            outputs.append(goal.finished(found))
+        parts = self._engine.gather((loss, np.concatenate(rows), outputs))
+        every = np.concatenate([part[1] for part in parts])
+        made = np.concatenate([one for part in parts for one in part[2]])
+        n_known = max(1, int(goal.known[every].sum()))
+        return sum(part[0] for part in parts) / n_known, goal.score(made, every)
+
+    def _generators(self) -> dict[str, torch.Tensor]:
+        found = {"cpu": torch.get_rng_state()}
+        if self._device.type == "cuda":
+            found["cuda"] = torch.cuda.get_rng_state(self._device)
+        return found
+
+    def _restore_generators(self, states: dict[str, torch.Tensor]) -> None:
+        torch.set_rng_state(states["cpu"])
+        if "cuda" in states and self._device.type == "cuda":
+            torch.cuda.set_rng_state(states["cuda"], self._device)
+
+    def _moments(self) -> Iterator[tuple[str, str, torch.Tensor]]:
+        """The optimiser's tensors: name of the weight, name of the moment, tensor."""
+        names = {id(weight): name for name, weight in self._weights.items()}
+        for weight, state in self._optimizer.state.items():
+            for moment, tensor in state.items():
+                yield names[id(weight)], moment, tensor
+
+    def _save(self) -> None:
+        if self._folder is None or self._engine.rank:
+            return
+        at = self._at
+        tensors: dict[str, torch.Tensor] = {f"weights/{name}": weight for name, weight in self._weights.items()}
+        tensors |= {f"best/{name}": weight for name, weight in self._best.items()}
+        tensors |= {f"moments/{moment}/{name}": tensor for name, moment, tensor in self._moments()}
+        tensors |= {f"generators/{name}": state for name, state in self._generators().items()}
+        standing = {name: getattr(at, name) for name in at.__slots__ if name != "history"}
+        record: dict[str, Any] = {
+            **standing,
+            "history": [epoch.to_dict() for epoch in at.history],
+            "budget": self._budget,
+            "n_halved": self.n_halved,
+            "scaler": self._scaler.state_dict(),
+        }
+        Checkpoint(self._folder, self._fingerprint).save(tensors, record)
+
+    def _resume(self) -> None:
+        found = None if self._folder is None else Checkpoint(self._folder, self._fingerprint).load()
+        if found is None:
+            return
+        saved, record = found
+        self._at = _Standing(
+            **{name: record[name] for name in _Standing.__slots__ if name != "history"},
+            history=[Epoch(**epoch) for epoch in record["history"]],
+        )
+        self._budget, self.n_halved = record["budget"], record["n_halved"]
+        self._scaler.load_state_dict(record["scaler"])
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                weight.copy_(saved[f"weights/{name}"])
+        self._best = {name: saved[f"best/{name}"].to(self._device) for name in self._weights}
+        for tensor_name, tensor in saved.items():
+            if tensor_name.startswith("moments/"):
+                moment, _, name = tensor_name.removeprefix("moments/").partition("/")
+                weight = self._weights[name]
+                place = tensor if moment == "step" else tensor.to(weight.device)
+                self._optimizer.state[weight][moment] = place
+        prefix = "generators/"
+        states = {name.removeprefix(prefix): one for name, one in saved.items() if name.startswith(prefix)}
+        self._restore_generators(states)
+        _log.info("goes on at epoch %d, step %d", self._at.epoch + 1, self._at.step)
