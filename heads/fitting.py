@@ -173,7 +173,7 @@ def fit_rows(
     learned = head.labelled(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
     found = None
     if search is not None:
-        of_task = {"kind": data.kind, "input_": data.input, "seed": selection.seed}
+        of_task: dict[str, Any] = {"kind": data.kind, "input_": data.input, "seed": selection.seed}
         given = params or {}
         found = search_settings(
             lambda tried: make_head(name, {**given, **tried}, **of_task),
