@@ -4,8 +4,9 @@
 
 In each draw a tenth of the families is left out of reference and calibration alike; a promise is then checked on test
 proteins of known and of those unknown families, mixed as lookup assumes. No calibrator or threshold is fitted on
-them. Each section is kept
-in ``results/lookup.json`` as soon as it is ready, model by model. Vectors and the programs' answers stay in ``--work``.
+them. Each section is kept in ``results/lookup.json`` as soon as it is ready, model by model; what ``--limit`` makes
+small, for programs that take hours, in ``results/lookup_limited.json``. Vectors and the programs' answers stay in
+``--work``.
 """
 
 from __future__ import annotations

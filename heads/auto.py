@@ -65,8 +65,7 @@ class AutoHead(EnsembleHead):
         seed: int = 0,
         kind: str = "class",
     ) -> None:
-        super().__init__(members=members or (), params=params, method=method, seed=seed, kind=kind)
-        self.members = members  # type: ignore[assignment]  # None is for the usual ones
+        super().__init__(members=members, params=params, method=method, seed=seed, kind=kind)
 
     def _fit(self, train: Labelled, valid: Labelled | None) -> None:
         self._check_method()

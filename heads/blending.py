@@ -105,7 +105,8 @@ def _mixture(outputs: Float32, targets: Targets) -> NDArray[np.float64]:
     tried = [np.clip(found.x, 0, 1), *np.eye(n_heads)]
     best = min((weights / weights.sum() for weights in tried if weights.sum() > 0), key=loss)
     best = np.where(best < _LEAST_WEIGHT, 0.0, best)
-    return best / best.sum()
+    weights: NDArray[np.float64] = best / best.sum()
+    return weights
 
 
 def _powers(outputs: Float32, targets: Targets) -> NDArray[np.float64]:
@@ -119,4 +120,6 @@ def _powers(outputs: Float32, targets: Targets) -> NDArray[np.float64]:
     n_heads = len(outputs)
     start = np.full(n_heads, 1 / n_heads)
     found = minimize(loss, start, method="L-BFGS-B", bounds=[(0, _MAX_POWER)] * n_heads, options={"ftol": _TOLERANCE})
-    return np.where(found.x < _LEAST_WEIGHT, 0.0, found.x)
+    powers: NDArray[np.float64] = np.where(found.x < _LEAST_WEIGHT, 0.0, found.x)
+    # Heads that know nothing: all classes alike, but said by someone.
+    return powers if powers.any() else _LEAST_WEIGHT * start

@@ -72,5 +72,4 @@ def write(booster: lightgbm.Booster) -> str:
 
 def scores(booster: lightgbm.Booster, X: Float32) -> NDArray[np.float64]:
     """Raw scores, (n,), or (n, C) of a softmax."""
-    found: NDArray[np.float64] = booster.predict(X, raw_score=True)
-    return found
+    return np.asarray(booster.predict(X, raw_score=True), np.float64)

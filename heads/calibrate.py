@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 Float64 = NDArray[np.float64]
 
 TOP_LOGITS = 64
-"""Logits of a row that enter the fit; the rest add nothing that could be seen."""
+"""Logits of a row that enter the fit one by one; the rest through a sample of `TAIL_LOGITS` or more."""
+
+TAIL_LOGITS = 128
 
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 _LOG_RANGE = 5.0
@@ -57,13 +59,14 @@ def fit_temperature(
     log_loss : float
         Mean over rows, in nats, at that temperature.
     """
-    margins = _margins(logits, codes)
+    margins, counts = _margins(logits, codes)
     largest = margins.max(axis=1)
     below = margins - largest[:, None]
 
     def log_loss(log_temperature: float) -> float:
         beta = math.exp(-log_temperature)
-        return float(np.average(np.log(np.exp(below * beta).sum(axis=1)) + largest * beta, weights=weights))
+        lost = np.log(np.exp(below * np.float32(beta)) @ counts) + largest * np.float64(beta)
+        return float(np.average(lost, weights=weights))
 
     def penalised(log_temperature: float) -> float:
         return log_loss(log_temperature) + log_temperature**2 / (2 * len(below))
@@ -72,15 +75,20 @@ def fit_temperature(
     return math.exp(best), log_loss(best)
 
 
-def _margins(logits: NDArray[np.floating[Any]], codes: Codes) -> Float64:
-    """How far each row's largest logits, and the true one, lie above the true one: (n, k)."""
-    true = np.take_along_axis(logits, codes[:, None], axis=1).astype(np.float64)
-    if logits.shape[1] <= TOP_LOGITS:
-        return logits - true
+def _margins(logits: NDArray[np.floating[Any]], codes: Codes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How far a row's logits lie above the true one, (n, k), and how many logits each column stands for, (k,)."""
+    true = np.take_along_axis(logits, codes[:, None], axis=1)
+    if logits.shape[1] <= TOP_LOGITS + TAIL_LOGITS:
+        return (logits - true).astype(np.float32), np.ones(logits.shape[1], np.float32)
     others = logits.copy()
     np.put_along_axis(others, codes[:, None], -np.inf, axis=1)
-    top = np.partition(others, -TOP_LOGITS, axis=1)[:, -TOP_LOGITS:]
-    return np.concatenate([np.zeros_like(true), top - true], axis=1)
+    split = np.partition(others, -TOP_LOGITS, axis=1)
+    step = (split.shape[1] - TOP_LOGITS) // TAIL_LOGITS
+    tail = split[:, :-TOP_LOGITS:step]
+    counts = np.ones(1 + TOP_LOGITS + tail.shape[1], np.float32)
+    counts[1 + TOP_LOGITS :] = (logits.shape[1] - 1 - TOP_LOGITS) / tail.shape[1]
+    kept = np.concatenate([true, split[:, -TOP_LOGITS:], tail], axis=1)
+    return (kept - true).astype(np.float32), counts
 
 
 def _golden_section(function: Callable[[float], float], low: float, high: float) -> float:

@@ -91,7 +91,7 @@ NETWORKS = (
         "convolution:ConvolutionHead",
         "three convolutions and a global maximum",
         _DEEPPROTEIN,
-        {**_PREDICTOR, "learning_rate": 5e-3, "clip": 1.0},
+        {**_PREDICTOR, "batch_size": 8, "epochs": 30, "learning_rate": 2e-3},
     ),
     _network(
         "deepprotein_cnn_rnn",

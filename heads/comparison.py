@@ -34,7 +34,7 @@ from heads.protocol import LOWER_IS_BETTER, Judged, main_metric
 from heads.tasks.base import TaskData, TaskSelection
 from heads.tasks.readers import read_task
 from heads.tasks.training import training_sha256
-from heads.writing import write_text
+from heads.writing import finite, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,8 +136,8 @@ class Comparison:
             "audit": self.audit.to_dict(),
             "about": dict(self.about),
         }
-        finite: dict[str, Any] = _finite(document)
-        return finite
+        plain: dict[str, Any] = finite(document)
+        return plain
 
     def to_frame(self) -> pd.DataFrame:
         """A row each: name, each metric with its interval, difference to the best with its p-values, costs, failure."""
@@ -378,19 +378,6 @@ def _versions() -> dict[str, str | None]:
 
 def _plain(value: Any) -> Any:
     return asdict(value) if hasattr(value, "__dataclass_fields__") else value
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN, no infinity and no numpy scalars."""
-    if isinstance(value, Mapping):
-        return {str(name): _finite(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 __all__ = ["ComparedRow", "Comparison", "compare"]

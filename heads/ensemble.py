@@ -14,7 +14,7 @@ from heads.blending import METHODS, Blend, choose
 from heads.holdout import folds
 from heads.losses import blockwise_losses, summary_loss
 from heads.members import make_member, member_arrays, member_records, member_texts, restore_members
-from heads.streams import Features, Float32
+from heads.streams import ArrayFeatures, Features, Float32, SequenceFeatures
 from heads.targets import KINDS, Targets
 
 N_FOLDS = 3
@@ -57,7 +57,7 @@ class EnsembleHead(Head):
     def __init__(
         self,
         *,
-        members: Sequence[str] = ("linear", "knn"),
+        members: Sequence[str] | None = ("linear", "knn"),
         params: Mapping[str, Mapping[str, Any]] | None = None,
         method: str | None = None,
         seed: int = 0,
@@ -98,7 +98,7 @@ class EnsembleHead(Head):
 
     def _names(self) -> tuple[str, ...]:
         self._check_method()
-        names = as_tuple(self.members)
+        names = as_tuple(self.members or ())
         if len(names) < 2 or len(set(names)) < len(names):
             raise InputError(f"members is {names}; expected the names of two or more heads, each once.")
         if "ensemble" in names or "auto" in names:
@@ -149,10 +149,19 @@ class EnsembleHead(Head):
 
 def stacked_outputs(heads: Sequence[Head], X: Features) -> Iterator[Float32]:
     """Outputs of several heads for the same rows, (M, n, C), some rows at a time."""
+    for part in _parts(X):
+        yield np.stack([np.concatenate(list(head.outputs(part))) for head in heads])
+
+
+def _parts(X: Features) -> Iterator[Features]:
+    """Some rows at a time, read once for all heads."""
+    if isinstance(X, SequenceFeatures):
+        for start in range(0, X.shape[0], _ROWS):
+            yield X.select(np.arange(start, min(start + _ROWS, X.shape[0])))
+        return
     for _, block in X.blocks():
         for start in range(0, len(block), _ROWS):
-            rows = block[start : start + _ROWS]
-            yield np.stack([np.concatenate(list(head.outputs(rows))) for head in heads])
+            yield ArrayFeatures(block[start : start + _ROWS])
 
 
 def unseen_outputs(

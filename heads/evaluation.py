@@ -24,6 +24,7 @@ from heads.tasks.base import TaskData, TaskSelection, check_seed
 from heads.tasks.catalog import TASKS
 from heads.tasks.readers import read_task
 from heads.tasks.training import training_sha256
+from heads.writing import finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +106,8 @@ class Report:
         """The report for JSON: each metric under its own name, as value, low and high."""
         plain = asdict(self)
         metrics: dict[str, Any] = plain.pop("metrics")
-        return plain | metrics
+        document: dict[str, Any] = finite(plain | metrics)
+        return document
 
 
 def evaluate(

@@ -173,16 +173,13 @@ def fit_rows(
     learned = head.labelled(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
     found = None
     if search is not None:
-        of_task: dict[str, Any] = {"kind": data.kind, "input_": data.input, "seed": selection.seed}
         given = params or {}
-        found = search_settings(
-            lambda tried: make_head(name, {**given, **tried}, **of_task),
-            *learned,
-            n_trials=search,
-            seed=selection.seed,
-            fixed=given,
-        )
-        head = make_head(name, {**given, **found.best}, **of_task)
+
+        def make(tried: Mapping[str, Any]) -> Head:
+            return make_head(name, {**given, **tried}, kind=data.kind, input_=data.input, seed=selection.seed)
+
+        found = search_settings(make, *learned, n_trials=search, seed=selection.seed, fixed=given)
+        head = make(found.best)
     with measured() as cost:
         head.fit_labelled(*learned)
     return FittedHead(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
+from typing import Any
+
+from numpy.typing import NDArray
 
 from embedstore.errors import InputError, SpaceMismatchError
 from heads.base import Labelled
@@ -77,7 +80,7 @@ def ensemble_of(
     return joined
 
 
-def _classes(fitted: FittedHead) -> object:
+def _classes(fitted: FittedHead) -> NDArray[Any] | None:
     return None if fitted.head.kind == "regression" else fitted.head.classes_
 
 

@@ -18,7 +18,7 @@ from heads.statistics import Statistics, balanced_weights, target_statistics
 from heads.streams import Features, Float32, checked_blocks
 from heads.targets import KINDS
 
-SHRINKAGES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7)
+SHRINKAGES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 0.9)
 """Tried on the validation split."""
 
 _LOGIT_ROWS = 1024
@@ -49,8 +49,9 @@ class LinearHead(Head):
     class_weight
         ``"balanced"`` lets all classes count the same, for ``"multilabel"`` the rows with and without each label.
     refine
-        Whether classes and labels are refined by gradient descent, stopped on the validation rows and kept only if
-        better on them. ``"auto"``: where there are such rows and an epoch takes about a second at most.
+        Whether classes and labels are refined by gradient descent, stopped on the validation rows and kept only if the
+        log-loss is lower there and no fewer rows are right. ``"auto"``: where there are such rows and an epoch takes
+        about a second at most.
     max_epochs
         Passes over the training rows at most, of a refinement.
     seed

@@ -62,10 +62,8 @@ def restore_members(
     for number, record in enumerate(records):
         head: Head = HEADS.load(record["head"])(**record["params"])
         own = f"{number}."
-        own_arrays, own_texts = (
-            {name.removeprefix(own): part for name, part in parts.items() if name.startswith(own)}
-            for parts in (arrays, texts)
-        )
+        own_arrays = {name.removeprefix(own): array for name, array in arrays.items() if name.startswith(own)}
+        own_texts = {name.removeprefix(own): text for name, text in texts.items() if name.startswith(own)}
         members.append(head.restore(classes, own_arrays, record["settings"], own_texts))
     return members
 

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array, vstack
 
 from heads.base import Head, answered
 from heads.metrics import ClassOutcomes, LabelOutcomes, NumberOutcomes, Outcomes
-from heads.metrics.curves import SCORES_LIMIT
+from heads.metrics.curves import MOST_CURVES, SCORES_LIMIT
 from heads.metrics.labels import bin_sums, threshold_counts
 from heads.streams import Features, Float32
 from heads.targets import codes_of_numbers
@@ -92,7 +92,7 @@ def _of_classes(head: Head, features: Features, y: NDArray[Any]) -> ClassOutcome
     names, true = _union(head.classes_, y)
     n_known, n_rows = len(head.classes_), len(true)
     kept: dict[str, list[NDArray[Any]]] = {}
-    keep_scores = n_rows * n_known <= SCORES_LIMIT
+    keep_scores = n_rows * n_known <= SCORES_LIMIT and n_known <= MOST_CURVES
     for rows, shares in _numbered(head.outputs(features)):
         plain = head.kind == "class"
         predicted = shares.argmax(axis=1) if plain else codes_of_numbers(head.classes_, head.decide(shares))

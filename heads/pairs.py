@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,19 +17,35 @@ from heads.streams import BLOCK_ROWS, Float32, Rows, shuffled, sortable_keys
 if TYPE_CHECKING:
     from embedstore.store.spaces import Space
 
-PAIRINGS: Mapping[str, Callable[[Float32, Float32], Float32]] = {
-    "concatenation": lambda a, b: np.concatenate([a, b], axis=1),
-    "sum": lambda a, b: a + b,
-    "product": lambda a, b: a * b,
-    "difference": lambda a, b: np.abs(a - b),
+
+def _concatenation(a: Float32, b: Float32, out: Float32) -> None:
+    out[:, : a.shape[1]], out[:, a.shape[1] :] = a, b
+
+
+def _difference(a: Float32, b: Float32, out: Float32) -> None:
+    np.abs(np.subtract(a, b, out=out), out=out)
+
+
+PAIRINGS: Mapping[str, Callable[[Float32, Float32, Float32], object]] = {
+    "concatenation": _concatenation,
+    "sum": np.add,
+    "product": np.multiply,
+    "difference": _difference,
 }
-"""What can be made of two (n, D) arrays of vectors; all but the first are the same whichever protein comes first."""
+"""What can be made of two (n, D) arrays of vectors, written into a third.
+
+All but the first are the same whichever protein comes first.
+"""
 
 ORDERED = "concatenation+product+difference"
 """How pairs are combined where the first protein has another part than the second."""
 
 SYMMETRIC = "sum+product+difference"
 """How pairs are combined where it means nothing which protein comes first."""
+
+
+KEPT_BYTES = 2**28
+"""Most memory for the vectors of the distinct proteins of pairs."""
 
 
 def parse_pairing(text: str) -> tuple[str, ...]:
@@ -53,12 +70,53 @@ def parse_pairing(text: str) -> tuple[str, ...]:
     return parts
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class _Proteins:
+    """The proteins of some pairs: their vectors with a root mean square of 1, in memory where they are few.
+
+    Parameters
+    ----------
+    space
+        Where the vectors are.
+    keys
+        (M, 24) uint8, in any order, repeated or not.
+    """
+
+    def __init__(self, space: Space, keys: Digests) -> None:
+        self._space = space
+        self._sorted, places = np.unique(sortable_keys(keys), return_index=True)
+        self._keys = keys[places]
+
+    def places(self, keys: Digests) -> Rows:
+        """Number of each of these proteins, (n,) int64."""
+        return np.searchsorted(self._sorted, sortable_keys(keys))
+
+    def take(self, places: Rows) -> Float32:
+        """Vectors of these proteins, (n, D)."""
+        if self._kept is not None:
+            return self._kept[places]
+        distinct, back = np.unique(places, return_inverse=True)
+        return self._read(distinct)[back]
+
+    @cached_property
+    def _kept(self) -> Float32 | None:
+        """All vectors, where they are no more than `KEPT_BYTES`."""
+        if 4 * len(self._keys) * self._space.dim > KEPT_BYTES:
+            return None
+        return self._read(np.arange(len(self._keys)))
+
+    def _read(self, places: Rows) -> Float32:
+        vectors = self._space.take(self._keys[places]).astype(np.float32)
+        scale = np.sqrt(np.mean(vectors**2, axis=1, keepdims=True))
+        vectors /= np.where(scale > 0, scale, np.float32(1))
+        return vectors
+
+
 class PairFeatures:
-    """Vectors of pairs, gathered block by block: each distinct protein of a block is read once.
+    """Vectors of pairs, combined block by block.
 
     The vectors of both proteins are first brought to a root mean square of 1, so that products and differences weigh
-    alike whatever the model's scale.
+    alike whatever the model's scale. A protein stands in many pairs as a rule: the distinct ones are kept in memory up
+    to `KEPT_BYTES`, and else read once a block.
 
     Parameters
     ----------
@@ -70,10 +128,10 @@ class PairFeatures:
         Names of `PAIRINGS`; what they give stands side by side.
     """
 
-    space: Space
-    first: Digests
-    second: Digests
-    pairing: tuple[str, ...]
+    def __init__(self, space: Space, first: Digests, second: Digests, pairing: tuple[str, ...]) -> None:
+        self.space, self.first, self.second, self.pairing = space, first, second, pairing
+        self._proteins = _Proteins(space, np.concatenate([first, second]))
+        self._places = self._proteins.places(first), self._proteins.places(second)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -95,25 +153,29 @@ class PairFeatures:
         """Yield slices of rows and their vectors as float32."""
         for start in range(0, len(self.first), BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, len(self.first)))
-            yield rows, self._combined(self.first[rows], self.second[rows])
+            yield rows, self._combined(rows)
 
     def batches(self, n_rows: int, *, seed: int) -> Iterator[tuple[Rows, Float32]]:
         """Yield each row once in random order, `n_rows` at a time."""
         for rows in shuffled(len(self.first), n_rows, seed=seed):
-            yield rows, self._combined(self.first[rows], self.second[rows])
+            yield rows, self._combined(rows)
 
     def select(self, rows: Rows) -> PairFeatures:
         """Some of the rows, in the order given."""
-        return PairFeatures(self.space, self.first[rows], self.second[rows], self.pairing)
+        chosen = copy.copy(self)
+        chosen.first, chosen.second = self.first[rows], self.second[rows]
+        chosen._places = self._places[0][rows], self._places[1][rows]
+        return chosen
 
-    def _combined(self, first: Digests, second: Digests) -> Float32:
-        both = np.concatenate([first, second])
-        _, places, back = np.unique(sortable_keys(both), return_index=True, return_inverse=True)
-        vectors = self.space.take(both[places]).astype(np.float32)
-        scale = np.sqrt(np.mean(vectors**2, axis=1, keepdims=True))
-        vectors /= np.where(scale > 0, scale, np.float32(1))
-        a, b = np.split(vectors[back], 2)
-        return np.concatenate([PAIRINGS[name](a, b) for name in self.pairing], axis=1)
+    def _combined(self, rows: Rows | slice) -> Float32:
+        a, b = (self._proteins.take(places[rows]) for places in self._places)
+        out = np.empty((len(a), self.shape[1]), np.float32)
+        start = 0
+        for name in self.pairing:
+            stop = start + self.space.dim * (2 if name == "concatenation" else 1)
+            PAIRINGS[name](a, b, out[:, start:stop])
+            start = stop
+        return out
 
 
 def pair_digests(first: Digests, second: Digests) -> Digests:

@@ -99,9 +99,9 @@ class CandidateRanker:
         fold = folds(learn.features, _N_FOLDS, seed=seed + 1)
         ranked = learn.select(np.flatnonzero(fold == 0)).sample(_RANK_ROWS, seed=seed)
         novices = _fit_members(learn.select(np.flatnonzero(fold != 0)), stop, seed)
-        parts = [_grouped(_candidates(novices, prior, part.features), part) for part in (ranked, stop)]
+        learned, watched = (_grouped(_candidates(novices, prior, part.features), part) for part in (ranked, stop))
         rank = {"objective": "lambdarank", "metric": "ndcg", "eval_at": [1, 3], "max_delta_step": 0.0}
-        booster, n_rounds = grow(*parts, {**params, **rank}, max_rounds=max_rounds, patience=patience)
+        booster, n_rounds = grow(learned, watched, {**params, **rank}, max_rounds=max_rounds, patience=patience)
         members = _fit_members(train, valid, seed)
         # Where the stopping rows were trained on by the final heads, those that have not seen them speak.
         found = _candidates(members if valid is not None else novices, prior, stop.features)
@@ -146,6 +146,10 @@ class CandidateRanker:
 
 
 def _fit_members(train: Labelled, valid: Labelled | None, seed: int) -> list[Head]:
+    if valid is not None:
+        # Of the classes of some of the rows, not of all: a class of one row is perhaps not among them.
+        seen = np.isin(valid.targets.require_codes(), train.targets.require_codes())
+        valid = valid.select(np.flatnonzero(seen)) if seen.any() else None
     return [make_member(name, kind="class", seed=seed).fit_labelled(train, valid) for name in MEMBERS]
 
 

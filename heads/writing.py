@@ -1,12 +1,16 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and documents that JSON can hold."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
+
+import numpy as np
 
 from embedstore.errors import StoreWriteError
 
@@ -31,6 +35,23 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
         ) from error
     finally:
         work.unlink(missing_ok=True)
+
+
+def finite(value: Any) -> Any:
+    """A document for JSON, which has no NaN, no infinity and no numpy scalars: null in place of the first two.
+
+    >>> finite({"a": (1.0, float("nan"))})
+    {'a': [1.0, None]}
+    """
+    if isinstance(value, Mapping):
+        return {str(name): finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def write_text(path: str | PathLike[str], text: str) -> Path:

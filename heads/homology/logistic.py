@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Numbers: TypeAlias = "csr_array | Float32"
 """(N, F) float32, sparse or not."""
 
-_MAX_ITERATIONS = 300
+_MAX_ITERATIONS = 200
 _GRADIENT_TOLERANCE = 1e-5
 
 
@@ -72,7 +72,7 @@ def fit_logistic(X: Numbers, truth: Float32, penalty: float, *, one_of: bool, st
         first.ravel().astype(np.float64),
         jac=True,
         method="L-BFGS-B",
-        options={"maxiter": _MAX_ITERATIONS, "gtol": _GRADIENT_TOLERANCE, "ftol": 1e-9, "maxcor": 5},
+        options={"maxiter": _MAX_ITERATIONS, "gtol": _GRADIENT_TOLERANCE, "ftol": 1e-7, "maxcor": 5},
     )
     weights = found.x.reshape(n_features + 1, n_classes).astype(np.float32)
     return Weights(weights[:-1], weights[-1])

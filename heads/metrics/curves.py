@@ -14,6 +14,9 @@ from heads.streams import Float32
 SCORES_LIMIT = 2**22
 """Most scores, rows by classes, that are kept for curves: 16 MiB."""
 
+MOST_CURVES = 100
+"""Classes up to which each has a curve: one costs milliseconds, and the mean of a thousand tells little."""
+
 _DRAWS = 2**26
 _FEWEST = 100
 
@@ -72,7 +75,9 @@ def one_against_rest(scores: Float32, true: NDArray[np.int64], *, n_classes: int
 def mean_over(
     scores: Float32, is_positive: Callable[[int], NDArray[np.bool_]], columns: list[int], *, prefix: str
 ) -> list[Part]:
-    """Mean areas over the columns of (N, C) scores that have both kinds of row."""
+    """Mean areas over the columns of (N, C) scores that have both kinds of row; none over more than `MOST_CURVES`."""
+    if len(columns) > MOST_CURVES:
+        return []
     curves, rocs, precisions = [], [], []
     for column in columns:
         positive = is_positive(column)

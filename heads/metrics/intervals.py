@@ -63,7 +63,7 @@ class Sums:
     statistic
         (r, m) sums of r resamples to (r,) values, by name.
     shifted
-        Metrics whose draws lack rare classes that the rows have, which pulls them down: their intervals are shifted
+        Metrics whose draws are biased (they lack rare classes that the rows have, say): their intervals are shifted
         back by that bias.
     proportions
         Metrics that are a share of all rows: Wilson's interval where the share is 0 or 1 and the bootstrap has no

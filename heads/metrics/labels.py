@@ -185,7 +185,7 @@ def _ece_part(found: LabelOutcomes) -> Sums:
     """The expected calibration error over all probabilities of all labels."""
     counts, probabilities, right = (found.bins[:, place].astype(np.float64) for place in range(3))
     columns = np.concatenate([counts.sum(axis=1, keepdims=True), probabilities - right], axis=1)
-    return Sums(columns=columns, statistic=ece_of)
+    return Sums(columns=columns, statistic=ece_of, shifted=frozenset({"ece"}))
 
 
 def _micro_curve(scores: Float32, members: NDArray[np.bool_]) -> list[Part]:

@@ -52,7 +52,8 @@ def reliability_part(probabilities: NDArray[np.floating[Any]], right: NDArray[np
     columns = csr_array((gap, (np.arange(len(gap)), bins_of(probabilities))), shape=(len(gap), N_BINS))
     # A row of the (1, N_BINS) sums has no count of its own: every row has one answer.
     ones = csr_array(np.ones((len(gap), 1)))
-    return Sums(columns=hstack([ones, columns], format="csr"), statistic=ece_of)
+    # Noise only adds to a sum of gaps: resamples lie above the value.
+    return Sums(columns=hstack([ones, columns], format="csr"), statistic=ece_of, shifted=frozenset({"ece"}))
 
 
 def ece_of(sums: Float64) -> dict[str, Float64]:

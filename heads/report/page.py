@@ -16,7 +16,7 @@ _PERCENT = frozenset(
     }
 )  # fmt: skip
 _NAMES = {
-    "mcc": "MCC", "ece": "calibration error (ECE)", "auroc": "AUROC", "auprc": "AUPRC", "macro_auroc": "macro AUROC",
+    "mcc": "MCC", "ece": "ECE", "auroc": "AUROC", "auprc": "AUPRC", "macro_auroc": "macro AUROC",
     "macro_auprc": "macro AUPRC", "micro_auprc": "micro AUPRC", "macro_f1": "macro F1", "micro_f1": "micro F1",
     "fmax": "Fmax", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "spearman": "Spearman's ρ", "pearson": "Pearson's r",
     "mae_levels": "MAE in levels", "quadratic_kappa": "quadratic κ", "q3": "Q3", "q8": "Q8", "brier": "Brier score",
@@ -71,7 +71,7 @@ def _head(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str
     items = "".join(f"<li><b>{escape(value)}</b><span>{escape(what)}</span></li>" for value, what in facts)
     return (
         f"<h1>{escape(document['task'])}, {escape(document['split'])} split</h1>"
-        f'<p class="lead">{escape(_kind(document))}; split by {escape(about["split_rule"])}. All rows were fitted on '
+        f'<p class="lead">{escape(_kind(document))}; split: {escape(about["split_rule"])}. All rows were fitted on '
         f"the same training rows and judged on the same {escape(document['split'])} rows.</p>"
         f'<ul class="facts">{items}</ul>'
     )

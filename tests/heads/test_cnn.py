@@ -60,8 +60,8 @@ def test_packed_proteins_give_what_a_padded_convolution_gives() -> None:
 
 
 def test_what_stands_beside_a_residue_is_learned_and_no_other_protein_is_seen() -> None:
-    X, y = _neighbours(300, 1)
-    head = ConvolutionHead().fit(X, y, *_neighbours(60, 2))
+    X, y = _neighbours(200, 1)
+    head = ConvolutionHead(max_epochs=15).fit(X, y, *_neighbours(30, 2))
     test, true = _neighbours(60, 3)
     known = true != ""
     assert (head.predict(test)[known] == true[known]).mean() > 0.97
@@ -72,8 +72,8 @@ def test_what_stands_beside_a_residue_is_learned_and_no_other_protein_is_seen() 
 def test_balanced_classes_find_the_rare_one() -> None:
     rng = np.random.default_rng(4)
     y = np.where(rng.random(1800) < 0.05, "rare", "often")
-    X = WholeProteins((rng.normal(size=(1800, 4)) + 1.2 * (y == "rare")[:, None]).astype(np.float32))
-    found = {rule: ConvolutionHead(class_weight=rule).fit(X, y).predict(X) for rule in (None, "balanced")}
+    X = WholeProteins((rng.normal(size=(1800, 4)) + 0.8 * (y == "rare")[:, None]).astype(np.float32))
+    found = {rule: ConvolutionHead(class_weight=rule, max_epochs=3).fit(X, y).predict(X) for rule in (None, "balanced")}
     assert (found["balanced"] == "rare").sum() > 1.5 * (found[None] == "rare").sum()
 
 

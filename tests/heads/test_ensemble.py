@@ -133,6 +133,12 @@ def test_fitted_heads_are_joined(store: Store, tmp_path: Path) -> None:
     assert report.metrics["accuracy"].value > 0.9
 
 
+def test_heads_that_read_sequences_are_joined(store: Store, tmp_path: Path) -> None:
+    fitted = [heads.fit(store, task="pfam", head=name) for name in ("kmer", "length")]
+    heads.ensemble_of(fitted, store, out=tmp_path / "both")
+    assert heads.evaluate(tmp_path / "both", store).metrics["accuracy"].value > 0.9
+
+
 def test_heads_of_two_spaces_are_refused_by_name(store: Store) -> None:
     one = heads.fit(store, task="pfam", head="linear")
     stranger = replace(heads.fit(store, task="pfam", head="knn"), space_id="esm2_8m-0123456789")

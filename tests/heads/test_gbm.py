@@ -49,6 +49,16 @@ def test_many_classes_are_ranked_among_candidates_and_kept() -> None:
     np.testing.assert_array_equal(BoostedHead().fit(*rows).predict_proba(X), shares)
 
 
+def test_classes_of_one_row_do_no_harm_among_many() -> None:
+    rng = np.random.default_rng(0)
+    centres = 3 * rng.normal(size=(120, 16))
+    y = np.concatenate([np.repeat(np.arange(60), 10), np.arange(60, 120)])
+    X, X_valid = ((centres[y] + 0.3 * rng.normal(size=(len(y), 16))).astype(np.float32) for _ in range(2))
+    head = BoostedHead(max_rounds=20).fit(X, y, X_valid, y)
+    assert (head.predict(X_valid) == y).mean() > 0.95
+    assert head.valid_loss_ < 0.5
+
+
 def test_a_ranker_is_saved_with_its_two_heads(tmp_path: Path) -> None:
     X, y = unions(1500, seed=0)
     head = BoostedHead(max_rounds=5).fit(X, y)

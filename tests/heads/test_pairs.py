@@ -54,8 +54,12 @@ def test_both_proteins_of_a_pair_get_into_the_store(pairs: tuple[Store, Path]) -
     assert partners.already_there
 
 
-def test_rows_are_both_vectors_combined(pairs: tuple[Store, Path]) -> None:
+@pytest.mark.parametrize("kept_bytes", [2**28, 0])
+def test_rows_are_both_vectors_combined(
+    pairs: tuple[Store, Path], kept_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, _ = pairs
+    monkeypatch.setattr("heads.pairs.KEPT_BYTES", kept_bytes)
     data = read_task(SELECTION, store)
     found = rows_of(store.space(), data, data.rows("train"))
     assert data.partners is not None

@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from embedstore.errors import InputError
 from heads.base import Head
 from heads.catalog import HEADS, NETWORKS
+from heads.networks.recurrent import BothDirections
 from heads.persist import load
 from heads.testing.head_contract import as_fitted_head
 
@@ -72,6 +76,22 @@ def test_shuffled_labels_are_guessed(name: str, proteins: Callable[..., Any]) ->
     head = small(name, epochs=2).fit(X[:120], y[:120])
     # Chance is 1/4; 0.13 is over three standard errors of 120 guesses.
     assert abs((head.predict(X[120:]) == y[120:]).mean() - 0.25) < 0.13
+
+
+def test_both_directions_are_those_of_packed_sequences() -> None:
+    """Guard the turned direction against PyTorch's own bidirectional net, weights and all."""
+    torch.manual_seed(0)
+    theirs, ours = nn.LSTM(5, 4, num_layers=2, batch_first=True, bidirectional=True), BothDirections(nn.LSTM, 5, 4, 2)
+    for name, weight in theirs.state_dict().items():
+        layer = int(name.partition("_l")[2][0])
+        side = ours.backwards if name.endswith("_reverse") else ours.forwards
+        getattr(side[layer], name.removesuffix("_reverse").replace(f"_l{layer}", "_l0")).data.copy_(weight)
+    lengths = torch.tensor([7, 3, 1])
+    states, mask = torch.randn(3, 7, 5), torch.arange(7) < lengths[:, None]
+    packed = pack_padded_sequence(states, lengths, batch_first=True)
+    expected, _ = pad_packed_sequence(theirs(packed)[0], batch_first=True)
+    np.testing.assert_allclose(ours(states, mask)[mask].detach(), expected[mask].detach(), atol=1e-6)
+    assert sum(one.numel() for one in ours.parameters()) == sum(one.numel() for one in theirs.parameters())
 
 
 def test_too_long_a_protein_is_an_error_and_nothing_is_cut(proteins: Callable[..., Any]) -> None:
