@@ -7,34 +7,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heads.catalog import HEADS
-    from heads.comparison import Comparison, compare
-    from heads.evaluation import Report, evaluate
+    from heads.evaluating.comparison import Comparison, compare
+    from heads.evaluating.evaluation import Report, evaluate
     from heads.finetuning.running import finetune
     from heads.fitting import fit
     from heads.joining import ensemble_of
-    from heads.lookups import Hits, lookup
+    from heads.nearest.lookups import Hits, lookup
     from heads.persist import FittedHead, load
-    from heads.prediction import predict, predict_batches
-    from heads.predictions import Predictions
+    from heads.predicting.prediction import predict, predict_batches
+    from heads.predicting.predictions import Predictions
     from heads.tasks import TASKS
 
 _HOMES = {
-    "Comparison": "heads.comparison",
-    "compare": "heads.comparison",
+    "Comparison": "heads.evaluating.comparison",
+    "compare": "heads.evaluating.comparison",
     "HEADS": "heads.catalog",
     "TASKS": "heads.tasks",
     "FittedHead": "heads.persist",
-    "Hits": "heads.lookups",
-    "Predictions": "heads.predictions",
-    "Report": "heads.evaluation",
+    "Hits": "heads.nearest.lookups",
+    "Predictions": "heads.predicting.predictions",
+    "Report": "heads.evaluating.evaluation",
     "ensemble_of": "heads.joining",
-    "evaluate": "heads.evaluation",
+    "evaluate": "heads.evaluating.evaluation",
     "finetune": "heads.finetuning.running",
     "fit": "heads.fitting",
     "load": "heads.persist",
-    "lookup": "heads.lookups",
-    "predict": "heads.prediction",
-    "predict_batches": "heads.prediction",
+    "lookup": "heads.nearest.lookups",
+    "predict": "heads.predicting.prediction",
+    "predict_batches": "heads.predicting.prediction",
 }
 
 __all__ = [

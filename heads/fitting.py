@@ -12,10 +12,10 @@ from embedstore.errors import InputError
 from embedstore.registry import unknown_name
 from heads.base import Head
 from heads.catalog import HEADS
-from heads.costs import measured
-from heads.features import StoreLike, as_store
+from heads.measuring.costs import measured
+from heads.measuring.protocol import validation_proof, validation_rows
 from heads.persist import FittedHead
-from heads.protocol import validation_proof, validation_rows
+from heads.rows.features import StoreLike, as_store
 from heads.search import search as search_settings
 from heads.sources import SEQUENCES, Source, source_of
 from heads.tasks.base import TaskData, TaskSelection

@@ -12,9 +12,9 @@ from embedstore.errors import InputError, StoreError
 from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.store.store import Store
 from embedstore.windows import LongPolicy
-from heads.features import SpaceFeatures, with_vectors
-from heads.pairs import PairFeatures, parse_pairing
-from heads.residues import ResidueFeatures, spread_letters
+from heads.rows.features import SpaceFeatures, with_vectors
+from heads.rows.pairs import PairFeatures, parse_pairing
+from heads.rows.residues import ResidueFeatures, spread_letters
 from heads.streams import Features
 from heads.tasks.base import MASKED, TaskData
 

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError, SpaceMismatchError
 from heads.base import Labelled
-from heads.ensemble import EnsembleHead
-from heads.features import StoreLike, as_store
 from heads.leakage import is_among
 from heads.persist import FittedHead, FittedLike, as_fitted
+from heads.rows.features import StoreLike, as_store
 from heads.sources import SEQUENCES, source_of
 from heads.targets import encode
 from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
+from heads.vectors.ensemble import EnsembleHead
 
 
 def ensemble_of(
@@ -38,7 +38,7 @@ def ensemble_of(
     store
         The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``.
     method
-        As of `heads.ensemble.EnsembleHead`.
+        As of `heads.vectors.ensemble.EnsembleHead`.
     out
         Directory to save to; None saves nothing.
     seed

@@ -27,7 +27,7 @@ from embedstore.errors import (
 )
 from heads.base import Head
 from heads.catalog import HEADS
-from heads.proof import Proof
+from heads.measuring.proof import Proof
 
 FORMAT_VERSION = 1
 HEAD_FILE = "head.json"
@@ -67,7 +67,7 @@ class FittedHead:
     fit_seconds
         How long the fit took; None for heads of older releases.
     proof
-        What the head was seen to do on its validation rows: see `heads.proof`.
+        What the head was seen to do on its validation rows: see `heads.measuring.proof`.
     """
 
     head: Head

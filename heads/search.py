@@ -11,9 +11,9 @@ import numpy as np
 
 from embedstore.errors import InputError, MissingPackageError
 from heads.base import Head, Labelled
-from heads.holdout import hold_out
-from heads.losses import head_loss
 from heads.ranges import Range, Real, Whole
+from heads.vectors.holdout import hold_out
+from heads.vectors.losses import head_loss
 
 if TYPE_CHECKING:
     from optuna import Trial

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError
 from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.store.store import Store
-from heads.features import with_vectors
 from heads.inputs import SplitRows, rows_of, task_space
-from heads.sequence_rows import PairSequences, ResidueSequences
+from heads.rows.features import with_vectors
+from heads.rows.sequence_rows import PairSequences, ResidueSequences
 from heads.streams import SequenceFeatures
 from heads.tasks.base import TaskData
 

@@ -21,7 +21,7 @@ from embedstore.store.manifest import space_identity
 from embedstore.store.space_writer import SpaceWriter
 from heads.catalog import HEADS
 from heads.fitting import make_head
-from heads.pairs import PairFeatures
+from heads.rows.pairs import PairFeatures
 from heads.streams import ArrayFeatures, Float32, Rows, shuffled
 
 DIM = 1024

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from benchmarks.judge_lookup.searchers import ByVectors, Searcher
 from benchmarks.judge_mini.intervals import Statistic, interval, share
 from benchmarks.judge_mini.sets import Proteins
-from heads.calibration import MAX_ROWS, UNKNOWN_SHARE, CalibrationRows, calibrate
-from heads.metrics import Metric
+from heads.measuring.metrics import Metric
+from heads.nearest.calibration import MAX_ROWS, UNKNOWN_SHARE, CalibrationRows, calibrate
 
 K = 10
 CONFIDENCE = 0.95

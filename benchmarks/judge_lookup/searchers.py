@@ -1,4 +1,4 @@
-"""A model's vectors and an alignment program as references that `heads.calibration` can learn on."""
+"""A model's vectors and an alignment program as references that `heads.nearest.calibration` can learn on."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from benchmarks.aligners import NO_HIT, Aligner
 from benchmarks.judge_mini.models import VectorFinder
 from benchmarks.judge_mini.sets import Proteins
 from embedstore.index import Neighbours
-from heads.ballots import Ballots, LabelTable, count_ballots, label_table
-from heads.reference import Found, Reference
-from heads.votes import row_keys
+from heads.nearest.ballots import Ballots, LabelTable, count_ballots, label_table
+from heads.nearest.reference import Found, Reference
+from heads.vectors.votes import row_keys
 
 _BITS_SCALE = 2.0
 """A hit of b bits stands as the cosine whose Fisher z is log(1 + b) / 2: the order is that of bits."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heads.metrics import N_RESAMPLES, Metric, wilson_interval
+from heads.measuring.metrics import N_RESAMPLES, Metric, wilson_interval
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """(r, m) sums of m columns in r resamples -> (r,) values."""

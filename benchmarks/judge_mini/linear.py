@@ -13,8 +13,8 @@ from benchmarks.judge_mini.measures import MINI, Measure, shares
 from benchmarks.judge_mini.models import VectorFinder
 from benchmarks.judge_mini.sets import Data, Proteins
 from benchmarks.train_mini.data import order
-from heads.linear import LinearHead
 from heads.streams import ArrayFeatures
+from heads.vectors.linear import LinearHead
 
 ALPHAS = (0.1, 1.0, 10.0, 100.0)
 """Tried on the validation split."""

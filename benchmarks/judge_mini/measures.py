@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from benchmarks.aligners import NO_HIT
 from benchmarks.judge_mini.intervals import difference, share
 from benchmarks.judge_mini.sets import Proteins
-from heads.metrics import Metric
+from heads.measuring.metrics import Metric
 
 MINI = "mini"
 

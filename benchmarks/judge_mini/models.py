@@ -21,7 +21,7 @@ from embedstore.index.base import unit_rows
 from embedstore.models import Model, load_model
 from embedstore.models.mini_encoder import MiniConfig, MiniEncoder
 from embedstore.sequences import digest
-from heads.votes import row_keys
+from heads.vectors.votes import row_keys
 
 _REPORT_S = 60.0
 

@@ -67,7 +67,7 @@ def predict(
     from cli.progress import progress_bar
     from cli.reading import given_model, reading
     from heads import load, predict_batches
-    from heads.prediction import space_of
+    from heads.predicting.prediction import space_of
 
     loaded = load(fitted)
     place_encoder(loaded, weights=weights, device=device)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from embedstore.batching import plan_batches
 from embedstore.errors import InputError
-from heads.sequence_rows import PairSequences, input_of
+from heads.rows.sequence_rows import PairSequences, input_of
 from heads.streams import Rows, SequenceFeatures
 from heads.targets import Targets
 

@@ -31,8 +31,8 @@ from heads.finetuning.network import Goal, HeadLayers, Network, finished, head_w
 from heads.finetuning.passes import Passes
 from heads.finetuning.settings import Settings, settings_from, with_preset
 from heads.finetuning.trainer import Material, Trainer
-from heads.pairs import parse_pairing
-from heads.sequence_rows import input_of
+from heads.rows.pairs import parse_pairing
+from heads.rows.sequence_rows import input_of
 from heads.streams import Features, sequences_of
 from heads.targets import KINDS, Targets
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from embedstore.types import ProgressCallback, no_progress
-from heads.features import StoreLike, as_store
 from heads.finetuning.head import FinetuneHead
 from heads.fitting import fit_rows, make_head
 from heads.networks.checkpoints import CHECKPOINT_FILE
 from heads.persist import FittedHead
+from heads.rows.features import StoreLike, as_store
 from heads.sources import Residues
 from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from embedstore.types import Digests
-from heads.pairs import pair_digests, parse_pairing
-from heads.residues import spread_letters
+from heads.rows.pairs import pair_digests, parse_pairing
+from heads.rows.residues import spread_letters
 from heads.targets import KINDS, label_sets
 
 INPUTS = ("protein", "residue", "pair")
@@ -77,7 +77,7 @@ class Task:
     partner_column
         For pairs: column with the sequence of the second protein.
     pairing
-        For pairs: how the two vectors are combined; see `heads.pairs.PAIRINGS`.
+        For pairs: how the two vectors are combined; see `heads.rows.pairs.PAIRINGS`.
     split_column
         Column that says which rows are for training. A data set without it is split at random by key.
     splits

@@ -13,7 +13,7 @@ from embedstore.errors import InputError, SequenceError
 from embedstore.sequences import digest, normalise
 from embedstore.types import DIGEST_BYTES, Digests
 from heads.clusters import Clusters, cluster_sequences
-from heads.pairs import ORDERED
+from heads.rows.pairs import ORDERED
 from heads.splits import split_by_clusters, split_by_column, split_by_key
 from heads.tasks.base import MASKED, Task, TaskData, TaskSelection
 

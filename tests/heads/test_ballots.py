@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from heads.ballots import N_RISING, count_ballots, label_table
-from heads.domains import Windows, choose_regions
-from heads.votes import row_keys
+from heads.nearest.ballots import N_RISING, count_ballots, label_table
+from heads.nearest.domains import Windows, choose_regions
+from heads.vectors.votes import row_keys
 
 TABLE = label_table(row_keys(4), [[0], [0, 1], [1], [2]], 3)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from embedstore.errors import InputError
-from heads.centroid import CentroidHead
-from heads.linear import LinearHead
+from heads.vectors.centroid import CentroidHead
+from heads.vectors.linear import LinearHead
 
 
 def sample(n, seed=0, dim=12, n_classes=4, noise=1.0):

@@ -9,15 +9,15 @@ import pytest
 import heads
 from embedstore.errors import InputError, SpaceMismatchError
 from embedstore.store import Store
-from heads.auto import AutoHead, usual_members
 from heads.base import Labelled
-from heads.blending import choose, combine
-from heads.ensemble import EnsembleHead
-from heads.holdout import folds
-from heads.losses import row_losses
 from heads.streams import ArrayFeatures
 from heads.targets import encode
-from heads.votes import row_keys
+from heads.vectors.auto import AutoHead, usual_members
+from heads.vectors.blending import choose, combine
+from heads.vectors.ensemble import EnsembleHead
+from heads.vectors.holdout import folds
+from heads.vectors.losses import row_losses
+from heads.vectors.votes import row_keys
 
 CENTRES = np.random.default_rng(0).normal(size=(40, 8))
 

@@ -15,8 +15,8 @@ import heads
 from cli.heads_app import app
 from embedstore.errors import InputError
 from embedstore.store import Store
-from heads.protocol import judged
-from heads.relatives import by_words, nearest_training
+from heads.measuring.protocol import judged
+from heads.measuring.relatives import by_words, nearest_training
 
 HEADER = ("id", "sequence", "label", "split")
 
@@ -178,8 +178,8 @@ class Majority:
     source = "labels"
 
     def judge(self, data: Any, split: str, *, seed: int, n_resamples: int, draw_seed: int) -> Any:
-        from heads.costs import Cost
-        from heads.metrics import ClassOutcomes
+        from heads.measuring.costs import Cost
+        from heads.measuring.metrics import ClassOutcomes
 
         names, codes = np.unique(data.labels[data.rows("train")], return_inverse=True)
         rows = data.rows(split)

@@ -7,13 +7,13 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge, RidgeCV
 
 from embedstore.errors import InputError
-from heads.linear import LinearHead
-from heads.linear_fits import DEFAULT_SHRINKAGE
-from heads.ridge import RidgeSpectrum
-from heads.statistics import Statistics, merge, target_statistics
 from heads.streams import ArrayFeatures
 from heads.targets import encode
-from heads.votes import row_keys
+from heads.vectors.linear import LinearHead
+from heads.vectors.linear_fits import DEFAULT_SHRINKAGE
+from heads.vectors.ridge import RidgeSpectrum
+from heads.vectors.statistics import Statistics, merge, target_statistics
+from heads.vectors.votes import row_keys
 
 
 def sample(n=600, dim=20, n_classes=6, seed=0, offset=5.0):

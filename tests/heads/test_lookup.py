@@ -18,7 +18,7 @@ from embedstore.kept import KeptIndex
 from embedstore.sequences import read_records
 from embedstore.store import Store
 from embedstore.types import Record
-from heads.features import record_features
+from heads.rows.features import record_features
 from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
 from tests.heads.conftest import LETTERS

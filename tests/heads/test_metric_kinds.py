@@ -10,9 +10,9 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from heads.base import Head
-from heads.metrics import NumberOutcomes, compare_paired, mcnemar, measure
-from heads.metrics.intervals import resamples
-from heads.outcomes import join, outcomes_of, take, with_missing
+from heads.measuring.metrics import NumberOutcomes, compare_paired, mcnemar, measure
+from heads.measuring.metrics.intervals import resamples
+from heads.measuring.outcomes import join, outcomes_of, take, with_missing
 from heads.streams import ArrayFeatures
 
 

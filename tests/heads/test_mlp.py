@@ -6,13 +6,13 @@ import torch
 
 from embedstore.errors import InputError
 from heads.base import Labelled
-from heads.holdout import hold_out
-from heads.linear import LinearHead
-from heads.mlp import NetworkHead
-from heads.scaling import Scaler
 from heads.streams import ArrayFeatures
 from heads.targets import encode
-from heads.votes import row_keys
+from heads.vectors.holdout import hold_out
+from heads.vectors.linear import LinearHead
+from heads.vectors.mlp import NetworkHead
+from heads.vectors.scaling import Scaler
+from heads.vectors.votes import row_keys
 
 
 def crossed(n: int, *, seed: int):

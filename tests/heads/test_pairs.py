@@ -14,7 +14,7 @@ from embedstore.errors import InputError, StoreError, UnknownNameError
 from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
 from heads.inputs import rows_of
-from heads.pairs import ORDERED, SYMMETRIC, PairFeatures, pair_digests, parse_pairing
+from heads.rows.pairs import ORDERED, SYMMETRIC, PairFeatures, pair_digests, parse_pairing
 from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
 
@@ -59,7 +59,7 @@ def test_rows_are_both_vectors_combined(
     pairs: tuple[Store, Path], kept_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, _ = pairs
-    monkeypatch.setattr("heads.pairs.KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr("heads.rows.pairs.KEPT_BYTES", kept_bytes)
     data = read_task(SELECTION, store)
     found = rows_of(store.space(), data, data.rows("train"))
     assert data.partners is not None

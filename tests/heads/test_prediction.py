@@ -18,8 +18,8 @@ from embedstore.errors import InputError, StoreWriteError
 from embedstore.sequences import read_records
 from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
-from heads.predicted_files import write_predictions
-from heads.proof import Proof
+from heads.measuring.proof import Proof
+from heads.predicting.predicted_files import write_predictions
 
 
 @pytest.fixture(scope="module")

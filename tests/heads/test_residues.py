@@ -15,8 +15,8 @@ from embedstore.sequences import digest
 from embedstore.store import Store
 from embedstore.store.keys import as_digests
 from heads.inputs import rows_of, task_space
-from heads.protocol import validation_rows
-from heads.residues import ResidueFeatures, spread_letters
+from heads.measuring.protocol import validation_rows
+from heads.rows.residues import ResidueFeatures, spread_letters
 from heads.sources import Vectors
 from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
@@ -125,7 +125,7 @@ def test_a_store_without_residues_says_how_to_make_them(store: Store) -> None:
 
 
 def test_proteins_without_a_matrix_are_named_with_the_command(residue_store: Store) -> None:
-    from heads.features import with_vectors
+    from heads.rows.features import with_vectors
 
     with pytest.raises(StoreError, match=r"embedstore build --model mini --residues ss"):
         with_vectors(residue_store.residue_space(), as_digests([digest(b"MKV")]), source="ss")

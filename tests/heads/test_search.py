@@ -14,9 +14,9 @@ from embedstore.errors import InputError, MissingPackageError
 from embedstore.store import Store
 from heads.catalog import HEADS
 from heads.fitting import make_head
-from heads.mlp import NetworkHead
 from heads.ranges import Choice, Real, Whole
 from heads.search import search
+from heads.vectors.mlp import NetworkHead
 
 
 def rows(n: int, *, seed: int):

@@ -17,7 +17,7 @@ from embedstore.registry import load_target
 from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
 from heads.clusters import cluster_sequences, kmer_clusters
-from heads.pairs import parse_pairing
+from heads.rows.pairs import parse_pairing
 from heads.splits import split_by_clusters
 from heads.targets import KINDS
 from heads.tasks import TASKS, TaskSelection

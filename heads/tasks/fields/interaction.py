@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heads.pairs import ORDERED, SYMMETRIC
+from heads.rows.pairs import ORDERED, SYMMETRIC
 from heads.tasks.base import Task
 from heads.tasks.fields.sources import PAIR_LAYOUT, PEER, PEER_URL, TDC, TDC_URL
 

@@ -22,7 +22,7 @@ from heads.finetuning.head import FinetuneHead
 from heads.finetuning.network import Network
 from heads.finetuning.settings import PRESETS, Settings
 from heads.fitting import make_head
-from heads.sequence_rows import PairSequences, ResidueSequences
+from heads.rows.sequence_rows import PairSequences, ResidueSequences
 from heads.streams import SequenceFeatures
 
 from .conftest import Rows

@@ -1,0 +1,1 @@
+"""Reports on one head, and comparisons of several."""

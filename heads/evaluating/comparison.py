@@ -1,0 +1,383 @@
+"""Any heads on any spaces, and whatever else predicts, on the same rows of one split: figures, tests, one page."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.errors import EmbedstoreError, InputError
+from embedstore.types import Progress, ProgressCallback, no_progress
+from heads.evaluating.contenders import Contender, contenders_of
+from heads.evaluating.evaluation import (
+    find_relatives,
+    identity_table,
+    n_unseen_of,
+    reliability_bins,
+    task_metric,
+    worst_pairs_of,
+)
+from heads.measuring.audit import SAMPLE_ROWS, Audit, IdentityBin, Relatives, audit_of
+from heads.measuring.metrics import N_RESAMPLES, Bin, ClassOutcomes, Measured, Paired, compare_paired
+from heads.measuring.metrics.combined import mean_of
+from heads.measuring.protocol import LOWER_IS_BETTER, Judged, main_metric
+from heads.predicting.writing import finite, write_text
+from heads.rows.features import StoreLike, as_store
+from heads.tasks.base import TaskData, TaskSelection
+from heads.tasks.readers import read_task
+from heads.tasks.training import training_sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FAILURES = (EmbedstoreError, ValueError, ArithmeticError, MemoryError, RuntimeError)
+"""What a row may fail with without stopping the others; anything else is a fault of ours and keeps its traceback."""
+
+_PACKAGES = ("embedstore", "numpy", "scipy", "scikit-learn", "torch", "lightgbm")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ComparedRow:
+    """One row of a comparison: a head on a space, or anything else that was fitted and judged.
+
+    Attributes
+    ----------
+    name, head, source
+        What it is called, and what it is.
+    failure
+        Why there are no figures, or nothing.
+    metrics
+        With several seeds the mean, its interval that of the mean on resampled rows.
+    by_seed
+        The main metric of each seed.
+    fit_seconds, predict_seconds, peak_bytes
+        Mean over seeds; the peak is the highest.
+    against_best
+        The main metric of the best row less this one's, and how likely there is no difference; None for the best.
+    p_holm
+        That p-value, corrected for the number of rows (Holm 1979).
+    n_without_vector, n_unseen
+        Rows that are wrong because there is no vector, or no such class in training.
+    reliability, by_identity, worst_pairs
+        Of the first seed.
+    settings
+        What the first fit chose.
+    """
+
+    name: str
+    head: str
+    source: str
+    failure: str = ""
+    metrics: Mapping[str, Measured] = field(default_factory=dict)
+    by_seed: tuple[float, ...] = ()
+    fit_seconds: float | None = None
+    predict_seconds: float | None = None
+    peak_bytes: int | None = None
+    against_best: Paired | None = None
+    p_holm: float | None = None
+    n_without_vector: int = 0
+    n_unseen: int = 0
+    reliability: tuple[Bin, ...] = ()
+    by_identity: tuple[IdentityBin, ...] = ()
+    worst_pairs: tuple[Mapping[str, Any], ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    right: NDArray[np.bool_] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row for JSON."""
+        kept = {name: getattr(self, name) for name in self.__slots__ if name not in ("metrics", "right")}
+        plain = {
+            name: [_plain(one) for one in value] if isinstance(value, tuple) else _plain(value)
+            for name, value in kept.items()
+        }
+        return plain | {"metrics": {name: one.to_dict() for name, one in self.metrics.items()}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Comparison:
+    """What several rows make of one split.
+
+    Attributes
+    ----------
+    task, kind, input, split, main_metric
+        What was compared, and by which metric.
+    rows
+        The best first; those that failed last.
+    audit
+        Leakage between the training rows and the split.
+    about
+        What was run: versions, store, spaces, rows of each split, fingerprint of the training rows, seeds.
+    """
+
+    task: str
+    kind: str
+    input: str
+    split: str
+    main_metric: str
+    rows: tuple[ComparedRow, ...]
+    audit: Audit
+    about: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, for JSON; a number that does not exist is null."""
+        document = {name: getattr(self, name) for name in ("task", "kind", "input", "split", "main_metric")}
+        document |= {
+            "lower_is_better": sorted(LOWER_IS_BETTER),
+            "rows": [row.to_dict() for row in self.rows],
+            "audit": self.audit.to_dict(),
+            "about": dict(self.about),
+        }
+        plain: dict[str, Any] = finite(document)
+        return plain
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row each: name, each metric with its interval, difference to the best with its p-values, costs, failure."""
+        import pandas as pd
+
+        table = []
+        for row in self.rows:
+            line: dict[str, Any] = {"name": row.name, "head": row.head, "source": row.source}
+            for name, one in row.metrics.items():
+                line |= {name: one.interval.value, f"{name}_low": one.interval.low, f"{name}_high": one.interval.high}
+            line |= {
+                "p_value": row.against_best.p_value if row.against_best else None,
+                "p_holm": row.p_holm,
+                "fit_seconds": row.fit_seconds,
+                "predict_seconds": row.predict_seconds,
+                "peak_bytes": row.peak_bytes,
+                "failure": row.failure,
+            }
+            table.append(line)
+        return pd.DataFrame(table)
+
+    def save_json(self, path: str | PathLike[str]) -> Path:
+        """Write everything as JSON."""
+        return write_text(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def save_html(self, path: str | PathLike[str]) -> Path:
+        """Write one page that needs no other file and no network."""
+        from heads.evaluating.report import render
+
+        return write_text(path, render(self.to_dict()))
+
+
+def compare(
+    store: StoreLike = None,
+    *,
+    task: str | None = None,
+    labels: str | PathLike[str] | None = None,
+    dataset: str | None = None,
+    heads: Sequence[str] | None = None,
+    spaces: Sequence[str] | None = None,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    split: str = "test",
+    seeds: int = 1,
+    seed: int = 0,
+    n_resamples: int = N_RESAMPLES,
+    relatives: str = "words",
+    relatives_rows: int = 3 * SAMPLE_ROWS,
+    contenders: Sequence[Contender] = (),
+    progress: ProgressCallback = no_progress,
+    **selection: Any,
+) -> Comparison:
+    """Fit heads on the training rows of a task, and measure all of them on the same rows of a split.
+
+    Parameters
+    ----------
+    store
+        The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``.
+    task, labels, dataset
+        Where labels come from, as in `heads.fit`.
+    heads
+        Names of the catalog; None for all that read vectors and can predict this kind from such rows.
+    spaces
+        Space ids or model names; None for all spaces of the store that fit the task. Heads that read sequences have one
+        row, whatever the spaces.
+    params
+        Arguments of a head's constructor, by the head's name.
+    split
+        ``test`` or ``valid``.
+    seeds
+        Fits of each row, with seeds `seed`, `seed` + 1 …
+    seed
+        Also of the random split and of the bootstrap.
+    n_resamples
+        Of the bootstrap.
+    relatives, relatives_rows
+        As in `heads.evaluate`.
+    contenders
+        Further rows, of any kind; see `heads.evaluating.contenders.Contender`.
+    progress
+        Called after each row.
+    **selection
+        Other fields of `heads.tasks.TaskSelection`: ``label_column``, ``split_column`` …
+
+    Returns
+    -------
+    Comparison
+        With `to_frame`, `save_json` and `save_html`.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to compare or no row of it worked, and as `heads.fit` does for labels.
+
+    Examples
+    --------
+    >>> import heads
+    >>> found = heads.compare("proteins.zarr", task="pfam", heads=["linear", "knn"])  # doctest: +SKIP
+    >>> found.save_html("pfam.html")  # doctest: +SKIP
+    """
+    if seeds < 1:
+        raise InputError(f"seeds is {seeds}; expected 1 or more.")
+    chosen = TaskSelection(
+        task=task,
+        labels=None if labels is None else str(Path(labels).absolute()),
+        dataset=dataset,
+        seed=seed,
+        **selection,
+    )
+    opened = as_store(store)
+    data = read_task(chosen, opened)
+    data.rows(split)
+    entered = [*contenders_of(opened, data, heads, spaces, params or {}), *contenders]
+    if not entered:
+        raise InputError(
+            f"No head can predict {data.kind!r} of {data.input}s. Name heads (heads=, --heads) or see `heads list`."
+        )
+    near = find_relatives(opened, data, split, method=relatives, limit=relatives_rows, seed=seed)
+    named = task_metric(chosen.to_dict())
+    rows = []
+    for number, contender in enumerate(entered):
+        progress(Progress(stage="compare", done=number, total=len(entered), unit="rows", note=contender.name))
+        rows.append(_row(contender, data, split, near, range(seed, seed + seeds), n_resamples, named))
+    progress(Progress(stage="compare", done=len(entered), total=len(entered), unit="rows"))
+    there = [row for row in rows if not row.failure]
+    if not there:
+        raise InputError(f"No row of the comparison worked. The first, {rows[0].name}, says: {rows[0].failure}")
+    best_by = main_metric(named, data, there[0].metrics)
+    trained = data.splits["train"]
+    return Comparison(
+        task=data.name,
+        kind=data.kind,
+        input=data.input,
+        split=split,
+        main_metric=best_by,
+        rows=_ranked(rows, best_by),
+        audit=audit_of(data.keys[data.rows(split)], data.keys[trained], near),
+        about={
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "store": str(opened.path),
+            "data_set": data.source,
+            "label_column": data.label_column,
+            "split_rule": data.split_rule,
+            "n_rows": {name: len(found) for name, found in data.splits.items()},
+            "n_unlabelled": data.n_unlabelled,
+            "train_sha256": training_sha256(data.keys[trained], data.labels[trained]),
+            "seeds": list(range(seed, seed + seeds)),
+            "n_resamples": n_resamples,
+            "drawn": "proteins" if data.input == "residue" else "rows",
+            "sources": _sources(entered),
+            "versions": _versions(),
+            "machine": {"system": f"{platform.system()} {platform.machine()}", "python": platform.python_version()},
+        },
+    )
+
+
+def _row(
+    contender: Contender,
+    data: TaskData,
+    split: str,
+    near: Relatives | str | None,
+    seeds: Sequence[int],
+    n_resamples: int,
+    metric: str | None,
+) -> ComparedRow:
+    """Fit and judge with each seed; what fails says why."""
+    empty = ComparedRow(name=contender.name, head=contender.head, source=contender.source)
+    fits, judged = [], []
+    try:
+        for one in seeds:
+            fit_cost, found = contender.judge(data, split, seed=one, n_resamples=n_resamples, draw_seed=seeds[0])
+            fits.append(fit_cost)
+            judged.append(found)
+    except _FAILURES as error:
+        return replace(empty, failure=str(error) or type(error).__name__)
+    first: Judged = judged[0]
+    outcomes = first.outcomes
+    peaks = [cost.peak_bytes for cost in [*fits, *(one.cost for one in judged)] if cost.peak_bytes is not None]
+    return replace(
+        empty,
+        metrics=mean_of([one.measured for one in judged]),
+        by_seed=tuple(one.measured[main_metric(metric, data, one.measured)].value for one in judged),
+        fit_seconds=float(np.mean([cost.seconds for cost in fits])),
+        predict_seconds=float(np.mean([one.cost.seconds for one in judged])),
+        peak_bytes=max(peaks, default=None),
+        n_without_vector=first.n_without_vector,
+        n_unseen=n_unseen_of(outcomes),
+        reliability=reliability_bins(outcomes),
+        by_identity=identity_table(first, data, near),
+        worst_pairs=worst_pairs_of(outcomes),
+        settings=contender.settings(),
+        # McNemar's test is for rows that are drawn one by one, of one fit.
+        right=outcomes.right
+        if isinstance(outcomes, ClassOutcomes) and first.groups is None and len(judged) == 1
+        else None,
+    )
+
+
+def _ranked(rows: Sequence[ComparedRow], metric: str) -> tuple[ComparedRow, ...]:
+    """Rows by a metric, the best first, each tested against the best; those that failed at the end."""
+    sign: Callable[[float], float] = (lambda value: value) if metric in LOWER_IS_BETTER else (lambda value: -value)
+    there = sorted((row for row in rows if not row.failure), key=lambda row: sign(row.metrics[metric].value))
+    best, tested = there[0], []
+    for row in there[1:]:
+        if not len(row.metrics[metric].draws):
+            tested.append(row)
+            continue
+        both = (best.right, row.right) if metric in ("accuracy", "error_rate") else (None, None)
+        right = (both[0], both[1]) if both[0] is not None and both[1] is not None else None
+        tested.append(replace(row, against_best=compare_paired(best.metrics[metric], row.metrics[metric], right)))
+    order = sorted(range(len(tested)), key=lambda place: _p_value(tested[place]))
+    highest = 0.0
+    for rank, place in enumerate(order):
+        row = tested[place]
+        if row.against_best is not None:
+            highest = max(highest, min(1.0, row.against_best.p_value * (len(order) - rank)))
+            tested[place] = replace(row, p_holm=highest)
+    return (best, *tested, *(row for row in rows if row.failure))
+
+
+def _p_value(row: ComparedRow) -> float:
+    return row.against_best.p_value if row.against_best else 2.0
+
+
+def _sources(entered: Sequence[Contender]) -> list[dict[str, Any]]:
+    found = {contender.source: contender.describe() for contender in entered}
+    return list(found.values())
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
+
+
+__all__ = ["ComparedRow", "Comparison", "compare"]

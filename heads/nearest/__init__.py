@@ -1,0 +1,1 @@
+"""The nearest family: neighbours, their votes, and a probability that means something."""

@@ -1,0 +1,1 @@
+"""Predictions for any proteins, and the files that they are written to."""

@@ -1,0 +1,1 @@
+"""Heads on vectors, one file each, and what they are made of."""

@@ -1,0 +1,53 @@
+"""Rows of the training set that are set aside to choose on, drawn by key."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.types import Digests
+from heads.base import Labelled
+from heads.leakage import is_among
+from heads.splits import uniform_by_key
+from heads.streams import Features, Rows
+from heads.targets import Targets
+from heads.vectors.votes import row_keys
+
+HELD_OUT_SHARE = 0.1
+"""Share of the training rows that a head sets aside where it is given no validation rows and needs some."""
+
+
+def hold_out(train: Labelled, *, seed: int, share: float = HELD_OUT_SHARE) -> tuple[Rows, Rows]:
+    """Rows to learn from and rows to choose on, both ascending; the latter are perhaps none.
+
+    Equal sequences, and the residues of one protein, are on one side. A class keeps a row to learn from.
+    """
+    keys = group_keys(train.features)
+    held = uniform_by_key(keys, seed) < share
+    held &= ~_needed(train.targets, held)
+    # Another row of the same sequence may be needed.
+    held &= ~is_among(keys, keys[~held])
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def folds(features: Features, n_folds: int, *, seed: int) -> NDArray[np.int64]:
+    """Fold of each row, (N,) from 0 to n_folds - 1, drawn by key."""
+    fold: NDArray[np.int64] = (uniform_by_key(group_keys(features), seed) * n_folds).astype(np.int64)
+    return fold
+
+
+def group_keys(features: Features) -> Digests:
+    """A key for each row, (N, 24), the same for rows that must not be parted."""
+    if features.offsets is not None:
+        sizes = np.diff(features.offsets)
+        return np.repeat(row_keys(len(sizes)), sizes, axis=0)
+    return row_keys(features.shape[0]) if features.digests is None else features.digests
+
+
+def _needed(targets: Targets, held: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Rows of the classes that would have none left."""
+    if targets.codes is None:
+        return np.zeros(len(held), np.bool_)
+    left = np.bincount(targets.codes[~held & targets.known], minlength=len(targets.classes))
+    needed: NDArray[np.bool_] = left[targets.codes] == 0
+    return needed

@@ -1,0 +1,229 @@
+"""Linear heads from one pass over the vectors: the discriminant, ridge regression, and both for labels and levels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.errors import InputError
+from heads.base import Head, Labelled, as_tuple, softmax
+from heads.calibrate import LevelCuts, sigmoid
+from heads.ranges import Range, Real
+from heads.streams import Features, Float32, checked_blocks
+from heads.targets import KINDS
+from heads.vectors.linear_fits import Descent, LinearFit, fit_class, fit_multilabel, fit_ordinal, fit_regression
+from heads.vectors.refinement import MAX_EPOCHS
+from heads.vectors.statistics import Statistics, balanced_weights, target_statistics
+
+SHRINKAGES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 0.9)
+"""Tried on the validation split."""
+
+_LOGIT_ROWS = 1024
+
+
+class LinearHead(Head):
+    """A linear map of the vectors, found from sums over one pass whatever the number of targets.
+
+    ``"class"``: linear discriminant analysis, Gaussian classes with one covariance S that is shrunk towards a multiple
+    of the identity, ``(1 - s) S + s trace(S) / D``, as in scikit-learn's ``LinearDiscriminantAnalysis(shrinkage=s)``.
+    ``"regression"``: ridge, as scikit-learn's ``Ridge(alpha)``. ``"multilabel"``: ridge to the indicators of all
+    labels at once, and a logistic curve for each. ``"ordinal"``: ridge on the ranks of the levels, and the cut points
+    of proportional odds. One eigendecomposition serves every s and every alpha. Classes and labels may be refined by a
+    softmax or logistic regression that starts there.
+
+    Parameters
+    ----------
+    shrinkage
+        s for ``"class"``, from 0 to 1. None: the one of `shrinkages` with the least log-loss on the validation rows, or
+        0.1 without validation rows.
+    shrinkages
+        What to choose from.
+    alpha
+        Ridge penalty for the other kinds, not negative. None: the one of `alphas` that is best on the validation rows;
+        without them by generalised cross-validation.
+    alphas
+        What to choose from. None: 25, around the mean of the Gram matrix's eigenvalues.
+    class_weight
+        ``"balanced"`` lets all classes count the same, for ``"multilabel"`` the rows with and without each label.
+    refine
+        Whether classes and labels are refined by gradient descent, stopped on the validation rows and kept only if the
+        log-loss is lower there and no fewer rows are right. ``"auto"``: where there are such rows and an epoch takes
+        about a second at most.
+    max_epochs
+        Passes over the training rows at most, of a refinement.
+    seed
+        Picks the rows to choose on where there are too many for all, and the order of a refinement.
+    kind
+        What is predicted.
+
+    Attributes
+    ----------
+    shrinkage_, alpha_
+        What was used.
+    n_epochs_
+        Of the refinement that was kept; 0 without one.
+    temperature_
+        For ``"class"``: what the logits are divided by; 1 without validation rows.
+    valid_log_loss_
+        Log-loss on the validation rows in nats, for ``"multilabel"`` the mean over labels; None without such rows.
+    valid_rmse_
+        For ``"regression"``: root mean squared error on the validation rows, or of the cross-validation without them.
+    coef_, intercept_, mean_, cuts_
+        (K, D), (K,), (D,) and, for ``"ordinal"``, (C - 1,) float32.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = KINDS
+    search_space: ClassVar[Mapping[str, Range]] = {"shrinkage": Real(low=1e-4, high=0.9, log=True)}
+
+    coef_: Float32
+    intercept_: Float32
+    mean_: Float32
+    cuts_: Float32
+    shrinkage_: float
+    alpha_: float
+    n_epochs_: int
+    temperature_: float
+    valid_log_loss_: float | None
+    valid_rmse_: float
+
+    def __init__(
+        self,
+        *,
+        shrinkage: float | None = None,
+        shrinkages: Sequence[float] = SHRINKAGES,
+        alpha: float | None = None,
+        alphas: Sequence[float] | None = None,
+        class_weight: str | None = None,
+        refine: bool | str = "auto",
+        max_epochs: int = MAX_EPOCHS,
+        seed: int = 0,
+        kind: str = "class",
+    ) -> None:
+        self.shrinkage = shrinkage
+        self.shrinkages = shrinkages
+        self.alpha = alpha
+        self.alphas = alphas
+        self.class_weight = class_weight
+        self.refine = refine
+        self.max_epochs = max_epochs
+        self.seed = seed
+        self.kind = kind
+
+    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+        self._check()
+        if self.refine is True and valid is None:
+            raise InputError(
+                "refine is True, and there are no validation rows to stop on (of known classes and other proteins). "
+                "Give some, or leave it at 'auto'."
+            )
+        weights = None
+        if self.class_weight is not None and self.kind == "class":
+            weights = balanced_weights(train.targets.require_codes(), len(train.targets.classes))
+        self._learn(target_statistics(train.features, train.targets, weights), train, valid, weights)
+
+    def fit_statistics(self, statistics: Statistics, valid: Labelled | None = None) -> Self:
+        """Learn from statistics that were summed before, perhaps elsewhere and merged.
+
+        Raises
+        ------
+        InputError
+            For a shrinkage outside 0 to 1, or levels without validation rows.
+        """
+        self._check()
+        self.classes_, self.n_features_in_ = statistics.classes, len(statistics.origin)
+        self._learn(statistics, None, valid, None)
+        return self
+
+    def _learn(
+        self,
+        statistics: Statistics,
+        train: Labelled | None,
+        valid: Labelled | None,
+        class_weights: NDArray[np.float64] | None,
+    ) -> None:
+        alphas, descent = self._alphas(), Descent(asked=self.refine, max_epochs=self.max_epochs)
+        if self.kind == "class":
+            fit = fit_class(
+                statistics, train, valid, self._shrinkages(),
+                class_weights=class_weights, descent=descent, seed=self.seed,
+            )  # fmt: skip
+        elif self.kind == "regression":
+            fit = fit_regression(statistics, valid, alphas, seed=self.seed)
+        elif self.kind == "ordinal":
+            fit = fit_ordinal(statistics, train, valid, alphas, seed=self.seed)
+        else:
+            balanced = self.class_weight is not None
+            fit = fit_multilabel(statistics, train, valid, alphas, balanced=balanced, descent=descent, seed=self.seed)
+        self.mean_ = (statistics.origin + statistics.mean()).astype(np.float32)
+        self._adopt(fit)
+
+    def _check(self) -> None:
+        if self.class_weight not in (None, "balanced"):
+            raise InputError(f"class_weight is {self.class_weight!r}; expected None or 'balanced'.")
+        if self.class_weight is not None and self.kind not in ("class", "multilabel"):
+            raise InputError(
+                f"class_weight is {self.class_weight!r}, and a head of kind {self.kind!r} has no classes to weigh. "
+                "Leave it out."
+            )
+        if self.refine not in (True, False, "auto"):
+            raise InputError(f"refine is {self.refine!r}; expected True, False or 'auto'.")
+        if self.max_epochs < 1:
+            raise InputError(f"max_epochs is {self.max_epochs!r}; expected a whole number of at least 1.")
+        self._shrinkages()
+        self._alphas()
+
+    def _shrinkages(self) -> tuple[float, ...]:
+        candidates = as_tuple(self.shrinkages) if self.shrinkage is None else (self.shrinkage,)
+        if not candidates or not all(isinstance(s, int | float) and 0 <= s <= 1 for s in candidates):
+            raise InputError(f"shrinkage is {candidates}; expected numbers from 0 to 1.")
+        return candidates
+
+    def _alphas(self) -> tuple[float, ...] | None:
+        if self.alpha is None and self.alphas is None:
+            return None
+        candidates = as_tuple(self.alphas) if self.alpha is None else (self.alpha,)
+        if not candidates or not all(isinstance(a, int | float) and 0 <= a < np.inf for a in candidates):
+            raise InputError(f"alpha is {candidates}; expected numbers of at least 0.")
+        return candidates
+
+    def _adopt(self, fit: LinearFit) -> None:
+        self.coef_, self.intercept_, self.cuts_ = fit.coef, fit.intercept, fit.cuts
+        self._settings = dict(fit.settings)
+        for name, value in fit.settings.items():
+            setattr(self, f"{name}_", value)
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {"coef": self.coef_, "intercept": self.intercept_, "mean": self.mean_, "cuts": self.cuts_}
+
+    def settings(self) -> dict[str, Any]:
+        """What was chosen, and how well it does on validation."""
+        return self._settings
+
+    def _restore(
+        self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], texts: Mapping[str, str]
+    ) -> None:
+        self.mean_, self.n_features_in_ = arrays["mean"], len(arrays["mean"])
+        cuts = arrays.get("cuts", np.zeros(0, np.float32))
+        self._adopt(LinearFit(coef=arrays["coef"], intercept=arrays["intercept"], cuts=cuts, settings=dict(settings)))
+
+    def _outputs(self, X: Features) -> Iterator[Float32]:
+        for _, block in checked_blocks(X, n_features=self.n_features_in_):
+            for start in range(0, len(block), _LOGIT_ROWS):
+                scores = np.matmul(block[start : start + _LOGIT_ROWS] - self.mean_, self.coef_.T, dtype=np.float32)
+                scores += self.intercept_
+                yield self._shares(scores)
+
+    def _shares(self, scores: Float32) -> Float32:
+        """Outputs from the linear map; `scores` is used up."""
+        if self.kind == "class":
+            scores /= np.float32(self.temperature_)
+            return softmax(scores)
+        if self.kind == "multilabel":
+            return sigmoid(scores)
+        if self.kind == "ordinal":
+            cuts = LevelCuts(slope=1.0, cuts=self.cuts_.astype(np.float64), log_loss=0.0)
+            return cuts.apply(scores[:, 0])
+        return scores
