@@ -1,0 +1,42 @@
+"""A row of the head catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadSpec:
+    """A row of the head catalog.
+
+    Attributes
+    ----------
+    name
+        What the head is called on the command line and in a saved head.
+    target
+        ``"module:Class"`` of a `heads.base.Head`.
+    kinds
+        What it predicts: some of `heads.targets.KINDS`.
+    inputs
+        What its rows may be: some of `heads.tasks.base.INPUTS`.
+    reads
+        ``"vectors"`` of a space, or ``"sequences"``.
+    small
+        Arguments for a quick trial on a laptop, a few hundred proteins in seconds, where the defaults are made for
+        large data: ``HEADS.load(name)(**row.small)``.
+    summary
+        One line for a list.
+    citation
+        Where the method was published.
+    """
+
+    name: str
+    target: str
+    kinds: tuple[str, ...] = ("class",)
+    inputs: tuple[str, ...] = ("protein", "residue", "pair")
+    reads: str = "vectors"
+    small: Mapping[str, Any] = field(default_factory=dict)
+    summary: str
+    citation: str
