@@ -177,7 +177,8 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
     share = successes / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # Exactly 0 and 1 at the ends, where the formula gives them up to rounding.
+    return (centre - half if successes else 0.0), (centre + half if successes < n else 1.0)
 
 
 def ratio(upper: Float64, lower: Float64) -> Float64:
