@@ -5,6 +5,8 @@ from __future__ import annotations
 from heads.catalog.spec import HeadSpec
 from heads.targets import KINDS
 
+_FEW = {"members": ("linear", "knn"), "params": {"knn": {"k": 10, "sharpness": 20.0, "whiten": False}}}
+
 ON_VECTORS = (
     HeadSpec(
         name="linear",
@@ -45,6 +47,7 @@ ON_VECTORS = (
         name="ensemble",
         target="heads.vectors.ensemble:EnsembleHead",
         kinds=KINDS,
+        small=_FEW,
         summary="several heads blended by weights chosen on validation",
         citation="Wolpert 1992, Stacked generalization, Neural Networks 5:241",
     ),
@@ -52,6 +55,7 @@ ON_VECTORS = (
         name="auto",
         target="heads.vectors.auto:AutoHead",
         kinds=KINDS,
+        small=_FEW,
         summary="fits several heads and keeps the best on validation, or a blend",
         citation="Caruana et al. 2004, Ensemble selection from libraries of models, ICML",
     ),

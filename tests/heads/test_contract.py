@@ -14,7 +14,7 @@ ON_ROWS = [name for name, row in HEADS.items() if "protein" in row.inputs and ro
 class TestEveryHead(HeadContract):
     @pytest.fixture(params=ON_ROWS)
     def head(self, request: pytest.FixtureRequest) -> Head:
-        return HEADS.load(request.param)()
+        return HEADS.load(request.param)(**HEADS[request.param].small)
 
 
 class TestEveryKind(KindContract):
@@ -24,7 +24,7 @@ class TestEveryKind(KindContract):
     )
     def head(self, request: pytest.FixtureRequest) -> Head:
         name, kind = request.param
-        return HEADS.load(name)(kind=kind)
+        return HEADS.load(name)(kind=kind, **HEADS[name].small)
 
 
 @pytest.mark.parametrize("name", list(HEADS))
