@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DATA   ?=
 
-.PHONY: demo test lint types layers doctest pytest format clean
+.PHONY: demo test test-all lint types layers doctest pytest format clean
 
 demo: $(VENV)/.ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash demo.sh "$(DATA)"
@@ -27,6 +27,10 @@ doctest: $(VENV)/.ready
 
 pytest: $(VENV)/.ready
 	$(BIN)/pytest -n 2
+
+# Every head through every battery as well: about twice as long.
+test-all: lint types layers doctest
+	$(BIN)/pytest -n 2 -m ""
 
 format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .

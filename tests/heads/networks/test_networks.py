@@ -19,7 +19,10 @@ from heads.networks.recurrent import BothDirections
 from heads.persist import load
 from heads.testing.head_contract import as_fitted_head
 
-NAMES = [row.name for row in NETWORKS]
+QUICK = ("protcnn", "rnn", "gcn")
+"""One of each group; the others are tested by `make test-all`."""
+
+NAMES = [row.name if row.name in QUICK else pytest.param(row.name, marks=pytest.mark.slow) for row in NETWORKS]
 SLOW: dict[str, dict[str, Any]] = {
     "mpnn": {"epochs": 120},
     "graph_transformer": {"epochs": 120},
