@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from embedstore.index import FlatIndex
 from heads.base import Head, Labelled, as_tuple
 from heads.ranges import Choice, Range, Real, Whole
 from heads.streams import Features, Float32, Rows, checked_blocks, take_rows
-from heads.targets import KINDS
+from heads.targets import KINDS, Targets
 from heads.vectors.neighbour_fits import DEFAULT_K, DEFAULT_SHARPNESS, Vote, default_vote, fit_vote
 from heads.vectors.statistics import target_statistics
 from heads.vectors.votes import KeyTargets, key_targets, row_keys
@@ -197,6 +198,9 @@ class NeighboursHead(Head):
     def _restore(
         self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], texts: Mapping[str, str]
     ) -> None:
+        if "codes" in arrays:
+            self._adopt(*_of_first_release(arrays, settings, self.classes_))
+            return
         keys = KeyTargets(
             digests=arrays["digests"],
             starts=arrays["starts"],
@@ -227,6 +231,21 @@ class NeighboursHead(Head):
                 yield self._vote.outputs(
                     self.kind, self._keys, found.scores[rows], self._keys.find(found.digests[rows])
                 )
+
+
+def _of_first_release(
+    arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], classes: NDArray[Any]
+) -> tuple[KeyTargets, NDArray[np.float16], None, Vote]:
+    """What heads of classes kept before other kinds came: the rows of each key and their codes, nothing calibrated."""
+    codes = arrays["codes"].astype(np.int64)
+    digests = np.repeat(arrays["digests"], np.diff(arrays["starts"]), axis=0)
+    keys, _ = key_targets(digests, Targets(kind="class", classes=classes, codes=codes))
+    vote = replace(
+        default_vote("class", len(classes), settings["k"], settings["sharpness"]),
+        background=settings["background"],
+        log_loss=settings["valid_log_loss"],
+    )
+    return keys, arrays["vectors"], None, vote
 
 
 class _Fitted(NamedTuple):
