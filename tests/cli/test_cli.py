@@ -157,7 +157,10 @@ def test_verify_exits_with_one_where_something_is_wrong(built: Path, tmp_path: P
     assert "was changed" in done.stderr
 
 
-@pytest.mark.parametrize("family", ["t5", "bert", "esm"])
+SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in ("t5", "bert")]
+
+
+@pytest.mark.parametrize("family", [*SLOWER, "esm"])
 def test_a_checkpoint_directory_serves_the_whole_job(built: Path, tmp_path: Path, family: str) -> None:
     checkpoint = make_checkpoint(tmp_path / f"tiny_{family}", family)
     store = ["--store", tmp_path / "store.zarr"]

@@ -147,6 +147,7 @@ def test_heads_of_two_spaces_are_refused_by_name(store: Store) -> None:
         heads.ensemble_of([one, stranger], store)
 
 
+@pytest.mark.slow
 def test_heads_of_other_rows_or_one_alone_are_refused(store: Store) -> None:
     one, two = (heads.fit(store, task="pfam", head=name) for name in ("linear", "knn"))
     with pytest.raises(InputError, match="1 fitted heads were given; an ensemble joins two or more"):

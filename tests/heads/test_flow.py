@@ -27,7 +27,7 @@ OF_VECTORS = [name for name, row in heads.HEADS.items() if "protein" in row.inpu
 
 @pytest.mark.parametrize("head", OF_VECTORS)
 def test_every_head_goes_from_a_store_to_a_report(head: str, store: Store, tmp_path: Path) -> None:
-    fitted = heads.fit(store, task="pfam", head=head, out=tmp_path / "pfam-head")
+    fitted = heads.fit(store, task="pfam", head=head, params=heads.HEADS[head].small, out=tmp_path / "pfam-head")
     assert dict(fitted.n_rows) == {
         "train": 150, "valid": 42, "test": 48, "without_vector": 0, "unlabelled": 0, "unassigned": 0,
         "unseen": 0, "contradictory": 0,
@@ -46,7 +46,7 @@ def test_every_head_goes_from_a_store_to_a_report(head: str, store: Store, tmp_p
 def test_predict_embeds_what_the_store_lacks(head: str, store: Store, tmp_path: Path, simulated: Any) -> None:
     new = simulated.proteins(12, seed=9)
     path = simulated.fasta(tmp_path / "new.fasta", [*new, *simulated.proteins(6, seed=3)])
-    fitted = heads.fit(store, task="pfam", head=head)
+    fitted = heads.fit(store, task="pfam", head=head, params=heads.HEADS[head].small)
     found = heads.predict(fitted, path, store=store)
     assert found.ids == [record.id for record in read_records(path)]
     assert found.labels[:, 0].tolist() == list(simulated.families) * 3

@@ -229,6 +229,7 @@ def test_residues_come_as_a_letter_each(tmp_path: Path, simulated: Any) -> None:
     assert [len(p) for p in read["probabilities"]] == [len(row[1]) for row in asked]
 
 
+@pytest.mark.slow
 def test_pairs_are_read_from_two_columns(tmp_path: Path, simulated: Any) -> None:
     rows = []
     for split, n, seed in (("train", 160, 1), ("valid", 40, 2), ("test", 20, 3)):

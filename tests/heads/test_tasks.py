@@ -175,6 +175,7 @@ def test_kmer_clusters_keep_relatives_together_whatever_their_order(simulated: A
     assert kmer_clusters([b"MK", b"MK" * 40, b"A" * 50, b"A" * 60], identity=0.9).tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("mmseqs") is None, reason="MMseqs2 is not installed")
 def test_mmseqs_clusters_are_those_of_the_families(simulated: Any) -> None:
     sequences, families = _relatives(simulated)

@@ -333,6 +333,7 @@ if os.environ["RANK"] == "0":
 """
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(rows: MakeRows, checkpoints: dict[str, Path], tmp_path: Path) -> None:
     script = tmp_path / "train.py"
     script.write_text(SEVERAL)

@@ -145,6 +145,7 @@ def test_an_unusual_gradient_is_shortened_and_a_usual_one_is_not() -> None:
         Clipping("hard")
 
 
+@pytest.mark.slow
 def test_numbers_levels_and_sets_of_labels_are_learned(proteins: Callable[..., Any]) -> None:
     """Guard each kind, and that the scale of numbers does not matter."""
     X, y = proteins(120)
