@@ -37,7 +37,7 @@ GOALS = {
     "pairs": {"data_loader": 4},
     "gbm": {"raw_features": 30},
 }
-"""How many times as much as ours each is to cost at least (ANCHORS: goals as ratios in one run)."""
+"""How many times as much as ours each is to cost at least: the goals that were set for ratios in one run."""
 
 
 def write_rows(folder: Path, data: Families) -> None:

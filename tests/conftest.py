@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# Before anything imports numpy or torch: two workers with two threads each on two cores take three times as long.
+# Before anything imports numpy or torch: two workers with two threads each get in each other's way on two cores.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

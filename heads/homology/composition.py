@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,9 +26,9 @@ class StandardisedFloor(LinearFloor):
     centre_: Float32
     scale_: Float32
 
+    @abstractmethod
     def _raw(self, residues: Sequence[str]) -> Float32:
         """The numbers as they are, (N, F)."""
-        raise NotImplementedError
 
     def _learn_numbers(self, residues: Sequence[str]) -> Float32:
         raw = self._raw(residues)

@@ -115,7 +115,7 @@ class ProtENNHead(ProtCNNHead):
     Parameters
     ----------
     members
-        How many; seeds count up from `seed`. The published one has 19.
+        How many; seeds count up from `seed`.
     vote
         ``"majority"``: the class that most members give, as published; ties go to the higher mean probability.
         ``"mean"``: the class of the highest mean probability. Numbers and sets of labels always get the mean.

@@ -20,7 +20,7 @@ class BothDirections(nn.Module):
     """Recurrent layers that read each protein from both its ends, whatever padding follows it.
 
     The second direction reads residues turned around within each protein's length. That is what PyTorch's packed
-    sequences are for, but on a CPU those are several times slower than the same layers on batches of similar length.
+    sequences are for, but on a CPU batches of similar length do without them.
     """
 
     def __init__(self, cell: type[nn.LSTM] | type[nn.GRU], n_in: int, hidden: int, layers: int) -> None:
