@@ -24,7 +24,7 @@ _PATIENCE = 2
 _LEAST_BATCH, _MOST_BATCH = 64, 1024
 _BATCHES_AN_EPOCH = 64
 _RATE = 0.01
-"""Step size times the root of the dimensions; chosen on the validation rows of one set, another would take a larger one."""
+"""Step size times the root of the dimensions; chosen on the validation rows of one set."""
 
 _BETAS = 0.9, 0.999
 
