@@ -134,8 +134,8 @@ def table_of(sections: Mapping[str, Any]) -> str:
         "# Every head on every set",
         "",
         "Made by `python -m benchmarks.bench_table DATA`. Test rows; 95% bootstrap intervals over proteins (residues: "
-        "over whole proteins). Settings were chosen on validation rows. Seconds of one fit and of predicting the test "
-        "rows, vectors given; they hold on the machine that `heads_table.json` names, other work on it included.",
+        "over whole proteins). Settings were chosen on validation rows. Processor seconds of one fit and of predicting "
+        "the test rows, vectors given, on the machine that `heads_table.json` names; other work ran on it.",
         "",
     ]
     for name, section in sections.items():
@@ -149,14 +149,14 @@ def table_of(sections: Mapping[str, Any]) -> str:
         lines += [f"## {name}", ""]
         told = f"{first['n_train']:,} training and {first['n_test']:,} test rows"
         lines += [f"{told}; {section['note']}." if section["note"] else f"{told}.", ""]
-        lines += [f"| head | space | {main} | {' | '.join(also)} | fit s | predict s |"]
+        lines += [f"| head | space | {main} | {' | '.join(also)} | fit CPU s | predict CPU s |"]
         lines += ["|---|---|---|" + "---|" * len(also) + "---:|---:|"]
         for place, row in enumerate(ranked):
             found = rows[row]
             head, model = row.split()
             figure = _figure(found["metrics"][main])
             others = " | ".join(_figure(found["metrics"].get(one)) for one in also)
-            cost = f"{found['fit_seconds']:.1f} | {found['predict_seconds']:.1f}"
+            cost = f"{found['fit_cpu_seconds']:.1f} | {found['predict_cpu_seconds']:.1f}"
             lines.append(f"| {head} | {model} | {f'**{figure}**' if not place else figure} | {others} | {cost} |")
         for row, found in section["rows"].items():
             if "failure" in found:
@@ -176,7 +176,8 @@ def _judged(store: Store, section: Section, head: str, model: str, given: argpar
         return about | {"failure": str(error)}
     row = found.to_dict()["rows"][0]
     n_rows = found.about["n_rows"]
-    kept = ("metrics", "by_seed", "fit_seconds", "predict_seconds", "peak_bytes", "settings", "n_without_vector")
+    costs = ("fit_seconds", "predict_seconds", "fit_cpu_seconds", "predict_cpu_seconds", "peak_bytes")
+    kept = ("metrics", "by_seed", *costs, "settings", "n_without_vector")
     return (
         about
         | {"main_metric": found.main_metric, "n_train": n_rows["train"], "n_test": n_rows["test"]}

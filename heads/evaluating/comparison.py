@@ -59,8 +59,8 @@ class ComparedRow:
         With several seeds the mean, its interval that of the mean on resampled rows.
     by_seed
         The main metric of each seed.
-    fit_seconds, predict_seconds, peak_bytes
-        Mean over seeds; the peak is the highest.
+    fit_seconds, predict_seconds, fit_cpu_seconds, predict_cpu_seconds, peak_bytes
+        Mean over seeds, by the clock and of processors; the peak is the highest.
     against_best
         The main metric of the best row less this one's, and how likely there is no difference; None for the best.
     p_holm
@@ -81,6 +81,8 @@ class ComparedRow:
     by_seed: tuple[float, ...] = ()
     fit_seconds: float | None = None
     predict_seconds: float | None = None
+    fit_cpu_seconds: float | None = None
+    predict_cpu_seconds: float | None = None
     peak_bytes: int | None = None
     against_best: Paired | None = None
     p_holm: float | None = None
@@ -321,6 +323,8 @@ def _row(
         by_seed=tuple(one.measured[main_metric(metric, data, one.measured)].value for one in judged),
         fit_seconds=float(np.mean([cost.seconds for cost in fits])),
         predict_seconds=float(np.mean([one.cost.seconds for one in judged])),
+        fit_cpu_seconds=float(np.mean([cost.cpu_seconds for cost in fits])),
+        predict_cpu_seconds=float(np.mean([one.cost.cpu_seconds for one in judged])),
         peak_bytes=max(peaks, default=None),
         n_without_vector=first.n_without_vector,
         n_unseen=n_unseen_of(outcomes),

@@ -99,8 +99,8 @@ class HmmTopPickHead(HomologyHead):
             kept = [residues[row] for row in rows.tolist() if residues[row]] or ["X"]
             return _profile(kept, self.aligner, name=str(codes[rows[0]]))
 
-        # One after another: HMMER has ended the process (esl_fatal, no exception) where threads shared this, for a cause
-        # that is not known.
+        # One after another: HMMER has ended the process (esl_fatal, no exception) where threads shared this, for
+        # a cause that is not known.
         self._adopt("".join(map(profile, members)))
 
     def _adopt(self, profiles: str) -> None:

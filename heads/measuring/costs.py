@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,8 +20,10 @@ class Cost:
 
     Attributes
     ----------
-    seconds, cpu_seconds
-        Wall and processor time of this process.
+    seconds
+        Wall time.
+    cpu_seconds
+        Processor time of this process and of the programs that it called and that have ended.
     peak_bytes
         Most resident memory of the process while it ran, all that it held before included; None where the system does
         not tell it (it does on Linux).
@@ -46,13 +49,18 @@ def measured() -> Iterator[Cost]:
     """
     cost = Cost()
     resets = _reset_peak()
-    started, processor = time.perf_counter(), time.process_time()
+    started, processor = time.perf_counter(), _processor_seconds()
     try:
         yield cost
     finally:
         cost.seconds = time.perf_counter() - started
-        cost.cpu_seconds = time.process_time() - processor
+        cost.cpu_seconds = _processor_seconds() - processor
         cost.peak_bytes = _peak_bytes() if resets else None
+
+
+def _processor_seconds() -> float:
+    called = os.times()
+    return time.process_time() + called.children_user + called.children_system
 
 
 def _reset_peak() -> bool:
