@@ -1,10 +1,9 @@
 """Fine-tuning: proteins a second against transformers' Trainer, and what it gains for `mini` on real tasks.
 
-    python -m benchmarks.bench_finetune DATA [--only throughput scop2 stability]
+    python -m benchmarks.bench_finetune DATA [--only throughput scop2 scl stability secondary_structure]
 
-DATA has ``scop2`` and ``tape_stability`` as tables of splits. Each section is kept in ``results/finetune.json`` as soon
-as it is ready. Parts of the tasks are taken, the same for every row: the superfamilies with most training domains, and
-the first rows of each split of stability in an order drawn from a seed.
+DATA has a folder a task, with a table a split. Each section is kept in ``results/finetune.json`` as soon as it is
+ready. Of large sets a part is taken (`ROWS`), the same for every row of the section.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,18 @@ from embedstore.models.trainable import trainable
 from embedstore.testing.checkpoints import make_checkpoint
 from heads.finetuning.head import FinetuneHead
 from heads.finetuning.network import HeadLayers
+from heads.tasks.catalog import TASKS
 
 PACKAGES = ("embedstore", "torch", "transformers", "peft", "accelerate", "numpy")
-LABELS, ROWS = 10, {"train": 800, "valid": 300, "test": 300}
+ROWS: Mapping[str, Mapping[str, int | None]] = {
+    "scop2": {"train": None, "valid": None, "test": None},
+    "scl": {"train": 2500, "valid": 500, "test": None},
+    "stability": {"train": 8000, "valid": 1000, "test": 4000},
+    "secondary_structure": {"train": 1500, "valid": 200, "test": None},
+}
+"""Proteins taken of each split, in an order drawn from a seed; None for all."""
+
+FOLDERS: Mapping[str, str] = {"stability": "tape_stability", "secondary_structure": "flip_secondary_structure"}
 RATES: dict[str, dict[str, float]] = {
     "frozen": {"head_rate": 1e-2},
     "lora": {"head_rate": 3e-3, "encoder_rate": 2e-3},
@@ -115,53 +125,51 @@ def _trainer(shared: dict[str, str], texts: list[str], names: Any, work: Path, *
         Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collate).train()
 
 
-def scop2(data: Path, work: Path) -> dict[str, Any]:
-    """Superfamilies: heads on frozen vectors beside fine-tuning, and the store before and after."""
-    parts = {part: pd.read_csv(data / "scop2" / f"{part}.csv.gz", dtype=str) for part in ROWS}
-    kept = set(parts["train"].label.value_counts(sort=True).index[:LABELS])
-    tables = {part: table[table.label.isin(kept)] for part, table in parts.items()}
-    return _task(tables, work, "scop2", "class", {"epochs": 6, "patience": 3}, after="full")
-
-
-def stability(data: Path, work: Path) -> dict[str, Any]:
-    """Numbers, of short proteins; the test rows are of other designs than the training rows."""
-    parts = {part: pd.read_csv(data / "tape_stability" / f"{part}.csv.gz", dtype=str) for part in ROWS}
-    tables = {part: table.sample(ROWS[part], random_state=0) for part, table in parts.items()}
-    return _task(tables, work, "stability", "regression", {"epochs": 6, "patience": 3}, after=None)
-
-
-def _task(
-    tables: dict[str, pd.DataFrame], work: Path, name: str, kind: str, settings: dict[str, Any], *, after: str | None
-) -> dict[str, Any]:
+def task(name: str, data: Path, work: Path) -> dict[str, Any]:
+    """Heads on the frozen vectors beside fine-tuning by each method, and a nearest neighbour before and after."""
+    residue = TASKS[name].input == "residue"
     source = work / name
     source.mkdir()
-    for part, table in tables.items():
-        table[["id", "sequence", "label"]].to_csv(source / f"{part}.csv", index=False)
+    n_rows = {}
+    for part, rows in ROWS[name].items():
+        table = pd.read_csv(data / FOLDERS.get(name, name) / f"{part}.csv.gz", dtype=str, keep_default_na=False)
+        table = table if rows is None else table.sample(rows, random_state=0)
+        table.to_csv(source / f"{part}.csv", index=False)
+        n_rows[part] = len(table)
     opened = embedstore.open(work / f"{name}.zarr", mode="a")
     opened.add(name, source)
     opened.refresh()
-    build(opened, load_model("mini"))
+    build(opened, load_model("mini"), residues=residue, pooling=[] if residue else "mean")
     opened.refresh()
-    found: dict[str, Any] = {"n_rows": {part: len(table) for part, table in tables.items()}, "rows": {}}
-    for head in ("linear", "knn"):
+    space = opened.spaces()[0]
+    found: dict[str, Any] = {"n_rows": n_rows, "rows": {}}
+    for head in ("linear", "cnn") if residue else ("linear", "knn", "nearest"):
         started = time.perf_counter()
-        fitted = heads.fit(opened, dataset=name, head=head, kind=kind, space="mini")
+        fitted = _fit(opened, name, head, space)
         found["rows"][f"mini, {head}"] = {"fit_seconds": time.perf_counter() - started} | _figures(fitted, opened)
     for method, rates in RATES.items():
-        given = {"method": method, "long": "crop", "max_residues": 512, **settings, **rates}
-        found["rows"][f"mini, {method}"] = _tuned(opened, name, kind, work / f"{name}-{method}", given)
-    if after is not None:
-        folder = work / f"{name}-{after}"
-        build(opened, load_model(folder))
+        given = {"method": method, "long": "crop", "max_residues": 512, "epochs": 8, "patience": 3, **rates}
+        found["rows"][f"mini, {method}"] = _tuned(opened, name, work / f"{name}-{method}", given)
+        print(json.dumps({method: found["rows"][f"mini, {method}"]}), flush=True)
+        if method == "frozen" or residue:
+            continue
+        build(opened, load_model(work / f"{name}-{method}"))
         opened.refresh()
-        fitted = heads.fit(opened, dataset=name, head="knn", kind=kind, space=folder.name)
-        found["rows"][f"mini after {after}, knn"] = _figures(fitted, opened)
+        for head in ("linear", "knn", "nearest"):
+            fitted = _fit(opened, name, head, f"{name}-{method}")
+            found["rows"][f"mini after {method}, {head}"] = _figures(fitted, opened)
     return found
 
 
-def _tuned(opened: Any, name: str, kind: str, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def _fit(opened: Any, name: str, head: str, space: str) -> Any:
+    """A head on stored vectors; ``nearest`` is `knn` with one neighbour."""
+    params = {"k": 1} if head == "nearest" else {}
+    return heads.fit(opened, task=name, head="knn" if head == "nearest" else head, space=space, params=params)
+
+
+def _tuned(opened: Any, name: str, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Train in a process of its own, so that the peak of memory is its own."""
-    job = {"store": str(opened.path), "dataset": name, "kind": kind, "out": str(out), **settings}
+    job = {"store": str(opened.path), "task": name, "out": str(out), **settings}
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks.bench_finetune", "--job", json.dumps(job)],
         capture_output=True,
@@ -196,7 +204,10 @@ def _figures(fitted: Any, opened: Any) -> dict[str, Any]:
     return told
 
 
-SECTIONS = {"throughput": throughput, "scop2": scop2, "stability": stability}
+SECTIONS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
+    "throughput": throughput,
+    **{name: partial(task, name) for name in ROWS},
+}
 
 
 def main() -> None:
