@@ -1,9 +1,9 @@
-"""Every head on every set with `mini` and `kmer`: one table with intervals, made by one command.
+"""Every head on every set, those on vectors with `mini` and `kmer`: one table with intervals, made by one command.
 
     python -m benchmarks.bench_table DATA [--only pfam scop2 ...] [--heads linear knn ...] [--store STORE]
 
 Sets that the store lacks are added from DATA and embedded first. Whatever head the catalog has that reads vectors and
-can predict such a target takes part; test rows are predicted once, by heads whose settings were chosen on validation
+can predict such a target takes part, and those on sequences that ``--heads`` names; test rows are predicted once, by heads whose settings were chosen on validation
 rows. Results go into ``results/heads_table.json`` and ``results/heads_table.md`` head by head, so that a later run of
 some heads replaces those alone.
 
@@ -38,6 +38,7 @@ from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
 from embedstore.store.spaces import ResidueSpace
 from heads.catalog import HEADS
+from heads.sources import SEQUENCES
 from heads.tasks.catalog import TASKS
 
 MODELS = ("mini", "kmer")
@@ -113,11 +114,11 @@ def main() -> None:
     for name in given.only or SECTIONS:
         section = SECTIONS[name]
         store = _prepared(given.store, section, given.data, given.work)
-        wanted = given.heads or [row.name for row in HEADS.values() if row.reads == "vectors"]
+        wanted = given.heads or [row.name for row in HEADS.values() if row.reads != SEQUENCES]
         able = [head for head in _able(section) if head in wanted]
-        for model in section.models:
+        for model in (*section.models, SEQUENCES):
             for head in able:
-                if HEADS[head].reads != "vectors" and model != section.models[0]:
+                if (HEADS[head].reads == SEQUENCES) != (model == SEQUENCES):
                     continue
                 started = time.monotonic()
                 found = _judged(store, section, head, model, given)
@@ -169,8 +170,9 @@ def _judged(store: Store, section: Section, head: str, model: str, given: argpar
     """One head on one space."""
     about = {"date": datetime.now(UTC).isoformat(timespec="seconds")}
     try:
+        spaces = None if model == SEQUENCES else [model]
         found = heads.compare(
-            store, heads=[head], spaces=[model], relatives="none", seeds=given.seeds, **section.selection
+            store, heads=[head], spaces=spaces, relatives="none", seeds=given.seeds, **section.selection
         )
     except EmbedstoreError as error:
         return about | {"failure": str(error)}
