@@ -3,9 +3,9 @@
     python -m benchmarks.bench_table DATA [--only pfam scop2 ...] [--heads linear knn ...] [--store STORE]
 
 Sets that the store lacks are added from DATA and embedded first. Whatever head the catalog has that reads vectors and
-can predict such a target takes part, and those on sequences that ``--heads`` names; test rows are predicted once, by heads whose settings were chosen on validation
-rows. Results go into ``results/heads_table.json`` and ``results/heads_table.md`` head by head, so that a later run of
-some heads replaces those alone.
+can predict such a target takes part, and those on sequences that ``--heads`` names; test rows are predicted once, by
+heads whose settings were chosen on validation rows. Results go into ``results/heads_table.json`` and
+``results/heads_table.md`` head by head, so that a later run of some heads replaces those alone.
 
 Two sets are not whole. `pfam_hard` has no validation rows: a tenth of its training rows, by a hash of the id, stands in
 for them. `secondary_structure` is trained on 2,000 of its 9,712 proteins (`RESIDUE_PROTEINS`), chosen by the same hash,
@@ -210,8 +210,8 @@ def _prepared(path: Path, section: Section, data: Path, work: Path) -> Store:
     named = [name for name in store.datasets() if name.split(".")[0] == section.dataset]
     for model in section.models:
         if not _is_embedded(store, model, named, residue):
-            options = {"residues": True, "pooling": []} if residue else {}
-            embedstore.build(store, embedstore.load_model(model), datasets=named, **options)
+            pooling: list[str] = [] if residue else ["mean"]
+            embedstore.build(store, embedstore.load_model(model), datasets=named, residues=residue, pooling=pooling)
             store.refresh()
     return store
 
