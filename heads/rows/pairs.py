@@ -47,6 +47,9 @@ SYMMETRIC = "sum+product+difference"
 KEPT_BYTES = 2**28
 """Most memory for the vectors of the distinct proteins of pairs."""
 
+_AT_ONCE = 64
+"""Pairs that are combined at a time: few enough that a processor's cache holds what is read again."""
+
 
 def parse_pairing(text: str) -> tuple[str, ...]:
     """The parts of a combination: names of `PAIRINGS` with ``+`` between them.
@@ -90,12 +93,12 @@ class _Proteins:
         """Number of each of these proteins, (n,) int64."""
         return np.searchsorted(self._sorted, sortable_keys(keys))
 
-    def take(self, places: Rows) -> Float32:
-        """Vectors of these proteins, (n, D)."""
+    def find(self, places: Rows) -> tuple[Float32, Rows]:
+        """A table of vectors with these proteins among them, (M, D), and the row of each in it, (n,)."""
         if self._kept is not None:
-            return self._kept[places]
+            return self._kept, places
         distinct, back = np.unique(places, return_inverse=True)
-        return self._read(distinct)[back]
+        return self._read(distinct), back
 
     @cached_property
     def _kept(self) -> Float32 | None:
@@ -168,14 +171,19 @@ class PairFeatures:
         return chosen
 
     def _combined(self, rows: Rows | slice) -> Float32:
-        a, b = (self._proteins.take(places[rows]) for places in self._places)
+        (table_a, a), (table_b, b) = (self._proteins.find(places[rows]) for places in self._places)
         out = np.empty((len(a), self.shape[1]), np.float32)
+        for start in range(0, len(a), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            self._combine(table_a[a[part]], table_b[b[part]], out[part])
+        return out
+
+    def _combine(self, a: Float32, b: Float32, out: Float32) -> None:
         start = 0
         for name in self.pairing:
             stop = start + self.space.dim * (2 if name == "concatenation" else 1)
             PAIRINGS[name](a, b, out[:, start:stop])
             start = stop
-        return out
 
 
 def pair_digests(first: Digests, second: Digests) -> Digests:
