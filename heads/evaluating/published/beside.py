@@ -39,7 +39,7 @@ class Line:
     head: str
     floor: bool
     note: str
-    published: Mapping[str, float]
+    published: Mapping[str, float | None]
     printed: Mapping[str, str]
     figures: tuple[Figure, ...]
     epochs: int | None
@@ -108,9 +108,9 @@ def beside(
     columns: dict[str, None] = {}
     for entry in entered.entries:
         row = entry.row or PublishedRow(name="", head=entry.contender.head)
-        printed = figures.get(row.name, [])
-        found = {_column(one): value for one in printed if (value := one.as_metric(metric)) is not None}
-        columns |= dict.fromkeys(found)
+        every = figures.get(row.name, [])
+        shown_here = {_column(one): one for one in every if one.as_metric(metric) is not None}
+        columns |= dict.fromkeys(shown_here)
         lines.append(
             Line(
                 row=entry.contender.name,
@@ -118,9 +118,9 @@ def beside(
                 head=row.head,
                 floor=row.floor,
                 note=row.note,
-                published=found,
-                printed={column: one.printed for one in printed if (column := _column(one)) in found},
-                figures=tuple(printed),
+                published={column: one.as_metric(metric) for column, one in shown_here.items()},
+                printed={column: one.printed for column, one in shown_here.items()},
+                figures=tuple(every),
                 epochs=epochs_of(settings.get(entry.contender.name, {})),
             )
         )

@@ -14,15 +14,13 @@ _PAIRS = ("ppi_affinity", "yeast_ppi", "human_ppi")
 def _rho(**values: float) -> tuple[Figure, ...]:
     """Published rank correlations by task."""
     return tuple(
-        Figure(task=task, metric="spearman", value=value, printed=f"{value:.3f} rho", of="test")
-        for task, value in values.items()
+        Figure(task=task, metric="spearman", value=value, printed=f"{value:.3f} rho") for task, value in values.items()
     )
 
 
 def _accuracy(**values: float) -> tuple[Figure, ...]:
     return tuple(
-        Figure(task=task, metric="accuracy", value=value, printed=f"{value:.3f}", of="test")
-        for task, value in values.items()
+        Figure(task=task, metric="accuracy", value=value, printed=f"{value:.3f}") for task, value in values.items()
     )
 
 
@@ -71,8 +69,8 @@ DEEPPROTEIN = PublishedTable(
             figures=(
                 *_rho(beta_lactamase=0.873),
                 *_accuracy(binary_localization=0.922, scl=0.827, human_ppi=0.764, remote_homology=0.738),
-                Figure(task="ppi_affinity", metric="rmse", value=2.41, printed="RMSE 2.41", of="test"),
-                Figure(task="ppi_affinity", metric="pearson", value=0.643, printed="Pearson 0.643", of="test"),
+                Figure(task="ppi_affinity", metric="rmse", value=2.41, printed="RMSE 2.41"),
+                Figure(task="ppi_affinity", metric="pearson", value=0.643, printed="Pearson 0.643"),
             ),
             note="the whole ProtT5 encoder learns: a GPU's work; a smaller model: finetune.model",
         ),
