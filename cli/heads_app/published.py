@@ -19,8 +19,13 @@ def tell_published(found: Comparison, published: Published, *, tsv: bool) -> Non
         return
     print_rows(rows, title=f"{published.title}, measured here and published", spare=("predict s", "p (Holm)", "head"))
     notes = {line.published_row: line.note for line in published.lines if line.note}
+    told = {row.name: row.settings["params"] for row in found.rows if row.settings.get("params")}
     paragraphs = [
         published.caution,
+        *(
+            f"Settings, {row}: {', '.join(f'{name}={value}' for name, value in one.items())}."
+            for row, one in told.items()
+        ),
         *(f"Erratum: {text}" for text in published.errata),
         *(f"{row}: {note}." for row, note in notes.items()),
         *(f"Left out, {row}: {why}." for row, why in published.left_out.items()),

@@ -111,15 +111,15 @@ class HmmerProcess:
             self._process = None
 
     def _hits(self, request: Mapping[str, Any], needs: Mapping[str, Any], queries: Sequence[tuple[int, str]]) -> Rows:
-        """Ask for all queries at once; where that ends the process, for halves, down to the one that does it."""
+        """Ask for all queries at once; where that fails, for halves, down to the one that does it."""
         if not queries:
             return np.zeros((0, 4))
         try:
             answer = self._twice({**request, "queries": list(queries)}, needs)
-        except WorkerDiedError as error:
+        except (WorkerDiedError, InputError) as error:
             if len(queries) == 1:
                 residues = queries[0][1]
-                raise WorkerDiedError(
+                raise type(error)(
                     f"HMMER cannot search with a protein of {len(residues):,} residues ({residues[:_SHOWN]}…): {error} "
                     "Leave it out, or use another head of alignments (smith_waterman, blastp)."
                 ) from error
@@ -159,7 +159,7 @@ class HmmerProcess:
         if answer is None:
             raise WorkerDiedError(self._ended(patience_s=_PATIENCE_S))
         if answer[:1] != DONE:
-            raise InputError(f"HMMER refuses this: {answer[1:].decode(errors='replace')}")
+            raise InputError(f"it says: {answer[1:].decode(errors='replace')}.")
         return answer[1:]
 
     def _require_process(self) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from embedstore.errors import InputError
 from heads.homology.base import NearestHead, n_threads
 from heads.homology.hits import Hits, hits_of
-from heads.homology.hmmer import LETTERS, missing_pyhmmer, pyhmmer_version
+from heads.homology.hmmer import LETTERS, MAX_RESIDUES, missing_pyhmmer, pyhmmer_version
 from heads.homology.hmmer_process import HMMER
 
 MAX_CELLS = 5 * 10**7
@@ -63,6 +64,11 @@ class PhmmerHead(NearestHead):
 
     def _index(self) -> None:
         self._longest = max(map(len, self.residues_), default=0) or 1
+        if self._longest > MAX_RESIDUES:
+            raise InputError(
+                f"The longest training protein has {self._longest:,} residues; HMMER searches in proteins of at most "
+                f"{MAX_RESIDUES:,}. Leave it out, or use another head of alignments (smith_waterman, blastp)."
+            )
 
     def _search(self, queries: Sequence[str]) -> Hits:
         windows = list(_windows(queries, MAX_CELLS // self._longest))

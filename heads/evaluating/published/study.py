@@ -51,7 +51,7 @@ STUDY = PublishedTable(
             name="RNN",
             head="rnn",
             figures=(_error(1.8),),
-            note="its sizes are not in print; ours: a bidirectional LSTM of 256 units in each direction",
+            note="its sizes are not in print; ours: a bidirectional LSTM",
         ),
         PublishedRow(
             name=_PROTCNN,
@@ -63,7 +63,7 @@ STUDY = PublishedTable(
             name="ProtENN",
             head="protenn",
             figures=(_error(0.159), _clustered(12.2)),
-            note="the majority of several ProtCNNs; ours of 5 unless protenn.members says otherwise",
+            note="the majority of several ProtCNNs: how many is a setting, protenn.members",
         ),
         PublishedRow(
             name=_PROTBERT,
