@@ -37,6 +37,13 @@ def compare(
         str | None,
         typer.Option(help="Heads, with commas. [default: all that fit and read vectors]", show_default=False),
     ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            help="A published table, its figures beside what is measured here: study, deepprotein.",
+            show_default=False,
+        ),
+    ] = None,
     space: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,6 +73,13 @@ def compare(
         list[str] | None,
         typer.Option("--param", help="A setting of a head, as head.name=value.", show_default=False),
     ] = None,
+    small: Annotated[
+        bool, typer.Option("--small", help="Small networks and few epochs where nothing else is said: a quick trial.")
+    ] = False,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Most epochs of heads trained on sequences. [default: each head's]", show_default=False),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fits of each row.")] = 1,
     relatives: Annotated[
         str, typer.Option(help="How the nearest training protein is found: words, mmseqs, auto, none.")
@@ -84,6 +98,10 @@ def compare(
     heads compare --task pfam
 
     heads compare --task pfam --heads linear,knn --model mini --model kmer --seeds 3
+
+    heads compare --task pfam --rows study --small
+
+    heads compare --task beta_lactamase --rows deepprotein --epochs 10
     """
     from cli.heads_app.told import tell_comparison
     from cli.params import parse_head_params
@@ -100,7 +118,10 @@ def compare(
             split_column=split_column,
             heads=[name.strip() for name in heads.split(",")] if heads else None,
             spaces=space,
+            rows=rows,
             params=parse_head_params(param or []),
+            small=small,
+            epochs=epochs,
             split=split,
             seeds=seeds,
             seed=seed,

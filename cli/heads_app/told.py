@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli.heads_app.published import tell_published
 from cli.output import print_json, print_rows, say, warn
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def tell_comparison(found: Comparison, saved: list[Path], *, json_: bool, tsv: b
     """Print a row each, the best first, and where the page is."""
     if json_:
         print_json(found.to_dict())
+    elif found.published is not None:
+        tell_published(found, found.published, tsv=tsv)
     elif tsv:
         print_rows(found.to_frame().to_dict("records"), tsv=True)
     else:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedstore.errors import EmbedstoreError, InputError
 from embedstore.types import Progress, ProgressCallback, no_progress
-from heads.evaluating.contenders import Contender, contenders_of
+from heads.evaluating.compared import ComparedRow, Comparison
+from heads.evaluating.contenders import Contender, Settings, contenders_of, taking_part
 from heads.evaluating.evaluation import (
     find_relatives,
     identity_table,
@@ -26,150 +25,21 @@ from heads.evaluating.evaluation import (
     task_metric,
     worst_pairs_of,
 )
-from heads.measuring.audit import SAMPLE_ROWS, Audit, IdentityBin, Relatives, audit_of
-from heads.measuring.metrics import N_RESAMPLES, Bin, ClassOutcomes, Measured, Paired, compare_paired
+from heads.evaluating.published.beside import Published, beside
+from heads.evaluating.published.entering import Entered, enter
+from heads.measuring.audit import SAMPLE_ROWS, Relatives, audit_of
+from heads.measuring.metrics import N_RESAMPLES, ClassOutcomes, compare_paired
 from heads.measuring.metrics.combined import mean_of
 from heads.measuring.protocol import LOWER_IS_BETTER, Judged, main_metric
-from heads.predicting.writing import finite, write_text
 from heads.rows.features import StoreLike, as_store
 from heads.tasks.base import TaskData, TaskSelection
 from heads.tasks.readers import read_task
 from heads.tasks.training import training_sha256
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _FAILURES = (EmbedstoreError, ValueError, ArithmeticError, MemoryError, RuntimeError)
 """What a row may fail with without stopping the others; anything else is a fault of ours and keeps its traceback."""
 
 _PACKAGES = ("embedstore", "numpy", "scipy", "scikit-learn", "torch", "lightgbm")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ComparedRow:
-    """One row of a comparison: a head on a space, or anything else that was fitted and judged.
-
-    Attributes
-    ----------
-    name, head, source
-        What it is called, and what it is.
-    failure
-        Why there are no figures, or nothing.
-    metrics
-        With several seeds the mean, its interval that of the mean on resampled rows.
-    by_seed
-        The main metric of each seed.
-    fit_seconds, predict_seconds, fit_cpu_seconds, predict_cpu_seconds, peak_bytes
-        Mean over seeds, by the clock and of processors; the peak is the highest.
-    against_best
-        The main metric of the best row less this one's, and how likely there is no difference; None for the best.
-    p_holm
-        That p-value, corrected for the number of rows (Holm 1979).
-    n_without_vector, n_unseen
-        Rows that are wrong because there is no vector, or no such class in training.
-    reliability, by_identity, worst_pairs
-        Of the first seed.
-    settings
-        What the first fit chose.
-    """
-
-    name: str
-    head: str
-    source: str
-    failure: str = ""
-    metrics: Mapping[str, Measured] = field(default_factory=dict)
-    by_seed: tuple[float, ...] = ()
-    fit_seconds: float | None = None
-    predict_seconds: float | None = None
-    fit_cpu_seconds: float | None = None
-    predict_cpu_seconds: float | None = None
-    peak_bytes: int | None = None
-    against_best: Paired | None = None
-    p_holm: float | None = None
-    n_without_vector: int = 0
-    n_unseen: int = 0
-    reliability: tuple[Bin, ...] = ()
-    by_identity: tuple[IdentityBin, ...] = ()
-    worst_pairs: tuple[Mapping[str, Any], ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    right: NDArray[np.bool_] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The row for JSON."""
-        kept = {name: getattr(self, name) for name in self.__slots__ if name not in ("metrics", "right")}
-        plain = {
-            name: [_plain(one) for one in value] if isinstance(value, tuple) else _plain(value)
-            for name, value in kept.items()
-        }
-        return plain | {"metrics": {name: one.to_dict() for name, one in self.metrics.items()}}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Comparison:
-    """What several rows make of one split.
-
-    Attributes
-    ----------
-    task, kind, input, split, main_metric
-        What was compared, and by which metric.
-    rows
-        The best first; those that failed last.
-    audit
-        Leakage between the training rows and the split.
-    about
-        What was run: versions, store, spaces, rows of each split, fingerprint of the training rows, seeds.
-    """
-
-    task: str
-    kind: str
-    input: str
-    split: str
-    main_metric: str
-    rows: tuple[ComparedRow, ...]
-    audit: Audit
-    about: Mapping[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, for JSON; a number that does not exist is null."""
-        document = {name: getattr(self, name) for name in ("task", "kind", "input", "split", "main_metric")}
-        document |= {
-            "lower_is_better": sorted(LOWER_IS_BETTER),
-            "rows": [row.to_dict() for row in self.rows],
-            "audit": self.audit.to_dict(),
-            "about": dict(self.about),
-        }
-        plain: dict[str, Any] = finite(document)
-        return plain
-
-    def to_frame(self) -> pd.DataFrame:
-        """A row each: name, each metric with its interval, difference to the best with its p-values, costs, failure."""
-        import pandas as pd
-
-        table = []
-        for row in self.rows:
-            line: dict[str, Any] = {"name": row.name, "head": row.head, "source": row.source}
-            for name, one in row.metrics.items():
-                line |= {name: one.interval.value, f"{name}_low": one.interval.low, f"{name}_high": one.interval.high}
-            line |= {
-                "p_value": row.against_best.p_value if row.against_best else None,
-                "p_holm": row.p_holm,
-                "fit_seconds": row.fit_seconds,
-                "predict_seconds": row.predict_seconds,
-                "peak_bytes": row.peak_bytes,
-                "failure": row.failure,
-            }
-            table.append(line)
-        return pd.DataFrame(table)
-
-    def save_json(self, path: str | PathLike[str]) -> Path:
-        """Write everything as JSON."""
-        return write_text(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-    def save_html(self, path: str | PathLike[str]) -> Path:
-        """Write one page that needs no other file and no network."""
-        from heads.evaluating.report import render
-
-        return write_text(path, render(self.to_dict()))
 
 
 def compare(
@@ -180,7 +50,10 @@ def compare(
     dataset: str | None = None,
     heads: Sequence[str] | None = None,
     spaces: Sequence[str] | None = None,
+    rows: str | None = None,
     params: Mapping[str, Mapping[str, Any]] | None = None,
+    small: bool = False,
+    epochs: int | None = None,
     split: str = "test",
     seeds: int = 1,
     seed: int = 0,
@@ -204,8 +77,17 @@ def compare(
     spaces
         Space ids or model names; None for all spaces of the store that fit the task. Heads that read sequences have one
         row, whatever the spaces.
+    rows
+        Name of a published table, one of `heads.evaluating.published.TABLES`: its rows in its order, with its settings,
+        and what it printed beside what is measured here. With `heads`, those of its rows that are of these heads, and
+        then the heads that it has not.
     params
         Arguments of a head's constructor, by the head's name.
+    small
+        Whether heads take the catalog's settings for a quick trial (`heads.catalog.HeadSpec.small`) where neither
+        `params` nor the published table says otherwise: smaller networks, few epochs.
+    epochs
+        Most epochs of heads with a parameter of that name, which are trained on sequences; None: as each has it.
     split
         ``test`` or ``valid``.
     seeds
@@ -231,7 +113,10 @@ def compare(
     Raises
     ------
     InputError
-        If there is nothing to compare or no row of it worked, and as `heads.fit` does for labels.
+        If there is nothing to compare or no row of it worked, if the published table is of other tasks, and as
+        `heads.fit` does for labels.
+    UnknownNameError
+        For a table, a head or a space that is not there.
 
     Examples
     --------
@@ -251,21 +136,27 @@ def compare(
     opened = as_store(store)
     data = read_task(chosen, opened)
     data.rows(split)
-    entered = [*contenders_of(opened, data, heads, spaces, params or {}), *contenders]
+    given = Settings(params=params or {}, small=small, epochs=epochs)
+    followed = None if rows is None else enter(rows, opened, data, heads, spaces, given)
+    if followed is None:
+        given.require(taking_part(data, heads))
+        entered = [*contenders_of(opened, data, heads, spaces, given), *contenders]
+    else:
+        entered = [*(entry.contender for entry in followed.entries), *contenders]
     if not entered:
         raise InputError(
             f"No head can predict {data.kind!r} of {data.input}s. Name heads (heads=, --heads) or see `heads list`."
         )
     near = find_relatives(opened, data, split, method=relatives, limit=relatives_rows, seed=seed)
     named = task_metric(chosen.to_dict())
-    rows = []
+    judged = []
     for number, contender in enumerate(entered):
         progress(Progress(stage="compare", done=number, total=len(entered), unit="rows", note=contender.name))
-        rows.append(_row(contender, data, split, near, range(seed, seed + seeds), n_resamples, named))
+        judged.append(_row(contender, data, split, near, range(seed, seed + seeds), n_resamples, named))
     progress(Progress(stage="compare", done=len(entered), total=len(entered), unit="rows"))
-    there = [row for row in rows if not row.failure]
+    there = [row for row in judged if not row.failure]
     if not there:
-        raise InputError(f"No row of the comparison worked. The first, {rows[0].name}, says: {rows[0].failure}")
+        raise InputError(f"No row of the comparison worked. The first, {judged[0].name}, says: {judged[0].failure}")
     best_by = main_metric(named, data, there[0].metrics)
     trained = data.splits["train"]
     return Comparison(
@@ -274,7 +165,7 @@ def compare(
         input=data.input,
         split=split,
         main_metric=best_by,
-        rows=_ranked(rows, best_by),
+        rows=_ranked(judged, best_by),
         audit=audit_of(data.keys[data.rows(split)], data.keys[trained], near),
         about={
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -292,7 +183,17 @@ def compare(
             "versions": _versions(),
             "machine": {"system": f"{platform.system()} {platform.machine()}", "python": platform.python_version()},
         },
+        published=None if followed is None else _published(followed, data, split, task, best_by, judged),
     )
+
+
+def _published(
+    followed: Entered, data: TaskData, split: str, task: str | None, metric: str, rows: Sequence[ComparedRow]
+) -> Published:
+    one_of = data.kind == "class" and data.input != "residue"
+    classes = f", {len(np.unique(data.labels[data.splits['train']])):,} classes" if one_of else ""
+    here = f"{len(data.rows(split)):,} {split} rows of {data.name}{classes}"
+    return beside(followed, task=task, metric=metric, here=here, settings={row.name: row.settings for row in rows})
 
 
 def _row(
@@ -378,10 +279,6 @@ def _versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             found[package] = None
     return found
-
-
-def _plain(value: Any) -> Any:
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
 
 
 __all__ = ["ComparedRow", "Comparison", "compare"]

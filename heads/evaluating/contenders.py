@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from embedstore.errors import InputError
@@ -54,6 +57,88 @@ class Contender(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the heads of a comparison are told.
+
+    Attributes
+    ----------
+    params
+        Arguments of a head's constructor, by the head's name.
+    small
+        Whether heads take the catalog's settings for a quick trial where nothing else is said.
+    epochs
+        Most epochs of heads with a parameter of that name, which are trained on sequences; None: as each has it.
+    """
+
+    params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    small: bool = False
+    epochs: int | None = None
+
+    def of(self, head: str, usual: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        """Arguments of a head, of which `usual` ones go before a quick trial's and after the caller's."""
+        told = (dict(HEADS[head].small) if self.small else {}) | dict(usual)
+        if self.epochs is not None and _has_epochs(head):
+            told["epochs"] = self.epochs
+        return told | dict(self.params.get(head, {}))
+
+    def require(self, heads: Sequence[str]) -> None:
+        """Refuse settings for heads that do not take part.
+
+        Raises
+        ------
+        InputError
+            Naming the first.
+        """
+        for name in self.params:
+            if name not in heads:
+                raise InputError(
+                    f"Parameters were given for head {name!r}, which does not take part: {', '.join(heads)}."
+                )
+        if self.epochs is None:
+            return
+        if self.epochs < 1:
+            raise InputError(f"epochs is {self.epochs}; expected 1 or more (epochs=, --epochs).")
+        if not any(_has_epochs(name) for name in heads):
+            raise InputError(
+                f"epochs is {self.epochs}, and no head that takes part has that parameter: {', '.join(heads)}. "
+                "Leave it out (epochs=, --epochs)."
+            )
+
+
+def _has_epochs(head: str) -> bool:
+    return "epochs" in inspect.signature(HEADS.load(head)).parameters
+
+
+class Unable:
+    """A row that cannot even begin.
+
+    Parameters
+    ----------
+    name, head
+        As of a `Contender`.
+    why
+        What is missing and how to get it.
+    """
+
+    source = ""
+
+    def __init__(self, name: str, head: str, why: str) -> None:
+        self.name, self.head, self._why = name, head, why
+
+    def judge(self, data: TaskData, split: str, *, seed: int, n_resamples: int, draw_seed: int) -> tuple[Cost, Judged]:
+        """Fail with the reason."""
+        raise InputError(self._why)
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing: there is no source."""
+        return {"id": self.source, "identity": {}}
+
+    def settings(self) -> Mapping[str, Any]:
+        """Nothing was chosen."""
+        return {}
+
+
 class HeadContender:
     """A head of the catalog on a source of rows.
 
@@ -65,14 +150,14 @@ class HeadContender:
         Where the rows are read.
     params
         Arguments of the head's constructor.
-    label
-        What the source is called in the row's name; its own name if not given.
+    name
+        What the row is called; the head, and the space that it reads, if not given.
     """
 
-    def __init__(self, head: str, source: Source, params: Mapping[str, Any], *, label: str | None = None) -> None:
+    def __init__(self, head: str, source: Source, params: Mapping[str, Any], *, name: str | None = None) -> None:
         self.head = head
         self.source = source.id
-        self.name = head if source.id == SEQUENCES else f"{head} · {label or source.id}"
+        self.name = name or (head if source.id == SEQUENCES else f"{head} · {source.id}")
         self._source = source
         self._params = params
         self._fitted: Head | None = None
@@ -92,8 +177,8 @@ class HeadContender:
         return {"id": self._source.id, "identity": dict(self._source.identity)}
 
     def settings(self) -> Mapping[str, Any]:
-        """The head's settings."""
-        return {} if self._fitted is None else self._fitted.settings()
+        """What the head was told, under ``params``, and what it chose."""
+        return {} if self._fitted is None else {"params": dict(self._params), **self._fitted.settings()}
 
 
 def contenders_of(
@@ -101,7 +186,7 @@ def contenders_of(
     data: TaskData,
     heads: Sequence[str] | None,
     spaces: Sequence[str] | None,
-    params: Mapping[str, Mapping[str, Any]],
+    given: Settings,
 ) -> Iterator[HeadContender]:
     """Yield every head on every space that fits the task.
 
@@ -110,27 +195,36 @@ def contenders_of(
     UnknownNameError
         For a head or a space that is not there.
     InputError
-        If parameters are given for a head that does not take part, or no space fits.
+        If no space fits.
     """
-    if heads is None:
-        able = [row for row in HEADS.values() if data.kind in row.kinds and data.input in row.inputs]
-        heads = [row.name for row in able if row.reads == "vectors"]
-    for name in params:
-        if name not in heads:
-            raise InputError(f"Parameters were given for head {name!r}, which does not take part: {', '.join(heads)}.")
-    sources = _vector_sources(store, data, spaces) if any(HEADS[name].reads == "vectors" for name in heads) else []
-    for name in dict.fromkeys(heads):
-        if HEADS[name].reads != "vectors":
-            yield HeadContender(name, Residues(), params.get(name, {}))
+    heads = taking_part(data, heads)
+    sources = vector_sources(store, data, spaces) if any(HEADS[name].reads == "vectors" for name in heads) else []
+    for head in dict.fromkeys(heads):
+        if HEADS[head].reads != "vectors":
+            yield HeadContender(head, Residues(), given.of(head))
             continue
-        for source in sources:
-            # The model says it where only one of the spaces is of it.
-            model = str(source.space.model)
-            alone = sum(other.space.model == model for other in sources) == 1
-            yield HeadContender(name, source, params.get(name, {}), label=model if alone else None)
+        for source, label in sources:
+            yield HeadContender(head, source, given.of(head), name=f"{head} · {label}")
 
 
-def _vector_sources(store: Store, data: TaskData, named: Sequence[str] | None) -> list[Vectors]:
+def taking_part(data: TaskData, heads: Sequence[str] | None) -> list[str]:
+    """The heads that are named, or all that read vectors and can predict this of such rows."""
+    if heads is not None:
+        return list(heads)
+    able = [row for row in HEADS.values() if data.kind in row.kinds and data.input in row.inputs]
+    return [row.name for row in able if row.reads == "vectors"]
+
+
+def vector_sources(store: Store, data: TaskData, named: Sequence[str] | None) -> list[tuple[Vectors, str]]:
+    """The spaces of a store that fit the task, or those that are named, and what to call each.
+
+    Raises
+    ------
+    UnknownNameError
+        For a space that is not there.
+    InputError
+        If no space fits.
+    """
     wants_residues = data.input == "residue"
     if named:
         chosen = [store.residue_space(name) if wants_residues else store.space(name) for name in named]
@@ -141,4 +235,7 @@ def _vector_sources(store: Store, data: TaskData, named: Sequence[str] | None) -
         what = "residue vectors" if wants_residues else "vectors"
         how = f"`embedstore build --model NAME {'--residues ' if wants_residues else ''}{data.source}`"
         raise InputError(f"The store at {store.path} has no space with {what} for {data.name}. Make one: {how}.")
-    return [Vectors(space) for space in chosen]
+    models = [str(space.model) for space in chosen]
+    # The model says it where only one of the spaces is of it.
+    labels = [model if models.count(model) == 1 else str(space.id) for model, space in zip(models, chosen, strict=True)]
+    return [(Vectors(space), label) for space, label in zip(chosen, labels, strict=True)]

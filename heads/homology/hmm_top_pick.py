@@ -8,20 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.errors import InputError, MissingPackageError, WorkerDiedError
 from heads.base import Labelled
 from heads.homology.base import HomologyHead, n_threads
-from heads.homology.family_alignment import align_family
+from heads.homology.family_alignment import missing_aligner
 from heads.homology.hits import Hits, hits_of
-from heads.homology.hmmer import (
-    EVERYTHING,
-    LETTERS,
-    PARALLEL,
-    digital,
-    missing_pyhmmer,
-    profile_text,
-    pyhmmer_version,
-    read_profiles,
-)
+from heads.homology.hmmer import EVERYTHING, LETTERS, missing_pyhmmer, pyhmmer_version
+from heads.homology.hmmer_process import HMMER, Rows
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -90,6 +83,9 @@ class HmmTopPickHead(HomologyHead):
         return eye_array(self.n_outputs, dtype=np.bool_, format="csr")
 
     def _learn(self, residues: Sequence[str], train: Labelled) -> None:
+        lacking = missing_aligner(self.aligner)
+        if lacking is not None:
+            raise MissingPackageError(lacking)
         codes = train.targets.require_codes()
         order = np.argsort(codes, kind="stable")
         members = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
@@ -97,38 +93,31 @@ class HmmTopPickHead(HomologyHead):
         def profile(rows: NDArray[np.int64]) -> str:
             # A family of empty sequences only would have no profile; X is what stands for a residue.
             kept = [residues[row] for row in rows.tolist() if residues[row]] or ["X"]
-            return _profile(kept, self.aligner, name=str(codes[rows[0]]))
+            code = int(codes[rows[0]])
+            try:
+                return HMMER.build(kept, aligner=self.aligner, name=str(code))
+            except (WorkerDiedError, InputError) as error:
+                raise type(error)(
+                    f"HMMER cannot make a profile of class {self.classes_[code]!r} ({len(kept):,} proteins): {error} "
+                    "Leave that class out, or take another aligner (aligner=)."
+                ) from error
 
-        # One after another: HMMER has ended the process (esl_fatal, no exception) where threads shared this, for
-        # a cause that is not known.
         self._adopt("".join(map(profile, members)))
 
     def _adopt(self, profiles: str) -> None:
         self.profiles_ = profiles
-        self._profiles: Any = None
 
     def _search(self, queries: Sequence[str]) -> Hits:
-        if self._profiles is None:
-            self._profiles = read_profiles(self.profiles_)
-        found = self._hits(list(enumerate(queries)), E=self.evalue, Z=float(len(self._profiles)))
+        found = self._hits(list(enumerate(queries)), E=self.evalue, Z=float(self.n_outputs))
         if self.second_pass:
-            hit = {query for query, *_ in found}
+            hit = set(found[:, 0].astype(int).tolist())
             lost = [(row, residues) for row, residues in enumerate(queries) if row not in hit]
-            found += self._hits(lost, **EVERYTHING)
-        rows = np.array(sorted(found, key=lambda hit: (hit[0], -hit[2], hit[1])), np.float64).reshape(-1, 4)
-        query, family, score, evalue = rows.T
+            found = np.concatenate([found, self._hits(lost, **EVERYTHING)])
+        query, family, score, evalue = found[np.lexsort((found[:, 1], -found[:, 2], found[:, 0]))].T
         return hits_of(len(queries), query, family, score, evalue)
 
-    def _hits(self, queries: Sequence[tuple[int, str]], **options: Any) -> list[tuple[int, int, float, float]]:
-        """Query, family, bits and E-value of whatever is found, in no order."""
-        from pyhmmer.hmmer import hmmsearch
-
-        block = digital(queries)
-        if not len(block):
-            return []
-        cpus = n_threads(self.threads)
-        searches = hmmsearch(self._profiles, block, cpus=cpus, parallel=PARALLEL, **options)
-        return [(int(hit.name), int(top.query.name), hit.score, hit.evalue) for top in searches for hit in top.reported]
+    def _hits(self, queries: Sequence[tuple[int, str]], **options: Any) -> Rows:
+        return HMMER.hmmsearch(self.profiles_, queries, cpus=n_threads(self.threads), options=options)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {"n_profiles": np.array([self.n_outputs])}
@@ -142,18 +131,3 @@ class HmmTopPickHead(HomologyHead):
     ) -> None:
         super()._restore(arrays, settings, texts)
         self._adopt(texts["profiles"])
-
-
-def _profile(members: Sequence[str], aligner: str, *, name: str) -> str:
-    """The profile of a family's members as text."""
-    from pyhmmer.easel import Alphabet
-    from pyhmmer.plan7 import Background, Builder
-
-    alphabet = Alphabet.amino()
-    builder = Builder(alphabet)
-    alignment = align_family(members, aligner, builder)
-    alignment.name = name
-    profile, _, _ = builder.build_msa(alignment, Background(alphabet))
-    # It would hold the command line of this process.
-    profile.command_line = None
-    return profile_text([profile])

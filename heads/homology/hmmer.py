@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 from heads.homology.residues import ALIGNABLE
 
+MAX_RESIDUES = 100_000
+"""Longest sequence that HMMER searches in."""
+
 LETTERS = ALIGNABLE + b"JOU"
 """All that HMMER knows but for gaps and stops."""
 

@@ -7,21 +7,19 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
-from heads.evaluating.report.charts import N_COLOURS, Mark, bars, by_bins, cost, reliability
+from heads.evaluating.report.cells import (
+    PERCENT,
+    cell,
+    memory,
+    metric_name,
+    seconds,
+    section,
+    swatch,
+    with_interval,
+)
+from heads.evaluating.report.charts import Mark, bars, by_bins, cost, reliability
+from heads.evaluating.report.published import published_section
 
-_PERCENT = frozenset(
-    {
-        "accuracy", "error_rate", "balanced_accuracy", "accuracy_per_protein", "top3_accuracy", "top5_accuracy",
-        "subset_accuracy", "q3", "q8",
-    }
-)  # fmt: skip
-_NAMES = {
-    "mcc": "MCC", "ece": "ECE", "auroc": "AUROC", "auprc": "AUPRC", "macro_auroc": "macro AUROC",
-    "macro_auprc": "macro AUPRC", "micro_auprc": "micro AUPRC", "macro_f1": "macro F1", "micro_f1": "micro F1",
-    "fmax": "Fmax", "rmse": "RMSE", "mae": "MAE", "r2": "R²", "spearman": "Spearman's ρ", "pearson": "Pearson's r",
-    "mae_levels": "MAE in levels", "quadratic_kappa": "quadratic κ", "q3": "Q3", "q8": "Q8", "brier": "Brier score",
-    "log_loss": "log-loss", "jaccard": "Jaccard index",
-}  # fmt: skip
 _IN_TABLE = {
     "class": ("accuracy", "macro_f1", "mcc", "auroc", "ece"),
     "multilabel": ("micro_f1", "macro_f1", "fmax", "micro_auprc"),
@@ -39,6 +37,7 @@ def render(document: Mapping[str, Any]) -> str:
     sections = [
         _head(document, rows),
         _leakage(document),
+        published_section(document),
         _table(document, rows),
         _bar_section(document, rows),
         _identity_section(document, rows),
@@ -63,8 +62,8 @@ def _head(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str
     main = document["main_metric"]
     found = best["metrics"][main]
     facts = [
-        (best["name"], f"best by {_name(main)}"),
-        (_with_interval(found, main), f"its {_name(main)}, 95% interval"),
+        (best["name"], f"best by {metric_name(main)}"),
+        (with_interval(found, main), f"its {metric_name(main)}, 95% interval"),
         (f"{about['n_rows'][document['split']]:,}", f"rows of the {document['split']} split"),
         (f"{about['n_rows']['train']:,}", "training rows"),
     ]
@@ -107,7 +106,7 @@ def _leakage(document: Mapping[str, Any]) -> str:
             f"looked at.</p>"
         )
     parts.append(f'<p class="note">Relatives: {escape(audit["method"])}.</p>')
-    return _section("Leakage", "".join(parts))
+    return section("Leakage", "".join(parts))
 
 
 def _table(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -116,16 +115,16 @@ def _table(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> st
     shown = [name for name in wanted if any(name in row["metrics"] for row in rows)]
     lower = set(document["lower_is_better"])
     heads = "".join(
-        f'<th class="n" scope="col">{escape(_name(name))} {"↓" if name in lower else "↑"}</th>' for name in shown
+        f'<th class="n" scope="col">{escape(metric_name(name))} {"↓" if name in lower else "↑"}</th>' for name in shown
     )
     body = []
     for number, row in enumerate(rows):
-        cells = "".join(f'<td class="n">{_cell(row["metrics"].get(name), name)}</td>' for name in shown)
+        cells = "".join(f'<td class="n">{cell(row["metrics"].get(name), name)}</td>' for name in shown)
         tag = '<span class="tag">best</span>' if number == 0 else ""
         body.append(
-            f'<tr{" class=best" if not number else ""}><th scope="row">{_swatch(number)}{escape(row["name"])}{tag}</th>'
-            f'{cells}<td class="n">{_test(row, main)}</td><td class="n">{_seconds(row["fit_seconds"])}</td>'
-            f'<td class="n">{_seconds(row["predict_seconds"])}</td><td class="n">{_memory(row["peak_bytes"])}</td></tr>'
+            f'<tr{" class=best" if not number else ""}><th scope="row">{swatch(number)}{escape(row["name"])}{tag}</th>'
+            f'{cells}<td class="n">{_test(row, main)}</td><td class="n">{seconds(row["fit_seconds"])}</td>'
+            f'<td class="n">{seconds(row["predict_seconds"])}</td><td class="n">{memory(row["peak_bytes"])}</td></tr>'
         )
     body += [
         f'<tr class="failed"><th scope="row">{escape(row["name"])}</th>'
@@ -145,7 +144,7 @@ def _table(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> st
         '</th><th class="n" scope="col">fit</th><th class="n" scope="col">predict</th><th class="n" scope="col">peak '
         f"memory</th></tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
-    return _section("Results", f'{table}<p class="note">{note}</p>')
+    return section("Results", f'{table}<p class="note">{note}</p>')
 
 
 def _test(row: Mapping[str, Any], main: str) -> str:
@@ -153,17 +152,17 @@ def _test(row: Mapping[str, Any], main: str) -> str:
     if paired is None:
         return "–"
     p_value = "p &lt; 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.3f}"
-    return f"{_cell(paired['difference'], main)}<small>{p_value}</small>"
+    return f"{cell(paired['difference'], main)}<small>{p_value}</small>"
 
 
 def _bar_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     metric = "error_rate" if document["main_metric"] in ("accuracy", "error_rate") else document["main_metric"]
     marks = _marks(rows, metric)
     lower = metric in document["lower_is_better"]
-    chart = bars(marks, label=f"{_name(metric)} of each row", percent=metric in _PERCENT)
+    chart = bars(marks, label=f"{metric_name(metric)} of each row", percent=metric in PERCENT)
     less = "Shorter is better" if lower else "Longer is better"
-    title = _name(metric)[:1].upper() + _name(metric)[1:]
-    return _section(title, f'<p class="note">{less}; whiskers are 95% intervals.</p><div class="chart">{chart}</div>')
+    title = metric_name(metric)[:1].upper() + metric_name(metric)[1:]
+    return section(title, f'<p class="note">{less}; whiskers are 95% intervals.</p><div class="chart">{chart}</div>')
 
 
 def _identity_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -181,7 +180,7 @@ def _identity_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, A
     title = f"{what.get(document['kind'], 'Accuracy')} by identity to the nearest training protein"
     chart = by_bins(names, [n for _, n in bins], series, label=title, percent=not numbers)
     note = f"Identity: {escape(document['audit']['method'])}."
-    return _section(title, f'{_legend(shown)}<div class="chart">{chart}</div><p class="note">{note}</p>')
+    return section(title, f'{_legend(shown)}<div class="chart">{chart}</div><p class="note">{note}</p>')
 
 
 def _bin_mark(found: Mapping[str, Any] | None, name: str, colour: int) -> Mark | None:
@@ -196,10 +195,10 @@ def _cost_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
     if not timed:
         return ""
     marks = [mark for mark, row in zip(_marks(rows, main), rows, strict=True) if row in timed]
-    seconds = [row["fit_seconds"] + row["predict_seconds"] for row in timed]
-    chart = cost(marks, seconds, label=f"{_name(main)} against seconds", percent=main in _PERCENT)
+    spent = [row["fit_seconds"] + row["predict_seconds"] for row in timed]
+    chart = cost(marks, spent, label=f"{metric_name(main)} against seconds", percent=main in PERCENT)
     note = "Vectors were made before; what that cost is not in these seconds."
-    return _section(f"Cost against {_name(main)}", f'<div class="chart">{chart}</div><p class="note">{note}</p>')
+    return section(f"Cost against {metric_name(main)}", f'<div class="chart">{chart}</div><p class="note">{note}</p>')
 
 
 def _reliability_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -209,8 +208,8 @@ def _reliability_section(document: Mapping[str, Any], rows: Sequence[Mapping[str
             continue
         error = row["metrics"].get("ece")
         plot = reliability(row["reliability"], colour=place, label=f"Reliability of {row['name']}")
-        told = "" if error is None else f"<small>ECE {_with_interval(error, 'ece')}</small>"
-        figures.append(f"<figure>{plot}<figcaption>{_swatch(place)}{escape(row['name'])}{told}</figcaption></figure>")
+        told = "" if error is None else f"<small>ECE {with_interval(error, 'ece')}</small>"
+        figures.append(f"<figure>{plot}<figcaption>{swatch(place)}{escape(row['name'])}{told}</figcaption></figure>")
     if not figures:
         return ""
     what = "every label" if document["kind"] == "multilabel" else "the answer"
@@ -218,7 +217,7 @@ def _reliability_section(document: Mapping[str, Any], rows: Sequence[Mapping[str
         f"Probability of {what} (across) against the share that is right (up), with 95% intervals; larger points hold "
         "more answers; the dashed line is perfect."
     )
-    return _section(
+    return section(
         "Reliability of the probabilities", f'<p class="note">{note}</p><div class="small">{"".join(figures)}</div>'
     )
 
@@ -243,15 +242,15 @@ def _confusion_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, 
         )
         opened = " open" if number == 0 else ""
         parts.append(f"<details{opened}><summary>{escape(row['name'])}</summary>{table}</details>")
-    return _section("Worst confusions", "".join(parts))
+    return section("Worst confusions", "".join(parts))
 
 
 def _all_figures(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
     heads = "".join(f'<th class="n" scope="col">{escape(row["name"])}</th>' for row in rows)
     lines = "".join(
-        f'<tr><th scope="row">{escape(_name(name))}</th>'
-        + "".join(f'<td class="n">{_cell(row["metrics"].get(name), name)}</td>' for row in rows)
+        f'<tr><th scope="row">{escape(metric_name(name))}</th>'
+        + "".join(f'<td class="n">{cell(row["metrics"].get(name), name)}</td>' for row in rows)
         + "</tr>"
         for name in names
     )
@@ -259,7 +258,7 @@ def _all_figures(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]])
         f'<div class="scroll"><table><thead><tr><th scope="col">metric</th>{heads}</tr></thead><tbody>{lines}</tbody>'
         "</table></div>"
     )
-    return _section("All figures", f"<details><summary>Every metric of every row</summary>{table}</details>")
+    return section("All figures", f"<details><summary>Every metric of every row</summary>{table}</details>")
 
 
 def _what_was_run(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -284,7 +283,7 @@ def _what_was_run(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
     if wrong:
         facts["counted as wrong"] = "; ".join(wrong)
     items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
-    return _section("What was run", f"<dl>{items}</dl>")
+    return section("What was run", f"<dl>{items}</dl>")
 
 
 def _marks(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Mark]:
@@ -302,48 +301,5 @@ def _marks(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Mark]:
 
 
 def _legend(shown: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
-    items = "".join(f"<li>{_swatch(place)}{escape(row['name'])}</li>" for place, row in shown)
+    items = "".join(f"<li>{swatch(place)}{escape(row['name'])}</li>" for place, row in shown)
     return f'<ul class="legend">{items}</ul>'
-
-
-def _swatch(place: int) -> str:
-    return f'<span class="swatch" style="background:var(--c{place % N_COLOURS})"></span>'
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>"
-
-
-def _cell(found: Mapping[str, Any] | None, name: str) -> str:
-    if found is None or found["value"] is None:
-        return "–"
-    told = _number(found["value"], name)
-    if found["low"] is None:
-        return told
-    return f"{told}<small>[{_number(found['low'], name)}, {_number(found['high'], name)}]</small>"
-
-
-def _with_interval(found: Mapping[str, Any], name: str) -> str:
-    if found["low"] is None:
-        return _number(found["value"], name)
-    return f"{_number(found['value'], name)} [{_number(found['low'], name)}, {_number(found['high'], name)}]"
-
-
-def _number(value: float | None, name: str) -> str:
-    if value is None:
-        return "–"
-    return f"{100 * value:.2f}%" if name in _PERCENT else f"{value:.3f}"
-
-
-def _name(metric: str) -> str:
-    return _NAMES.get(metric, metric.replace("_", " "))
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.0f} s" if value >= 10 else f"{value:.2g} s"
-
-
-def _memory(value: int | None) -> str:
-    return "–" if value is None else f"{value / 2**30:.2f} GiB"

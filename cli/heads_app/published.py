@@ -1,0 +1,57 @@
+"""What is told of a comparison that follows a published table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cli.output import print_rows, print_text
+
+if TYPE_CHECKING:
+    from heads import Comparison
+    from heads.evaluating.published.beside import Published
+
+
+def tell_published(found: Comparison, published: Published, *, tsv: bool) -> None:
+    """Print the published rows in their order, ours beside what was printed, then what a reader must know."""
+    rows = [_row(found, published, place) for place in range(len(published.lines))]
+    if tsv:
+        print_rows(rows, tsv=True)
+        return
+    print_rows(rows, title=f"{published.title}, measured here and published", spare=("predict s", "p (Holm)", "head"))
+    notes = {line.published_row: line.note for line in published.lines if line.note}
+    told = {row.name: row.settings["params"] for row in found.rows if row.settings.get("params")}
+    paragraphs = [
+        published.caution,
+        *(
+            f"Settings, {row}: {', '.join(f'{name}={value}' for name, value in one.items())}."
+            for row, one in told.items()
+        ),
+        *(f"Erratum: {text}" for text in published.errata),
+        *(f"{row}: {note}." for row, note in notes.items()),
+        *(f"Left out, {row}: {why}." for row, why in published.left_out.items()),
+        *published.notes,
+        f"Published by: {published.citation}.",
+    ]
+    print_text("\n" + "\n".join(paragraphs))
+
+
+def _row(found: Comparison, published: Published, place: int) -> dict[str, Any]:
+    line = published.lines[place]
+    row = next(row for row in found.rows if row.name == line.row)
+    measured = row.metrics.get(found.main_metric)
+    interval = None if measured is None else measured.interval
+    told: dict[str, Any] = {
+        "row": f"{row.name} (floor)" if line.floor else row.name,
+        "head": line.head,
+        found.main_metric: None if interval is None else interval.value,
+        "low": None if interval is None else interval.low,
+        "high": None if interval is None else interval.high,
+    }
+    for column in published.columns:
+        told[column] = line.published.get(column)
+    return told | {
+        "epochs": line.epochs,
+        "p (Holm)": row.p_holm,
+        "fit s": row.fit_seconds,
+        "predict s": row.predict_seconds,
+    }
