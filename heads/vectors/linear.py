@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from dataclasses import replace
+from typing import Any, ClassVar, NamedTuple, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +15,28 @@ from heads.calibrate import LevelCuts, sigmoid
 from heads.ranges import Range, Real
 from heads.streams import Features, Float32, checked_blocks
 from heads.targets import KINDS
-from heads.vectors.linear_fits import Descent, LinearFit, fit_class, fit_multilabel, fit_ordinal, fit_regression
+from heads.vectors.class_fits import fit_class
+from heads.vectors.linear_fits import Descent, Found, LinearFit, fit_multilabel, fit_ordinal, fit_regression
 from heads.vectors.refinement import MAX_EPOCHS
+from heads.vectors.scaling import EvenFeatures
 from heads.vectors.statistics import Statistics, balanced_weights, target_statistics
 
 SHRINKAGES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 0.9)
+MEAN_SHRINKAGES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Tried on the validation split."""
 
 _LOGIT_ROWS = 1024
+_TRIED_ROWS = 2**16
+"""Whether to normalise is found out on at most so many training rows."""
 
 
 class LinearHead(Head):
     """A linear map of the vectors, found from sums over one pass whatever the number of targets.
 
     ``"class"``: linear discriminant analysis, Gaussian classes with one covariance S that is shrunk towards a multiple
-    of the identity, ``(1 - s) S + s trace(S) / D``, as in scikit-learn's ``LinearDiscriminantAnalysis(shrinkage=s)``.
+    of the identity, ``(1 - s) S + s trace(S) / D``, as in scikit-learn's ``LinearDiscriminantAnalysis(shrinkage=s)``,
+    and whose means, since few rows tell little of them, are drawn towards the mean of all rows (see
+    `heads.vectors.discriminant.DiscriminantSpectrum`).
     ``"regression"``: ridge, as scikit-learn's ``Ridge(alpha)``. ``"multilabel"``: ridge to the indicators of all
     labels at once, and a logistic curve for each. ``"ordinal"``: ridge on the ranks of the levels, and the cut points
     of proportional odds. One eigendecomposition serves every s and every alpha. Classes and labels may be refined by a
@@ -39,8 +47,16 @@ class LinearHead(Head):
     shrinkage
         s for ``"class"``, from 0 to 1. None: the one of `shrinkages` with the least log-loss on the validation rows, or
         0.1 without validation rows.
-    shrinkages
+    mean_shrinkage
+        m for ``"class"``, at least 0: how little the rows of a class are taken to tell of its mean. 0 takes the mean of
+        the rows, as scikit-learn does; 1 takes them for independent. None: the one of `mean_shrinkages` that is best on
+        the validation rows, or 1 without them.
+    shrinkages, mean_shrinkages
         What to choose from.
+    normalize
+        Whether all vectors are scaled to one length first: those of low complexity, say, can be many times as long as
+        others, and would rule the covariance. ``"auto"``: whichever is better on the validation rows; not without them.
+        Costs a second pass over the vectors, at most 65,536 of them.
     alpha
         Ridge penalty for the other kinds, not negative. None: the one of `alphas` that is best on the validation rows;
         without them by generalised cross-validation.
@@ -61,7 +77,7 @@ class LinearHead(Head):
 
     Attributes
     ----------
-    shrinkage_, alpha_
+    shrinkage_, mean_shrinkage_, alpha_, normalize_
         What was used.
     n_epochs_
         Of the refinement that was kept; 0 without one.
@@ -76,13 +92,18 @@ class LinearHead(Head):
     """
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
-    search_space: ClassVar[Mapping[str, Range]] = {"shrinkage": Real(low=1e-4, high=0.9, log=True)}
+    search_space: ClassVar[Mapping[str, Range]] = {
+        "shrinkage": Real(low=1e-4, high=0.9, log=True),
+        "mean_shrinkage": Real(low=0.1, high=100.0, log=True),
+    }
 
     coef_: Float32
     intercept_: Float32
     mean_: Float32
     cuts_: Float32
     shrinkage_: float
+    mean_shrinkage_: float
+    normalize_: bool
     alpha_: float
     n_epochs_: int
     temperature_: float
@@ -94,6 +115,9 @@ class LinearHead(Head):
         *,
         shrinkage: float | None = None,
         shrinkages: Sequence[float] = SHRINKAGES,
+        mean_shrinkage: float | None = None,
+        mean_shrinkages: Sequence[float] = MEAN_SHRINKAGES,
+        normalize: bool | str = "auto",
         alpha: float | None = None,
         alphas: Sequence[float] | None = None,
         class_weight: str | None = None,
@@ -104,6 +128,9 @@ class LinearHead(Head):
     ) -> None:
         self.shrinkage = shrinkage
         self.shrinkages = shrinkages
+        self.mean_shrinkage = mean_shrinkage
+        self.mean_shrinkages = mean_shrinkages
+        self.normalize = normalize
         self.alpha = alpha
         self.alphas = alphas
         self.class_weight = class_weight
@@ -122,10 +149,21 @@ class LinearHead(Head):
         weights = None
         if self.class_weight is not None and self.kind == "class":
             weights = balanced_weights(train.targets.require_codes(), len(train.targets.classes))
-        self._learn(target_statistics(train.features, train.targets, weights), train, valid, weights)
+        choices: tuple[bool, ...] = (self.normalize is True,)
+        if self.normalize == "auto" and valid is not None:
+            choices = False, True
+        if valid is not None and len(choices) > 1 and len(train) > _TRIED_ROWS:
+            sample = train.sample(_TRIED_ROWS, seed=self.seed)
+            known = _of_classes_in(sample, valid)
+            tried = [] if known is None else [self._tried(sample, known, even, weights) for even in choices]
+            choices = (min(tried, key=lambda one: one.found.loss).even if tried else False,)
+        tried = [self._tried(train, valid, even, weights) for even in choices]
+        self._keep(min(tried, key=lambda one: one.found.loss))
 
     def fit_statistics(self, statistics: Statistics, valid: Labelled | None = None) -> Self:
         """Learn from statistics that were summed before, perhaps elsewhere and merged.
+
+        With ``normalize=True`` they are those of `heads.vectors.scaling.EvenFeatures`.
 
         Raises
         ------
@@ -134,31 +172,41 @@ class LinearHead(Head):
         """
         self._check()
         self.classes_, self.n_features_in_ = statistics.classes, len(statistics.origin)
-        self._learn(statistics, None, valid, None)
+        even = self.normalize is True
+        self._keep(_Tried(even, statistics, self._found(statistics, None, _evened(valid, even), None)))
         return self
 
-    def _learn(
+    def _tried(
+        self, train: Labelled, valid: Labelled | None, even: bool, class_weights: NDArray[np.float64] | None
+    ) -> _Tried:
+        train, valid = _evened(train, even), _evened(valid, even)
+        statistics = target_statistics(train.features, train.targets, class_weights)
+        return _Tried(even, statistics, self._found(statistics, train, valid, class_weights))
+
+    def _keep(self, tried: _Tried) -> None:
+        statistics, fit = tried.statistics, tried.found.refined()
+        self.mean_ = (statistics.origin + statistics.mean()).astype(np.float32)
+        self._adopt(replace(fit, settings=fit.settings | {"normalize": tried.even}))
+
+    def _found(
         self,
         statistics: Statistics,
         train: Labelled | None,
         valid: Labelled | None,
         class_weights: NDArray[np.float64] | None,
-    ) -> None:
+    ) -> Found:
         alphas, descent = self._alphas(), Descent(asked=self.refine, max_epochs=self.max_epochs)
         if self.kind == "class":
-            fit = fit_class(
-                statistics, train, valid, self._shrinkages(),
+            return fit_class(
+                statistics, train, valid, self._shrinkages(), self._mean_shrinkages(),
                 class_weights=class_weights, descent=descent, seed=self.seed,
             )  # fmt: skip
-        elif self.kind == "regression":
-            fit = fit_regression(statistics, valid, alphas, seed=self.seed)
-        elif self.kind == "ordinal":
-            fit = fit_ordinal(statistics, train, valid, alphas, seed=self.seed)
-        else:
-            balanced = self.class_weight is not None
-            fit = fit_multilabel(statistics, train, valid, alphas, balanced=balanced, descent=descent, seed=self.seed)
-        self.mean_ = (statistics.origin + statistics.mean()).astype(np.float32)
-        self._adopt(fit)
+        if self.kind == "regression":
+            return fit_regression(statistics, valid, alphas, seed=self.seed)
+        if self.kind == "ordinal":
+            return fit_ordinal(statistics, train, valid, alphas, seed=self.seed)
+        balanced = self.class_weight is not None
+        return fit_multilabel(statistics, train, valid, alphas, balanced=balanced, descent=descent, seed=self.seed)
 
     def _check(self) -> None:
         if self.class_weight not in (None, "balanced"):
@@ -168,17 +216,26 @@ class LinearHead(Head):
                 f"class_weight is {self.class_weight!r}, and a head of kind {self.kind!r} has no classes to weigh. "
                 "Leave it out."
             )
+        if self.normalize not in (True, False, "auto"):
+            raise InputError(f"normalize is {self.normalize!r}; expected True, False or 'auto'.")
         if self.refine not in (True, False, "auto"):
             raise InputError(f"refine is {self.refine!r}; expected True, False or 'auto'.")
         if self.max_epochs < 1:
             raise InputError(f"max_epochs is {self.max_epochs!r}; expected a whole number of at least 1.")
         self._shrinkages()
+        self._mean_shrinkages()
         self._alphas()
 
     def _shrinkages(self) -> tuple[float, ...]:
         candidates = as_tuple(self.shrinkages) if self.shrinkage is None else (self.shrinkage,)
         if not candidates or not all(isinstance(s, int | float) and 0 <= s <= 1 for s in candidates):
             raise InputError(f"shrinkage is {candidates}; expected numbers from 0 to 1.")
+        return candidates
+
+    def _mean_shrinkages(self) -> tuple[float, ...]:
+        candidates = as_tuple(self.mean_shrinkages) if self.mean_shrinkage is None else (self.mean_shrinkage,)
+        if not candidates or not all(isinstance(m, int | float) and 0 <= m < np.inf for m in candidates):
+            raise InputError(f"mean_shrinkage is {candidates}; expected numbers of at least 0.")
         return candidates
 
     def _alphas(self) -> tuple[float, ...] | None:
@@ -207,10 +264,13 @@ class LinearHead(Head):
     ) -> None:
         self.mean_, self.n_features_in_ = arrays["mean"], len(arrays["mean"])
         cuts = arrays.get("cuts", np.zeros(0, np.float32))
-        self._adopt(LinearFit(coef=arrays["coef"], intercept=arrays["intercept"], cuts=cuts, settings=dict(settings)))
+        # Heads of the first release say nothing of lengths: they took vectors as they are.
+        known = {"normalize": False, **settings}
+        self._adopt(LinearFit(coef=arrays["coef"], intercept=arrays["intercept"], cuts=cuts, settings=known))
 
     def _outputs(self, X: Features) -> Iterator[Float32]:
-        for _, block in checked_blocks(X, n_features=self.n_features_in_):
+        features = EvenFeatures(X) if self.normalize_ else X
+        for _, block in checked_blocks(features, n_features=self.n_features_in_):
             for start in range(0, len(block), _LOGIT_ROWS):
                 scores = np.matmul(block[start : start + _LOGIT_ROWS] - self.mean_, self.coef_.T, dtype=np.float32)
                 scores += self.intercept_
@@ -227,3 +287,29 @@ class LinearHead(Head):
             cuts = LevelCuts(slope=1.0, cuts=self.cuts_.astype(np.float64), log_loss=0.0)
             return cuts.apply(scores[:, 0])
         return scores
+
+
+class _Tried(NamedTuple):
+    """A fit of vectors as they are or of one length."""
+
+    even: bool
+    statistics: Statistics
+    found: Found
+
+
+@overload
+def _evened(rows: Labelled, even: bool) -> Labelled: ...
+@overload
+def _evened(rows: None, even: bool) -> None: ...
+@overload
+def _evened(rows: Labelled | None, even: bool) -> Labelled | None: ...
+def _evened(rows: Labelled | None, even: bool) -> Labelled | None:
+    return replace(rows, features=EvenFeatures(rows.features)) if even and rows is not None else rows
+
+
+def _of_classes_in(sample: Labelled, valid: Labelled) -> Labelled | None:
+    """The validation rows that a sample of the training rows can speak of."""
+    if sample.targets.kind != "class":
+        return valid
+    there = np.isin(valid.targets.require_codes(), sample.targets.require_codes())
+    return valid.select(np.flatnonzero(there)) if there.any() else None

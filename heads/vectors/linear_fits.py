@@ -1,32 +1,28 @@
-"""How linear coefficients are found for each kind of target: from statistics, rows to choose on, and a descent."""
+"""How linear coefficients of numbers, levels and labels are found: from statistics, rows to choose on, a descent."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from heads.base import Labelled
-from heads.calibrate import fit_labels, fit_levels, fit_temperature
+from heads.calibrate import fit_labels, fit_levels
 from heads.streams import Float32, take_rows
 from heads.targets import Targets
-from heads.vectors.discriminant import DiscriminantSpectrum
 from heads.vectors.refinement import AUTO_PRODUCT, Start, refine
 from heads.vectors.ridge import RidgeSpectrum
 from heads.vectors.statistics import Statistics
 
-DEFAULT_SHRINKAGE = 0.1
-"""Used where there is no validation split to choose on."""
-
-_LEAST_GAIN = 0.005
+LEAST_GAIN = 0.005
 """Share of the log-loss that a refinement must take off the validation rows: it was stopped on them too."""
 
 _CELLS = 2**23
-_CLASS_CELLS = 2**24
-_MIN_ROWS = 1024
+MIN_ROWS = 1024
 _MOST_ROWS = 2**16
 
 Float64 = NDArray[np.float64]
@@ -50,6 +46,14 @@ class LinearFit:
     intercept: Float32
     cuts: Float32 = field(default_factory=lambda: np.zeros(0, np.float32))
     settings: dict[str, Any]
+
+
+class Found(NamedTuple):
+    """A fit, its loss on the validation rows (0 without them), and what makes a refined one of it where that pays."""
+
+    fit: LinearFit
+    loss: float
+    refined: Callable[[], LinearFit]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -94,67 +98,18 @@ def rotated_rows(rows: Labelled, statistics: Statistics, axes: Float64, *, limit
     return Rows(rotated=vectors @ axes.astype(np.float32), targets=chosen.targets)
 
 
-def fit_class(
-    statistics: Statistics,
-    train: Labelled | None,
-    valid: Labelled | None,
-    shrinkages: tuple[float, ...],
-    *,
-    class_weights: Float64 | None,
-    descent: Descent,
-    seed: int,
-) -> LinearFit:
-    """The discriminant with the shrinkage of the least log-loss on validation rows, and its temperature.
-
-    Where a softmax regression that starts from it is better on these rows, that one.
-    """
-    spectrum = DiscriminantSpectrum(statistics)
-    if valid is None:
-        shrinkage = shrinkages[0] if len(shrinkages) == 1 else DEFAULT_SHRINKAGE
-        settings = {"shrinkage": shrinkage, "temperature": 1.0, "valid_log_loss": None, "n_epochs": 0}
-        return LinearFit(**spectrum.discriminant(shrinkage)._asdict(), settings=settings)
-    limit = max(_MIN_ROWS, _CLASS_CELLS // len(statistics.classes))
-    rows = rotated_rows(valid, statistics, spectrum.axes, limit=limit, seed=seed)
-    codes = rows.targets.require_codes()
-    weights = None if class_weights is None else class_weights[codes]
-    tried = []
-    for shrinkage in shrinkages:
-        coef, intercept = spectrum.rotated(shrinkage)
-        temperature, log_loss = fit_temperature(rows.rotated @ coef.T + intercept, codes, weights)
-        tried.append((log_loss, temperature, shrinkage))
-    log_loss, temperature, shrinkage = min(tried)
-    settings = {"shrinkage": shrinkage, "temperature": temperature, "valid_log_loss": log_loss, "n_epochs": 0}
-    if train is not None and descent.applies(train, valid):
-        coef, intercept = spectrum.rotated(shrinkage)
-        room = spectrum.variances(shrinkage)
-        start = _start(statistics, spectrum.axes, room, coef / temperature, intercept / temperature)
-        pair = None if class_weights is None else (class_weights, class_weights)
-        found = refine(
-            train.features, train.targets, start, rows.rotated, rows.targets,
-            weights=pair, seed=seed, max_epochs=descent.max_epochs,
-        )  # fmt: skip
-        logits = rows.rotated @ (found.weights / np.sqrt(start.room)).T + found.offsets
-        temperature, refined_loss = fit_temperature(logits, codes, weights)
-        # The log-loss of a poor start is easily improved; not at the price of labels that were right.
-        before = rows.rotated @ coef.T + intercept
-        holds = (logits.argmax(axis=1) == codes).sum() >= (before.argmax(axis=1) == codes).sum()
-        if holds and refined_loss < (1 - _LEAST_GAIN) * log_loss:
-            settings |= {"temperature": temperature, "valid_log_loss": refined_loss, "n_epochs": found.n_epochs}
-            return LinearFit(coef=start.coef(found.weights), intercept=found.offsets, settings=settings)
-    return LinearFit(**spectrum.discriminant(shrinkage)._asdict(), settings=settings)
-
-
 def fit_regression(
     statistics: Statistics, valid: Labelled | None, alphas: tuple[float, ...] | None, *, seed: int
-) -> LinearFit:
+) -> Found:
     """Ridge with the penalty of the least error on validation rows; by generalised cross-validation without them."""
     spectrum = RidgeSpectrum(statistics)
     alpha, error, chosen_by = _ridge_choice(spectrum, statistics, valid, alphas or spectrum.alphas(), seed=seed)
-    return LinearFit(
+    fit = LinearFit(
         coef=spectrum.coef(alpha).astype(np.float32),
         intercept=spectrum.centres.astype(np.float32),
         settings={"alpha": alpha, "valid_rmse": error**0.5, "chosen_by": chosen_by},
     )
+    return Found(fit, error, lambda: fit)
 
 
 def fit_ordinal(
@@ -164,7 +119,7 @@ def fit_ordinal(
     alphas: tuple[float, ...] | None,
     *,
     seed: int,
-) -> LinearFit:
+) -> Found:
     """Ridge on the ranks of levels, and the cut points of proportional odds.
 
     The cuts are fitted on validation rows; without them on training rows, each scored by a regression on the others.
@@ -184,7 +139,7 @@ def fit_ordinal(
     else:
         scores = rows.rotated @ spectrum.rotated(alpha)[0] + spectrum.centres[0]
     levels = fit_levels(scores, codes, statistics.amounts)
-    return LinearFit(
+    fit = LinearFit(
         coef=(levels.slope * spectrum.coef(alpha)).astype(np.float32),
         intercept=(levels.slope * spectrum.centres).astype(np.float32),
         cuts=levels.cuts.astype(np.float32),
@@ -194,6 +149,7 @@ def fit_ordinal(
             "chosen_by": chosen_by,
         },
     )
+    return Found(fit, levels.log_loss, lambda: fit)
 
 
 def fit_multilabel(
@@ -205,16 +161,16 @@ def fit_multilabel(
     balanced: bool,
     descent: Descent,
     seed: int,
-) -> LinearFit:
+) -> Found:
     """Ridge to the indicators of all labels at once, and a logistic curve for each.
 
     Penalty and curves are those of the least log-loss on validation rows; where a logistic regression that starts from
-    them is better on these rows, that one. Without them the penalty is that of generalised cross-validation, and the
-    curves are fitted on training rows, each scored by a regression on the others.
+    them is better on these rows, that one is the refined fit. Without such rows the penalty is that of generalised
+    cross-validation, and the curves are fitted on training rows, each scored by a regression on the others.
     """
     labels = _LabelFits(statistics, balanced=balanced)
     candidates = alphas or labels.spectrum.alphas()
-    limit = min(_MOST_ROWS, max(_MIN_ROWS, _CELLS // len(statistics.classes)))
+    limit = min(_MOST_ROWS, max(MIN_ROWS, _CELLS // len(statistics.classes)))
     if valid is None:
         alpha = min(candidates, key=lambda alpha: float(labels.spectrum.validation_error(alpha).sum()))
         settings = {"alpha": alpha, "valid_log_loss": None, "n_epochs": 0, "chosen_by": "generalised cross-validation"}
@@ -222,29 +178,20 @@ def fit_multilabel(
         if train is not None:
             rows = rotated_rows(train, statistics, labels.spectrum.axes, limit=limit, seed=seed)
             slopes, offsets, _ = labels.curves(rows, alpha, left_out=True)
-        return labels.fit(alpha, slopes, offsets, settings)
+        fit = labels.fit(alpha, slopes, offsets, settings)
+        return Found(fit, 0.0, lambda: fit)
     rows = rotated_rows(valid, statistics, labels.spectrum.axes, limit=limit, seed=seed)
     log_loss, alpha = min((labels.curves(rows, alpha)[2], alpha) for alpha in candidates)
     slopes, offsets, _ = labels.curves(rows, alpha)
     settings = {"alpha": alpha, "valid_log_loss": log_loss, "n_epochs": 0, "chosen_by": "validation rows"}
-    if train is not None and descent.applies(train, valid):
-        room = (labels.spectrum.values + alpha) / statistics.weight
-        weights = labels.spectrum.rotated(alpha) * slopes[:, None]
-        start = _start(statistics, labels.spectrum.axes, room, weights, offsets)
-        found = refine(
-            train.features, train.targets, start, rows.rotated, rows.targets,
-            weights=labels.weights, seed=seed, max_epochs=descent.max_epochs,
-        )  # fmt: skip
-        logits = rows.rotated @ (found.weights / np.sqrt(start.room)).T + found.offsets
-        curves = fit_labels(logits, rows.targets.require_members(), label_weights=labels.weights)
-        if curves.log_loss < (1 - _LEAST_GAIN) * log_loss:
-            settings |= {"valid_log_loss": curves.log_loss, "n_epochs": found.n_epochs}
-            return LinearFit(
-                coef=(start.coef(found.weights) * curves.slopes[:, None]).astype(np.float32),
-                intercept=(found.offsets * curves.slopes + curves.offsets).astype(np.float32),
-                settings=settings,
-            )
-    return labels.fit(alpha, slopes, offsets, settings)
+    fit = labels.fit(alpha, slopes, offsets, settings)
+
+    def refined() -> LinearFit:
+        if train is None or not descent.applies(train, valid):
+            return fit
+        return labels.refined(fit, slopes, train, rows, descent=descent, seed=seed)
+
+    return Found(fit, log_loss, refined)
 
 
 class _LabelFits:
@@ -260,6 +207,28 @@ class _LabelFits:
             coef=(self.spectrum.coef(alpha) * slopes[:, None]).astype(np.float32),
             intercept=offsets.astype(np.float32),
             settings=settings,
+        )
+
+    def refined(
+        self, fit: LinearFit, slopes: Float64, train: Labelled, rows: Rows, *, descent: Descent, seed: int
+    ) -> LinearFit:
+        """A logistic regression that starts from a fit, or the fit where it is no better."""
+        alpha = fit.settings["alpha"]
+        room = (self.spectrum.values + alpha) / self._statistics.weight
+        weights = self.spectrum.rotated(alpha) * slopes[:, None]
+        start = start_of(self._statistics, self.spectrum.axes, room, weights, fit.intercept)
+        found = refine(
+            train.features, train.targets, start, rows.rotated, rows.targets,
+            weights=self.weights, seed=seed, max_epochs=descent.max_epochs,
+        )  # fmt: skip
+        logits = rows.rotated @ (found.weights / np.sqrt(start.room)).T + found.offsets
+        curves = fit_labels(logits, rows.targets.require_members(), label_weights=self.weights)
+        if curves.log_loss >= (1 - LEAST_GAIN) * fit.settings["valid_log_loss"]:
+            return fit
+        return LinearFit(
+            coef=(start.coef(found.weights) * curves.slopes[:, None]).astype(np.float32),
+            intercept=(found.offsets * curves.slopes + curves.offsets).astype(np.float32),
+            settings=fit.settings | {"valid_log_loss": curves.log_loss, "n_epochs": found.n_epochs},
         )
 
     def curves(self, rows: Rows, alpha: float, *, left_out: bool = False) -> tuple[Float64, Float64, float]:
@@ -298,7 +267,7 @@ def label_weights(statistics: Statistics) -> tuple[Float64, Float64]:
     return n_rows / (2 * np.maximum(have, 1)), n_rows / (2 * np.maximum(n_rows - have, 1))
 
 
-def _start(statistics: Statistics, axes: Float64, room: Float64, weights: Any, offsets: Any) -> Start:
+def start_of(statistics: Statistics, axes: Float64, room: Float64, weights: Any, offsets: Any) -> Start:
     """Weights in the basis of `axes` as a refinement takes them."""
     kept = np.maximum(room, 1e-6 * max(float(room.mean()), 1e-30)).astype(np.float32)
     return Start(

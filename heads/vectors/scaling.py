@@ -1,14 +1,17 @@
-"""Mean and spread of each dimension, and rows that are kept in memory where they fit."""
+"""Rows of one length, mean and spread of each dimension, and rows that are kept in memory where they fit."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.streams import ArrayFeatures, Features, Float32, checked_blocks
+from embedstore.types import Digests
+from heads.streams import ArrayFeatures, Features, Float32, Rows, checked_blocks
 
 HELD_BYTES = 2**29
 """Rows of up to this size, as float32, are read once and kept; more are read anew for each pass."""
@@ -59,3 +62,55 @@ class Scaler:
         varies = spread > 1e-6 * (np.abs(origin + mean) + spread.max())
         scaler = cls(mean=(origin + mean).astype(np.float32), scale=np.where(varies, spread, 1.0).astype(np.float32))
         return scaler, features if held is None else ArrayFeatures(held, features.digests)
+
+
+def even_lengths(vectors: Float32) -> Float32:
+    """Rows of (n, D) vectors scaled to the length sqrt(D), so that a coordinate is about 1; zeros stay zero.
+
+    >>> even_lengths(np.array([[3, 4], [0, 0]], np.float32)).round(3).tolist()
+    [[0.849, 1.131], [0.0, 0.0]]
+    """
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors) / np.float32(vectors.shape[1]))
+    return np.asarray(vectors / np.where(lengths > 0, lengths, np.float32(1))[:, None])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvenFeatures:
+    """Rows of another stream, all of one length.
+
+    Parameters
+    ----------
+    features
+        The stream.
+    """
+
+    features: Features
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and dimensions."""
+        return self.features.shape
+
+    @property
+    def digests(self) -> Digests | None:
+        """Keys, or None."""
+        return self.features.digests
+
+    @property
+    def offsets(self) -> NDArray[np.int64] | None:
+        """Where each protein starts, or None."""
+        return self.features.offsets
+
+    def blocks(self) -> Iterator[tuple[slice, Float32]]:
+        """Yield each row once and in order."""
+        for rows, block in self.features.blocks():
+            yield rows, even_lengths(block)
+
+    def batches(self, n_rows: int, *, seed: int) -> Iterator[tuple[Rows, Float32]]:
+        """Yield each row once in an order drawn from `seed`."""
+        for rows, block in self.features.batches(n_rows, seed=seed):
+            yield rows, even_lengths(block)
+
+    def select(self, rows: Rows) -> EvenFeatures:
+        """Some of the rows, in the order given."""
+        return EvenFeatures(self.features.select(rows))
