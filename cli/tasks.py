@@ -8,8 +8,8 @@ from cli.added import tell_added
 from cli.output import print_json, say, warn
 
 if TYPE_CHECKING:
-    from heads.tasks.base import Task
     from heads.tasks.fetching import FetchReport
+    from heads.tasks.spec import Task
 
 
 def task_row(task: Task) -> dict[str, Any]:

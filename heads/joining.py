@@ -16,8 +16,8 @@ from heads.persist import FittedHead, FittedLike, as_fitted
 from heads.rows.features import StoreLike, as_store
 from heads.sources import SEQUENCES, source_of
 from heads.targets import encode
-from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
+from heads.tasks.selection import TaskSelection
 from heads.vectors.ensemble import EnsembleHead
 
 

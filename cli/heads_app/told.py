@@ -17,7 +17,10 @@ def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
         print_json(report.to_dict())
         return
     of = f", {report.n_classes_in_split:,} of {report.n_classes:,} classes" if report.n_classes else ""
-    say(f"{report.head} for {report.task} on {report.space}, {report.split} split: {report.n_rows:,} rows{of}.")
+    say(
+        f"{report.head} for {report.task} on {report.space}, {report.split} split: {report.n_rows:,} rows{of}; "
+        f"intervals over {report.drawn}."
+    )
     rows = [
         {"metric": name, "value": metric.value, "low": metric.low, "high": metric.high}
         for name, metric in report.metrics.items()

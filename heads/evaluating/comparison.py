@@ -29,11 +29,12 @@ from heads.evaluating.evaluation import (
 from heads.measuring.audit import SAMPLE_ROWS, Audit, IdentityBin, Relatives, audit_of
 from heads.measuring.metrics import N_RESAMPLES, Bin, ClassOutcomes, Measured, Paired, compare_paired
 from heads.measuring.metrics.combined import mean_of
-from heads.measuring.protocol import LOWER_IS_BETTER, Judged, main_metric
+from heads.measuring.protocol import LOWER_IS_BETTER, Judged, drawn_of, main_metric
 from heads.predicting.writing import finite, write_text
 from heads.rows.features import StoreLike, as_store
-from heads.tasks.base import TaskData, TaskSelection
+from heads.tasks.base import TaskData
 from heads.tasks.readers import read_task
+from heads.tasks.selection import TaskSelection
 from heads.tasks.training import training_sha256
 
 if TYPE_CHECKING:
@@ -239,13 +240,7 @@ def compare(
     """
     if seeds < 1:
         raise InputError(f"seeds is {seeds}; expected 1 or more.")
-    chosen = TaskSelection(
-        task=task,
-        labels=None if labels is None else str(Path(labels).absolute()),
-        dataset=dataset,
-        seed=seed,
-        **selection,
-    )
+    chosen = TaskSelection.of(seed=seed, task=task, labels=labels, dataset=dataset, **selection)
     opened = as_store(store)
     data = read_task(chosen, opened)
     data.rows(split)
@@ -285,7 +280,7 @@ def compare(
             "train_sha256": training_sha256(data.keys[trained], data.labels[trained]),
             "seeds": list(range(seed, seed + seeds)),
             "n_resamples": n_resamples,
-            "drawn": "proteins" if data.input == "residue" else "rows",
+            "drawn": drawn_of(data, data.rows(split)),
             "sources": _sources(entered),
             "versions": _versions(),
             "machine": {"system": f"{platform.system()} {platform.machine()}", "python": platform.python_version()},

@@ -16,14 +16,15 @@ from heads.evaluating.learning import CurvePoint, learning_curve
 from heads.measuring.audit import SAMPLE_ROWS, Audit, IdentityBin, Relatives, audit_of, by_identity, relatives_of
 from heads.measuring.metrics import N_RESAMPLES, Bin, ClassOutcomes, LabelOutcomes, Metric, Outcomes, reliability
 from heads.measuring.metrics.reliability import reliability_of
-from heads.measuring.protocol import Judged, judge, main_metric
+from heads.measuring.protocol import Judged, drawn_of, judge, main_metric
 from heads.persist import FittedHead, FittedLike, as_fitted
 from heads.predicting.writing import finite
 from heads.rows.features import StoreLike, as_store
 from heads.sources import SEQUENCES, Residues, Source, Vectors
-from heads.tasks.base import TaskData, TaskSelection, check_seed
+from heads.tasks.base import TaskData
 from heads.tasks.catalog import TASKS
 from heads.tasks.readers import read_task
+from heads.tasks.selection import TaskSelection, check_seed
 from heads.tasks.training import training_sha256
 
 
@@ -68,6 +69,8 @@ class Report:
         The main metric of heads fitted on parts of the training rows; empty where not asked for.
     n_resamples, seed
         Of the bootstrap.
+    drawn
+        What the bootstrap draws, in words: rows, proteins, groups of a column.
     seconds, peak_bytes
         Of the predictions: see `heads.measuring.costs.Cost`.
     fit_seconds
@@ -98,6 +101,7 @@ class Report:
     curve: tuple[CurvePoint, ...]
     n_resamples: int
     seed: int
+    drawn: str
     seconds: float
     peak_bytes: int | None
     fit_seconds: float | None
@@ -117,6 +121,7 @@ def evaluate(
     split: str = "test",
     space: str | None = None,
     labels: str | PathLike[str] | None = None,
+    group_column: str | None = None,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
     relatives: str = "words",
@@ -137,6 +142,9 @@ def evaluate(
         Checked to be the head's own, where given.
     labels
         Where the labelled file is now, for a head that was fitted on one.
+    group_column
+        Column whose equal texts make rows relatives of each other, which intervals draw together; ``"none"`` for rows
+        on their own; None for what the head was fitted with, else for what the task says.
     n_resamples, seed
         Of the bootstrap.
     relatives
@@ -161,7 +169,7 @@ def evaluate(
     needless = chosen.space_id == SEQUENCES and chosen.task["labels"] is not None and store is None
     opened = None if needless else as_store(store)
     source = _own_source(chosen, opened, space)
-    data = read_task(_selection(chosen, labels), opened)
+    data = read_task(_selection(chosen, labels, group_column), opened)
     rows, trained = data.rows(split), data.splits["train"]
     found = judge(chosen.head, source, data, split, n_resamples=n_resamples, seed=seed)
     best_by = main_metric(task_metric(chosen.task), data, found.measured)
@@ -193,6 +201,7 @@ def evaluate(
         curve=curve,
         n_resamples=n_resamples,
         seed=seed,
+        drawn=drawn_of(data, rows),
         seconds=found.cost.seconds,
         peak_bytes=found.cost.peak_bytes,
         fit_seconds=chosen.fit_seconds,
@@ -276,8 +285,8 @@ def _own_source(fitted: FittedHead, store: Store | None, named: str | None) -> S
     return Vectors(store.any_space(fitted.space_id))
 
 
-def _selection(fitted: FittedHead, labels: str | PathLike[str] | None) -> TaskSelection:
-    stored = dict(fitted.task)
+def _selection(fitted: FittedHead, labels: str | PathLike[str] | None, group_column: str | None) -> TaskSelection:
+    stored = dict(fitted.task) | ({} if group_column is None else {"group_column": group_column})
     if labels is not None:
         if stored["labels"] is None:
             raise InputError(

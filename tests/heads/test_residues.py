@@ -18,8 +18,8 @@ from heads.inputs import rows_of, task_space
 from heads.measuring.protocol import validation_rows
 from heads.rows.residues import ResidueFeatures, spread_letters
 from heads.sources import Vectors
-from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
+from heads.tasks.selection import TaskSelection
 
 HELIX = frozenset("AELMQKRH")
 

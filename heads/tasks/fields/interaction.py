@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from heads.rows.pairs import ORDERED, SYMMETRIC
-from heads.tasks.base import Task
 from heads.tasks.fields.sources import PAIR_LAYOUT, PEER, PEER_URL, TDC, TDC_URL
+from heads.tasks.spec import Task
 
 _ANTIBODY = (
     "CSV with columns id, sequence (heavy chain), sequence_2 (light chain), label; TDC gives both chains as one list"
