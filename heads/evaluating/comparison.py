@@ -29,6 +29,7 @@ from heads.evaluating.evaluation import (
 from heads.measuring.audit import SAMPLE_ROWS, Audit, IdentityBin, Relatives, audit_of
 from heads.measuring.metrics import N_RESAMPLES, Bin, ClassOutcomes, Measured, Paired, compare_paired
 from heads.measuring.metrics.combined import mean_of
+from heads.measuring.partners import PartnerClass, by_partners
 from heads.measuring.protocol import LOWER_IS_BETTER, Judged, drawn_of, main_metric
 from heads.predicting.writing import finite, write_text
 from heads.rows.features import StoreLike, as_store
@@ -68,7 +69,7 @@ class ComparedRow:
         That p-value, corrected for the number of rows (Holm 1979).
     n_without_vector, n_unseen
         Rows that are wrong because there is no vector, or no such class in training.
-    reliability, by_identity, worst_pairs
+    reliability, by_identity, by_partners, worst_pairs
         Of the first seed.
     settings
         What the first fit chose.
@@ -89,6 +90,7 @@ class ComparedRow:
     n_unseen: int = 0
     reliability: tuple[Bin, ...] = ()
     by_identity: tuple[IdentityBin, ...] = ()
+    by_partners: tuple[PartnerClass, ...] = ()
     worst_pairs: tuple[Mapping[str, Any], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     right: NDArray[np.bool_] | None = None
@@ -321,6 +323,15 @@ def _row(
         n_unseen=n_unseen_of(outcomes),
         reliability=reliability_bins(outcomes),
         by_identity=identity_table(first, data, near),
+        by_partners=by_partners(
+            first,
+            data,
+            split,
+            near,
+            metric=main_metric(metric, data, first.measured),
+            n_resamples=n_resamples,
+            seed=seeds[0],
+        ),
         worst_pairs=worst_pairs_of(outcomes),
         settings=contender.settings(),
         # McNemar's test is for rows that are drawn one by one, of one fit.

@@ -16,6 +16,7 @@ from heads.evaluating.learning import CurvePoint, learning_curve
 from heads.measuring.audit import SAMPLE_ROWS, Audit, IdentityBin, Relatives, audit_of, by_identity, relatives_of
 from heads.measuring.metrics import N_RESAMPLES, Bin, ClassOutcomes, LabelOutcomes, Metric, Outcomes, reliability
 from heads.measuring.metrics.reliability import reliability_of
+from heads.measuring.partners import PartnerClass, by_partners
 from heads.measuring.protocol import Judged, drawn_of, judge, main_metric
 from heads.persist import FittedHead, FittedLike, as_fitted
 from heads.predicting.writing import finite
@@ -61,6 +62,8 @@ class Report:
         Leakage, near duplicates included.
     by_identity
         Right rows (or the mean absolute error) by identity to the nearest training protein; empty where not looked for.
+    by_partners
+        For pairs: the main metric by how many of the two proteins were trained on.
     reliability
         Bins of the calibration plot; empty for numbers.
     worst_pairs
@@ -96,6 +99,7 @@ class Report:
     training_changed: bool
     audit: Audit
     by_identity: tuple[IdentityBin, ...]
+    by_partners: tuple[PartnerClass, ...]
     reliability: tuple[Bin, ...]
     worst_pairs: tuple[Mapping[str, Any], ...]
     curve: tuple[CurvePoint, ...]
@@ -196,6 +200,7 @@ def evaluate(
         training_changed=training_sha256(data.keys[trained], data.labels[trained]) != chosen.train_sha256,
         audit=audit,
         by_identity=identity_table(found, data, near),
+        by_partners=by_partners(found, data, split, near, metric=best_by, n_resamples=n_resamples, seed=seed),
         reliability=reliability_bins(found.outcomes),
         worst_pairs=worst_pairs_of(found.outcomes),
         curve=curve,

@@ -139,6 +139,12 @@ class TaskData:
             "--label-column), or predict classes (kind='class', --kind class)."
         )
 
+    def require_partners(self) -> Digests:
+        """Keys of the second proteins of a task on pairs."""
+        if self.partners is None:
+            raise TypeError(f"{self.name} is a task on {self.input}s, which have no partners.")
+        return self.partners
+
     def label_set(self, row: int) -> list[str]:
         """The labels of a row, each once, in the order of the source."""
         text = str(self.labels[row])

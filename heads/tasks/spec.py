@@ -78,6 +78,8 @@ class Task:
         members; empty where they can be added as they are.
     add_options
         What `embedstore.store.Store.add` is told of the files besides.
+    note
+        What a reader of figures has to know of the published split.
     field
         What the task is about, to sort a list by.
     summary
@@ -105,6 +107,7 @@ class Task:
     files: tuple[RemoteFile, ...] = ()
     tidy: str = ""
     add_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    note: str = ""
     field: str = "other"
     summary: str = ""
 
