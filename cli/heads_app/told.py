@@ -18,7 +18,7 @@ def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
     if json_:
         print_json(report.to_dict())
         return
-    of = f", {report.n_classes_in_split:,} of {report.n_classes:,} classes" if report.n_classes else ""
+    of = f" of {report.n_classes_in_split:,} classes ({report.n_classes:,} trained on)" if report.n_classes else ""
     say(
         f"{report.head} for {report.task} on {report.space}, {report.split} split: {report.n_rows:,} rows{of}; "
         f"intervals over {report.drawn}."

@@ -245,6 +245,7 @@ def compare(
     chosen = TaskSelection.of(seed=seed, task=task, labels=labels, dataset=dataset, **selection)
     opened = as_store(store)
     data = read_task(chosen, opened)
+    data.require_trained_classes(split)
     data.rows(split)
     entered = [*contenders_of(opened, data, heads, spaces, params or {}), *contenders]
     if not entered:

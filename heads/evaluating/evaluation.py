@@ -175,6 +175,7 @@ def evaluate(
     source = _own_source(chosen, opened, space)
     data = read_task(_selection(chosen, labels, group_column), opened)
     rows, trained = data.rows(split), data.splits["train"]
+    data.require_trained_classes(split)
     found = judge(chosen.head, source, data, split, n_resamples=n_resamples, seed=seed)
     best_by = main_metric(task_metric(chosen.task), data, found.measured)
     near = find_relatives(opened, data, split, method=relatives, limit=relatives_rows, seed=seed)

@@ -104,6 +104,23 @@ class TaskData:
         others = np.concatenate([self.splits["valid"], self.splits["test"]])
         return int((~np.isin(self.labels[others], self.labels[self.splits["train"]])).sum())
 
+    def require_trained_classes(self, split: str) -> None:
+        """Refuse a split of which no row has a class that training saw: whatever predicts, all of them are wrong.
+
+        Raises
+        ------
+        InputError
+            For such a split.
+        """
+        if self.kind != "class" or self.input == "residue":
+            return
+        labels = self.labels[self.rows(split)]
+        if not np.isin(labels, self.labels[self.splits["train"]]).any():
+            raise InputError(
+                f"None of the {len(labels):,} {split} rows of {self.source} has a class that a training row has "
+                f"(first: {str(labels[0])!r}). Split so that classes are on both sides (--split-by random)."
+            )
+
     def targets(self, rows: NDArray[np.int64]) -> Any:
         """What is to be predicted of some rows, as `heads.targets.encode` takes it.
 
