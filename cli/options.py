@@ -118,6 +118,16 @@ Pairing = Annotated[
         help="For pairs: concatenation, sum, product, difference, several with + between them.", show_default=False
     ),
 ]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--group-column",
+        "--groups",
+        help="Column whose equal texts make rows relatives, which intervals draw together; none: rows on their own. "
+        "[default: the task's]",
+        show_default=False,
+    ),
+]
 TopLabels = Annotated[
     int | None, typer.Option("--top", help="Only so many labels, those with most training rows.", show_default=False)
 ]

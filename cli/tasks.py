@@ -8,8 +8,8 @@ from cli.added import tell_added
 from cli.output import print_json, say, warn
 
 if TYPE_CHECKING:
-    from heads.tasks.base import Task
     from heads.tasks.fetching import FetchReport
+    from heads.tasks.spec import Task
 
 
 def task_row(task: Task) -> dict[str, Any]:
@@ -39,7 +39,9 @@ def task_facts(task: Task) -> dict[str, Any]:
         "partner": task.partner_column,
         "pairing": task.pairing,
         "mask": task.mask_column,
+        "groups": task.group_column,
         "citation": task.citation,
+        "note": task.note or None,
         "layout": task.layout,
         "files": f"{len(task.files):,}, {unknown:,} of them without a known sha256" if task.files else None,
     }

@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from os import PathLike
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from embedstore.errors import InputError
 from embedstore.registry import unknown_name
@@ -18,36 +17,22 @@ from heads.persist import FittedHead
 from heads.rows.features import StoreLike, as_store
 from heads.search import search as search_settings
 from heads.sources import SEQUENCES, Source, source_of
-from heads.tasks.base import TaskData, TaskSelection
+from heads.tasks.base import TaskData
 from heads.tasks.readers import read_task
+from heads.tasks.selection import SelectionOptions, TaskSelection
 from heads.tasks.training import n_contradictory, training_sha256
 
 
 def fit(
     store: StoreLike = None,
     *,
-    task: str | None = None,
-    labels: str | PathLike[str] | None = None,
-    dataset: str | None = None,
-    label_column: str | None = None,
-    split_column: str | None = None,
-    id_column: str | None = None,
-    sequence_column: str | None = None,
     head: str = "linear",
     space: str | None = None,
     params: Mapping[str, Any] | None = None,
-    kind: str | None = None,
-    label_separator: str | None = None,
-    input_: str | None = None,
-    mask_column: str | None = None,
-    partner_column: str | None = None,
-    pairing: str | None = None,
-    top: int | None = None,
-    split_by: str | None = None,
-    identity: float = 0.4,
     out: str | PathLike[str] | None = None,
     search: int | None = None,
     seed: int = 0,
+    **selection: Unpack[SelectionOptions],
 ) -> FittedHead:
     """Fit a head on the training rows of a task; what is to be chosen is chosen on the validation rows.
 
@@ -55,37 +40,12 @@ def fit(
     ----------
     store
         The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``.
-    task
-        Name of a task in `heads.TASKS`.
-    labels
-        In place of a task: a labelled file, whose sequences have vectors in the space.
-    dataset
-        In place of either: a data set of the store that has a column of labels.
-    label_column, split_column
-        Columns to use in place of the usual ones. Without a split column rows are split 80/10/10 by key.
-    id_column, sequence_column
-        Columns of the labelled file, where they have unusual names.
     head
         Name of a head in `heads.HEADS`.
     space
         Space id or model name; None where the store has one space.
     params
         Arguments of the head's constructor.
-    kind
-        What is predicted, where the task does not say it: one of `heads.targets.KINDS`. None: a class, or any number of
-        labels where there is a separator.
-    label_separator
-        What stands between the labels of a protein that can have several.
-    input_
-        What a row is, where the task does not say it: one of `heads.tasks.base.INPUTS`.
-    mask_column, partner_column, pairing
-        For residues and for pairs; see `heads.tasks.TaskSelection`.
-    top
-        Only the labels with most training rows, so many of them.
-    split_by
-        ``"column"``, ``"random"`` (by key) or ``"clusters"`` of similar sequences; None: the column if there is one.
-    identity
-        For clusters: least identity at which sequences are kept together.
     out
         Directory to save to; None saves nothing.
     search
@@ -93,6 +53,9 @@ def fit(
         `heads.search`. What is given in `params` stays as it is.
     seed
         Of the random split, of the search, and of whatever the head draws.
+    **selection
+        Which rows: ``task``, ``labels`` (a labelled file) or ``dataset`` (of the store, with a column of labels), and
+        any other field of `heads.tasks.TaskSelection`: ``label_column``, ``kind``, ``split_by`` …
 
     Returns
     -------
@@ -113,32 +76,13 @@ def fit(
     >>> import heads
     >>> fitted = heads.fit("proteins.zarr", task="pfam", head="knn", out="pfam-knn")  # doctest: +SKIP
     """
-    selection = TaskSelection(
-        task=task,
-        # Absolute, so that `evaluate` finds the file from any folder.
-        labels=None if labels is None else str(Path(labels).absolute()),
-        dataset=dataset,
-        label_column=label_column,
-        split_column=split_column,
-        id_column=id_column,
-        sequence_column=sequence_column,
-        seed=seed,
-        kind=kind,
-        label_separator=label_separator,
-        input=input_,
-        mask_column=mask_column,
-        partner_column=partner_column,
-        pairing=pairing,
-        top=top,
-        split_by=split_by,
-        identity=identity,
-    )
+    chosen = TaskSelection.of(seed=seed, **selection)
     reads = HEADS[head].reads
-    opened = None if reads == SEQUENCES and labels is not None and store is None else as_store(store)
-    data = read_task(selection, opened)
+    opened = None if reads == SEQUENCES and chosen.labels is not None and store is None else as_store(store)
+    data = read_task(chosen, opened)
     model = make_head(head, params, kind=data.kind, input_=data.input, seed=seed)
     source = source_of(opened, data, space, reads=reads)
-    fitted = fit_rows(model, head, source, data, selection, params=params, search=search)
+    fitted = fit_rows(model, head, source, data, chosen, params=params, search=search)
     if out is not None:
         fitted.save(out)
     return fitted

@@ -16,8 +16,8 @@ from heads.persist import FittedHead, FittedLike, as_fitted
 from heads.rows.features import StoreLike, as_store
 from heads.sources import SEQUENCES, source_of
 from heads.targets import encode
-from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
+from heads.tasks.selection import TaskSelection
 from heads.vectors.ensemble import EnsembleHead
 
 
@@ -65,7 +65,7 @@ def ensemble_of(
     )
     usable = targets.known
     if rows.features.digests is not None:
-        usable &= ~is_among(rows.features.digests, data.digests[data.rows("train")])
+        usable &= ~is_among(rows.features.digests, data.keys[data.rows("train")])
     if not usable.any():
         raise InputError(
             f"No validation row of {first.task_name} has a class that the heads know; nothing to choose on."
@@ -87,15 +87,12 @@ def _classes(fitted: FittedHead) -> NDArray[Any] | None:
 def _require_alike(fitted: Sequence[FittedHead]) -> None:
     if len(fitted) < 2:
         raise InputError(f"{len(fitted)} fitted heads were given; an ensemble joins two or more.")
-    names = [one.head_name for one in fitted]
-    if len(set(names)) < len(names):
-        raise InputError(f"The heads to join are {', '.join(names)}; expected different ones.")
     first = fitted[0]
     for other in fitted[1:]:
         if other.space_id != first.space_id:
             raise SpaceMismatchError(
                 f"An ensemble joins heads of one space: {first.default_name} was fitted on {first.space_id}, and "
-                f"{other.default_name} on {other.space_id}. Fit them on the same space."
+                f"{other.default_name} on {other.space_id}. Fit them on the same one (space=, --space)."
             )
         same_labels = (
             other.head.kind == first.head.kind and other.head.classes_.tolist() == first.head.classes_.tolist()
@@ -105,3 +102,6 @@ def _require_alike(fitted: Sequence[FittedHead]) -> None:
                 f"{first.default_name} and {other.default_name} were fitted on different rows or labels. An ensemble "
                 "joins heads of the same task; fit them again on one."
             )
+    names = [one.head_name for one in fitted]
+    if len(set(names)) < len(names):
+        raise InputError(f"The heads to join are {', '.join(names)}; expected different ones.")

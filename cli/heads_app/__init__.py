@@ -10,6 +10,7 @@ from cli.heads_app.compare import compare
 from cli.heads_app.evaluate import evaluate
 from cli.heads_app.finetune import finetune
 from cli.heads_app.fit import fit
+from cli.heads_app.join import join
 from cli.heads_app.list import list_heads
 from cli.heads_app.predict import predict
 from cli.heads_app.tasks import tasks
@@ -42,6 +43,6 @@ def main(
     """
 
 
-for command in (fit, finetune, predict, evaluate, compare, tasks):
+for command in (fit, finetune, join, predict, evaluate, compare, tasks):
     app.command()(command)
 app.command("list")(list_heads)

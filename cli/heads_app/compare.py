@@ -7,32 +7,13 @@ from typing import Annotated
 
 import typer
 
-from cli.options import (
-    DatasetName,
-    IdColumn,
-    Identity,
-    InputKind,
-    Json,
-    Kind,
-    LabelColumn,
-    Labels,
-    LabelSeparator,
-    MaskColumn,
-    Pairing,
-    PartnerColumn,
-    Seed,
-    SequenceColumn,
-    SplitBy,
-    SplitColumn,
-    StorePath,
-    TaskName,
-    TopLabels,
-    Tsv,
-)
+from cli.options import Json, Seed, StorePath, Tsv
+from cli.rows import RowOptions, takes_rows
 
 
+@takes_rows
 def compare(
-    task: TaskName = None,
+    of: RowOptions,
     heads: Annotated[
         str | None,
         typer.Option(help="Heads, with commas. [default: all that fit and read vectors]", show_default=False),
@@ -53,21 +34,6 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    labels: Labels = None,
-    dataset: DatasetName = None,
-    label_column: LabelColumn = None,
-    split_column: SplitColumn = None,
-    id_column: IdColumn = None,
-    sequence_column: SequenceColumn = None,
-    kind: Kind = None,
-    label_separator: LabelSeparator = None,
-    input_: InputKind = None,
-    mask_column: MaskColumn = None,
-    partner_column: PartnerColumn = None,
-    pairing: Pairing = None,
-    top: TopLabels = None,
-    split_by: SplitBy = None,
-    identity: Identity = 0.4,
     split: Annotated[str, typer.Option(help="test or valid.")] = "test",
     param: Annotated[
         list[str] | None,
@@ -111,11 +77,6 @@ def compare(
     with progress_bar() as progress:
         found = compare_heads(
             store,
-            task=task,
-            labels=labels,
-            dataset=dataset,
-            label_column=label_column,
-            split_column=split_column,
             heads=[name.strip() for name in heads.split(",")] if heads else None,
             spaces=space,
             rows=rows,
@@ -126,18 +87,8 @@ def compare(
             seeds=seeds,
             seed=seed,
             relatives=relatives,
-            id_column=id_column,
-            sequence_column=sequence_column,
-            kind=kind,
-            label_separator=label_separator,
-            input=input_,
-            mask_column=mask_column,
-            partner_column=partner_column,
-            pairing=pairing,
-            top=top,
-            split_by=split_by,
-            identity=identity,
             progress=progress,
+            **of.selection,
         )
     stem = out or Path(f"{found.task}-compare")
     saved = [found.save_html(stem.with_name(f"{stem.name}.html")), found.save_json(stem.with_name(f"{stem.name}.json"))]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import DatasetName, Json, Labels, Seed, SpaceName, StorePath, TaskName, Tsv
+from cli.options import DatasetName, GroupColumn, Json, Labels, Seed, SpaceName, StorePath, TaskName, Tsv
 
 
 def evaluate(
@@ -21,6 +21,7 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
     labels: Labels = None,
+    group_column: GroupColumn = None,
     relatives: Annotated[
         str,
         typer.Option(
@@ -56,6 +57,7 @@ def evaluate(
         split=split,
         space=space,
         labels=labels,
+        group_column=group_column,
         seed=seed,
         relatives=relatives,
         fractions=parse_numbers(curve or "", option="--curve"),

@@ -7,30 +7,13 @@ from typing import Annotated
 
 import typer
 
-from cli.options import (
-    DatasetName,
-    Device,
-    IdColumn,
-    Json,
-    LabelColumn,
-    Labels,
-    Seed,
-    SequenceColumn,
-    SplitColumn,
-    StorePath,
-    TaskName,
-    Weights,
-)
+from cli.options import Device, Json, Seed, StorePath, Weights
+from cli.rows import RowOptions, takes_rows
 
 
+@takes_rows
 def finetune(
-    task: TaskName = None,
-    labels: Labels = None,
-    dataset: DatasetName = None,
-    label_column: LabelColumn = None,
-    split_column: SplitColumn = None,
-    id_column: IdColumn = None,
-    sequence_column: SequenceColumn = None,
+    of: RowOptions,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="As of `embedstore build`. [default: mini]", show_default=False)
     ] = None,
@@ -126,21 +109,15 @@ def finetune(
         device=device,
         merge=merge or None,
     )
-    target = out or default_out(settings, task=task, dataset=dataset, labels=labels)
+    target = out or default_out(settings, task=of.task, dataset=of.dataset, labels=of.labels)
     with progress_bar() as progress:
         fitted = finetune_model(
             store,
-            task=task,
-            labels=labels,
-            dataset=dataset,
-            label_column=label_column,
-            split_column=split_column,
-            id_column=id_column,
-            sequence_column=sequence_column,
             out=target,
             restart=restart,
             seed=seed,
             progress=progress,
+            **of.selection,
             **settings,
         )
     tell_tuned(fitted, target, json_=json)

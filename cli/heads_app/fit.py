@@ -7,48 +7,13 @@ from typing import Annotated
 
 import typer
 
-from cli.options import (
-    DatasetName,
-    HeadName,
-    IdColumn,
-    Identity,
-    InputKind,
-    Json,
-    Kind,
-    LabelColumn,
-    Labels,
-    LabelSeparator,
-    MaskColumn,
-    Pairing,
-    PartnerColumn,
-    Seed,
-    SequenceColumn,
-    SpaceName,
-    SplitBy,
-    SplitColumn,
-    StorePath,
-    TaskName,
-    TopLabels,
-)
+from cli.options import HeadName, Json, Seed, SpaceName, StorePath
+from cli.rows import RowOptions, takes_rows
 
 
+@takes_rows
 def fit(
-    task: TaskName = None,
-    labels: Labels = None,
-    dataset: DatasetName = None,
-    label_column: LabelColumn = None,
-    split_column: SplitColumn = None,
-    id_column: IdColumn = None,
-    sequence_column: SequenceColumn = None,
-    kind: Kind = None,
-    label_separator: LabelSeparator = None,
-    input_: InputKind = None,
-    mask_column: MaskColumn = None,
-    partner_column: PartnerColumn = None,
-    pairing: Pairing = None,
-    top: TopLabels = None,
-    split_by: SplitBy = None,
-    identity: Identity = 0.4,
+    of: RowOptions,
     head: HeadName = "linear",
     param: Annotated[
         list[str] | None, typer.Option("--param", help="A setting of the head, as name=value.", show_default=False)
@@ -90,27 +55,12 @@ def fit(
 
     fitted = fit_head(
         store,
-        task=task,
-        labels=labels,
-        dataset=dataset,
-        label_column=label_column,
-        split_column=split_column,
-        id_column=id_column,
-        sequence_column=sequence_column,
-        kind=kind,
-        label_separator=label_separator,
-        input_=input_,
-        mask_column=mask_column,
-        partner_column=partner_column,
-        pairing=pairing,
-        top=top,
-        split_by=split_by,
-        identity=identity,
         head=head,
         space=space,
         params=parse_params(param or []),
         search=search,
         seed=seed,
+        **of.selection,
     )
     target = out or Path(fitted.default_name)
     replaced = is_fitted_head(target)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cli.heads_app.published import tell_published
 from cli.output import print_json, print_rows, say, warn
 
 if TYPE_CHECKING:
     from heads import Comparison, Report
+    from heads.measuring.partners import PartnerClass
 
 
 def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
@@ -17,8 +19,11 @@ def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
     if json_:
         print_json(report.to_dict())
         return
-    of = f", {report.n_classes_in_split:,} of {report.n_classes:,} classes" if report.n_classes else ""
-    say(f"{report.head} for {report.task} on {report.space}, {report.split} split: {report.n_rows:,} rows{of}.")
+    of = f" of {report.n_classes_in_split:,} classes ({report.n_classes:,} trained on)" if report.n_classes else ""
+    say(
+        f"{report.head} for {report.task} on {report.space}, {report.split} split: {report.n_rows:,} rows{of}; "
+        f"intervals over {report.drawn}."
+    )
     rows = [
         {"metric": name, "value": metric.value, "low": metric.low, "high": metric.high}
         for name, metric in report.metrics.items()
@@ -60,6 +65,9 @@ def tell_comparison(found: Comparison, saved: list[Path], *, json_: bool, tsv: b
                 if not row.failure
             ]
         )
+        if found.rows[0].by_partners:
+            title = f"\n{found.rows[0].name} by proteins trained on"
+            print_rows(_partner_rows(found.rows[0].by_partners, found.main_metric), title=title)
     for row in found.rows:
         if row.failure:
             warn(f"{row.name} failed: {row.failure}")
@@ -84,6 +92,8 @@ def _tell_tables(report: Report) -> None:
             ],
             title=f"\nby identity to the nearest training protein ({report.audit.method})",
         )
+    if report.by_partners:
+        print_rows(_partner_rows(report.by_partners, report.main_metric), title="\nby proteins trained on")
     if report.curve:
         print_rows(
             [
@@ -92,6 +102,21 @@ def _tell_tables(report: Report) -> None:
             ],
             title="\nby number of training rows",
         )
+
+
+def _partner_rows(classes: Sequence[PartnerClass], metric: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "proteins in training": one.seen,
+            "as": "the same sequence" if one.identity == 1 else f"identity of {one.identity:.0%} or more",
+            "pairs": one.n,
+            "share": one.share,
+            metric: one.value,
+            "low": one.low,
+            "high": one.high,
+        }
+        for one in classes
+    ]
 
 
 def _tell_audit(report: Report) -> None:

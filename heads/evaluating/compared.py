@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from heads.evaluating.published.beside import Published
 from heads.measuring.audit import Audit, IdentityBin
 from heads.measuring.metrics import Bin, Measured, Paired
+from heads.measuring.partners import PartnerClass
 from heads.measuring.protocol import LOWER_IS_BETTER
 from heads.predicting.writing import finite, write_text
 
@@ -44,7 +45,7 @@ class ComparedRow:
         That p-value, corrected for the number of rows (Holm 1979).
     n_without_vector, n_unseen
         Rows that are wrong because there is no vector, or no such class in training.
-    reliability, by_identity, worst_pairs
+    reliability, by_identity, by_partners, worst_pairs
         Of the first seed.
     settings
         What the head was told, and what the last fit chose.
@@ -67,6 +68,7 @@ class ComparedRow:
     n_unseen: int = 0
     reliability: tuple[Bin, ...] = ()
     by_identity: tuple[IdentityBin, ...] = ()
+    by_partners: tuple[PartnerClass, ...] = ()
     worst_pairs: tuple[Mapping[str, Any], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     right: NDArray[np.bool_] | None = None

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,10 +29,12 @@ from heads.evaluating.published.entering import Entered, enter
 from heads.measuring.audit import SAMPLE_ROWS, Relatives, audit_of
 from heads.measuring.metrics import N_RESAMPLES, ClassOutcomes, compare_paired
 from heads.measuring.metrics.combined import mean_of
-from heads.measuring.protocol import LOWER_IS_BETTER, Judged, main_metric
+from heads.measuring.partners import by_partners
+from heads.measuring.protocol import LOWER_IS_BETTER, Judged, drawn_of, main_metric
 from heads.rows.features import StoreLike, as_store
-from heads.tasks.base import TaskData, TaskSelection
+from heads.tasks.base import TaskData
 from heads.tasks.readers import read_task
+from heads.tasks.selection import TaskSelection
 from heads.tasks.training import training_sha256
 
 _FAILURES = (EmbedstoreError, ValueError, ArithmeticError, MemoryError, RuntimeError)
@@ -126,15 +127,10 @@ def compare(
     """
     if seeds < 1:
         raise InputError(f"seeds is {seeds}; expected 1 or more.")
-    chosen = TaskSelection(
-        task=task,
-        labels=None if labels is None else str(Path(labels).absolute()),
-        dataset=dataset,
-        seed=seed,
-        **selection,
-    )
+    chosen = TaskSelection.of(seed=seed, task=task, labels=labels, dataset=dataset, **selection)
     opened = as_store(store)
     data = read_task(chosen, opened)
+    data.require_trained_classes(split)
     data.rows(split)
     given = Settings(params=params or {}, small=small, epochs=epochs)
     followed = None if rows is None else enter(rows, opened, data, heads, spaces, given)
@@ -178,7 +174,7 @@ def compare(
             "train_sha256": training_sha256(data.keys[trained], data.labels[trained]),
             "seeds": list(range(seed, seed + seeds)),
             "n_resamples": n_resamples,
-            "drawn": "proteins" if data.input == "residue" else "rows",
+            "drawn": drawn_of(data, data.rows(split)),
             "sources": _sources(entered),
             "versions": _versions(),
             "machine": {"system": f"{platform.system()} {platform.machine()}", "python": platform.python_version()},
@@ -231,6 +227,15 @@ def _row(
         n_unseen=n_unseen_of(outcomes),
         reliability=reliability_bins(outcomes),
         by_identity=identity_table(first, data, near),
+        by_partners=by_partners(
+            first,
+            data,
+            split,
+            near,
+            metric=main_metric(metric, data, first.measured),
+            n_resamples=n_resamples,
+            seed=seeds[0],
+        ),
         worst_pairs=worst_pairs_of(outcomes),
         settings=contender.settings(),
         # McNemar's test is for rows that are drawn one by one, of one fit.

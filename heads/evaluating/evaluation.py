@@ -16,14 +16,16 @@ from heads.evaluating.learning import CurvePoint, learning_curve
 from heads.measuring.audit import SAMPLE_ROWS, Audit, IdentityBin, Relatives, audit_of, by_identity, relatives_of
 from heads.measuring.metrics import N_RESAMPLES, Bin, ClassOutcomes, LabelOutcomes, Metric, Outcomes, reliability
 from heads.measuring.metrics.reliability import reliability_of
-from heads.measuring.protocol import Judged, judge, main_metric
+from heads.measuring.partners import PartnerClass, by_partners
+from heads.measuring.protocol import Judged, drawn_of, judge, main_metric
 from heads.persist import FittedHead, FittedLike, as_fitted
 from heads.predicting.writing import finite
 from heads.rows.features import StoreLike, as_store
 from heads.sources import SEQUENCES, Residues, Source, Vectors
-from heads.tasks.base import TaskData, TaskSelection, check_seed
+from heads.tasks.base import TaskData
 from heads.tasks.catalog import TASKS
 from heads.tasks.readers import read_task
+from heads.tasks.selection import TaskSelection, check_seed
 from heads.tasks.training import training_sha256
 
 
@@ -60,6 +62,8 @@ class Report:
         Leakage, near duplicates included.
     by_identity
         Right rows (or the mean absolute error) by identity to the nearest training protein; empty where not looked for.
+    by_partners
+        For pairs: the main metric by how many of the two proteins were trained on.
     reliability
         Bins of the calibration plot; empty for numbers.
     worst_pairs
@@ -68,6 +72,8 @@ class Report:
         The main metric of heads fitted on parts of the training rows; empty where not asked for.
     n_resamples, seed
         Of the bootstrap.
+    drawn
+        What the bootstrap draws, in words: rows, proteins, groups of a column.
     seconds, peak_bytes
         Of the predictions: see `heads.measuring.costs.Cost`.
     fit_seconds
@@ -93,11 +99,13 @@ class Report:
     training_changed: bool
     audit: Audit
     by_identity: tuple[IdentityBin, ...]
+    by_partners: tuple[PartnerClass, ...]
     reliability: tuple[Bin, ...]
     worst_pairs: tuple[Mapping[str, Any], ...]
     curve: tuple[CurvePoint, ...]
     n_resamples: int
     seed: int
+    drawn: str
     seconds: float
     peak_bytes: int | None
     fit_seconds: float | None
@@ -117,6 +125,7 @@ def evaluate(
     split: str = "test",
     space: str | None = None,
     labels: str | PathLike[str] | None = None,
+    group_column: str | None = None,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
     relatives: str = "words",
@@ -137,6 +146,9 @@ def evaluate(
         Checked to be the head's own, where given.
     labels
         Where the labelled file is now, for a head that was fitted on one.
+    group_column
+        Column whose equal texts make rows relatives of each other, which intervals draw together; ``"none"`` for rows
+        on their own; None for what the head was fitted with, else for what the task says.
     n_resamples, seed
         Of the bootstrap.
     relatives
@@ -161,8 +173,9 @@ def evaluate(
     needless = chosen.space_id == SEQUENCES and chosen.task["labels"] is not None and store is None
     opened = None if needless else as_store(store)
     source = _own_source(chosen, opened, space)
-    data = read_task(_selection(chosen, labels), opened)
+    data = read_task(_selection(chosen, labels, group_column), opened)
     rows, trained = data.rows(split), data.splits["train"]
+    data.require_trained_classes(split)
     found = judge(chosen.head, source, data, split, n_resamples=n_resamples, seed=seed)
     best_by = main_metric(task_metric(chosen.task), data, found.measured)
     near = find_relatives(opened, data, split, method=relatives, limit=relatives_rows, seed=seed)
@@ -188,11 +201,13 @@ def evaluate(
         training_changed=training_sha256(data.keys[trained], data.labels[trained]) != chosen.train_sha256,
         audit=audit,
         by_identity=identity_table(found, data, near),
+        by_partners=by_partners(found, data, split, near, metric=best_by, n_resamples=n_resamples, seed=seed),
         reliability=reliability_bins(found.outcomes),
         worst_pairs=worst_pairs_of(found.outcomes),
         curve=curve,
         n_resamples=n_resamples,
         seed=seed,
+        drawn=drawn_of(data, rows),
         seconds=found.cost.seconds,
         peak_bytes=found.cost.peak_bytes,
         fit_seconds=chosen.fit_seconds,
@@ -276,8 +291,8 @@ def _own_source(fitted: FittedHead, store: Store | None, named: str | None) -> S
     return Vectors(store.any_space(fitted.space_id))
 
 
-def _selection(fitted: FittedHead, labels: str | PathLike[str] | None) -> TaskSelection:
-    stored = dict(fitted.task)
+def _selection(fitted: FittedHead, labels: str | PathLike[str] | None, group_column: str | None) -> TaskSelection:
+    stored = dict(fitted.task) | ({} if group_column is None else {"group_column": group_column})
     if labels is not None:
         if stored["labels"] is None:
             raise InputError(

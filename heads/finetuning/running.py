@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from embedstore.types import ProgressCallback, no_progress
 from heads.finetuning.head import FinetuneHead
@@ -16,27 +16,16 @@ from heads.networks.checkpoints import CHECKPOINT_FILE
 from heads.persist import FittedHead
 from heads.rows.features import StoreLike, as_store
 from heads.sources import Residues
-from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
+from heads.tasks.selection import SelectionOptions, TaskSelection
 
 NAME = "finetune"
 """What the head is called in the catalog."""
-
-_OF_ROWS = ("input", "mask_column", "partner_column", "top", "split_by", "identity")
 
 
 def finetune(
     store: StoreLike = None,
     *,
-    task: str | None = None,
-    labels: str | PathLike[str] | None = None,
-    dataset: str | None = None,
-    label_column: str | None = None,
-    split_column: str | None = None,
-    id_column: str | None = None,
-    sequence_column: str | None = None,
-    kind: str | None = None,
-    label_separator: str | None = None,
     out: str | PathLike[str] | None = None,
     restart: bool = False,
     seed: int = 0,
@@ -52,8 +41,6 @@ def finetune(
     ----------
     store
         The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``. No vectors are needed.
-    task, labels, dataset, label_column, split_column, id_column, sequence_column, kind, label_separator
-        Which rows, as `heads.fit` takes them.
     out
         Folder for the model; None keeps it in memory alone.
     restart
@@ -63,8 +50,8 @@ def finetune(
     progress
         Called after each step, in steps.
     **settings
-        ``model``, ``method``, ``preset`` and the others of `heads.finetuning.head.FinetuneHead`; and of
-        `heads.tasks.TaskSelection` what is not above: ``top``, ``split_by``, ``partner_column`` …
+        ``model``, ``method``, ``preset`` and the others of `heads.finetuning.head.FinetuneHead`; and which rows, as
+        `heads.fit` takes them: ``task``, ``labels`` or ``dataset``, ``label_column``, ``split_by`` …
 
     Returns
     -------
@@ -87,20 +74,8 @@ def finetune(
     >>> import heads
     >>> fitted = heads.finetune("proteins.zarr", task="pfam", model="mini", out="pfam-mini")  # doctest: +SKIP
     """
-    selection = TaskSelection(
-        task=task,
-        labels=None if labels is None else str(Path(labels).absolute()),
-        dataset=dataset,
-        label_column=label_column,
-        split_column=split_column,
-        id_column=id_column,
-        sequence_column=sequence_column,
-        seed=seed,
-        kind=kind,
-        label_separator=label_separator,
-        **{name: settings.pop(name) for name in _OF_ROWS if name in settings},
-    )
-    data = read_task(selection, None if labels is not None and store is None else as_store(store))
+    selection = TaskSelection.of(seed=seed, **_taken_out(settings))
+    data = read_task(selection, None if selection.labels is not None and store is None else as_store(store))
     if data.input == "pair":
         settings.setdefault("pairing", data.pairing)
     head = make_head(NAME, settings, kind=data.kind, input_=data.input, seed=seed)
@@ -114,6 +89,12 @@ def finetune(
         if is_first_process():
             fitted.save(out)
     return fitted
+
+
+def _taken_out(settings: dict[str, Any]) -> SelectionOptions:
+    """What says which rows; the settings keep the rest."""
+    named = [name for name in settings if name in SelectionOptions.__annotations__]
+    return cast("SelectionOptions", {name: settings.pop(name) for name in named})
 
 
 def is_first_process() -> bool:

@@ -95,10 +95,13 @@ class Relatives:
         (m,) int64: which rows of the split.
     nearest
         Of them.
+    each
+        (k, m) float64 identity of each of the k proteins of a row to its own nearest; NaN where none was found.
     """
 
     rows: NDArray[np.int64]
     nearest: Nearest
+    each: NDArray[np.float64]
 
 
 def relatives_of(
@@ -138,12 +141,13 @@ def relatives_of(
     distinct, back = np.unique(np.concatenate(asked), axis=0, return_inverse=True)
     found = nearest_training(store.sequences.take(distinct), trained, method=method)
     place = back.reshape(len(split), -1)
-    identity = np.where(np.isnan(found.identity), -1.0, found.identity)[place]
-    less = identity.argmin(axis=0)
+    each = found.identity[place]
+    less = np.where(np.isnan(each), -1.0, each).argmin(axis=0)
     chosen = place[less, np.arange(len(rows))]
     return Relatives(
         rows=rows,
         nearest=Nearest(identity=found.identity[chosen], row=found.row[chosen], method=found.method),
+        each=each,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class Cost:
     seconds
         Wall time.
     cpu_seconds
-        Processor time of this process and of the programs that it called and that have ended.
+        Processor time of this process and of those that it started.
     peak_bytes
         Most resident memory of the process while it ran, all that it held before included; None where the system does
         not tell it (it does on Linux).
@@ -59,8 +59,13 @@ def measured() -> Iterator[Cost]:
 
 
 def _processor_seconds() -> float:
-    called = os.times()
-    return time.process_time() + called.children_user + called.children_system
+    ended = os.times()
+    total = time.process_time() + ended.children_user + ended.children_system
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            times = child.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def _reset_peak() -> bool:

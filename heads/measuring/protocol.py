@@ -44,7 +44,8 @@ class Judged:
     measured
         Every metric by name, with its resamples.
     groups
-        (n,) int64 rows that are drawn together: those of one protein; None where every row is a protein of its own.
+        (n,) int64 rows that are drawn together: those of one protein, or of one group of the task; None where every row
+        is drawn by itself.
     n_without_vector
         Rows of the split for which nothing could be predicted: wrong.
     cost
@@ -122,31 +123,52 @@ def judged(
     parts: list[Part] = []
     if data.input == "residue":
         labelled = np.flatnonzero(np.asarray(data.targets(rows)) != "")
+        proteins = np.repeat(_numbered(data.keys[rows]), row_lengths(data, rows))[labelled]
         if groups is not None:
-            groups = np.unique(groups[labelled], return_inverse=True)[1].astype(np.int64)
+            groups = _numbered(groups[labelled])
         if len(found) != int(row_lengths(data, rows).sum()):
             raise InputError(
                 f"The vectors of {data.source} stop before the proteins do: the space cuts long ones off. Build one "
                 "that takes them in windows (`embedstore build --residues --long window`), and fit on that."
             )
         found = take(found, labelled)
-        if isinstance(found, ClassOutcomes) and groups is not None:
-            parts.append(_per_protein(found, groups))
+        if isinstance(found, ClassOutcomes):
+            parts.append(_per_protein(found, _numbered(proteins)))
     if not len(found):
         raise InputError(f"No row of {data.source} in this split has a label.")
     figures = measure([*found.parts(), *parts], len(found), groups=groups, n_resamples=n_resamples, seed=seed)
     if data.input == "residue" and isinstance(found, ClassOutcomes) and found.n_known in (3, 8):
         figures[f"q{found.n_known}"] = figures["accuracy"]
-    return Judged(outcomes=found, measured=figures, groups=groups, n_without_vector=n_without_vector, cost=cost)
+    return Judged(
+        outcomes=found,
+        measured=figures,
+        groups=groups,
+        n_without_vector=n_without_vector,
+        cost=cost,
+    )
 
 
 def groups_of(data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """(n,) which outcomes are of one protein (or pair), or None where each is of another."""
-    _, protein = np.unique(data.keys[rows], axis=0, return_inverse=True)
-    protein = protein.ravel().astype(np.int64)
-    if data.input != "residue" and len(np.unique(protein)) == len(rows):
+    """(n,) which outcomes are drawn together, or None where each is drawn by itself.
+
+    Those of one group of the task (`heads.tasks.TaskData.groups`), and where a row has none, those of one protein or
+    pair.
+    """
+    unit = _numbered(data.keys[rows])
+    if data.groups is not None:
+        named = data.groups[rows]
+        unit = _numbered(np.where(named >= 0, named, int(data.groups.max()) + 1 + unit))
+    if data.input != "residue" and len(np.unique(unit)) == len(rows):
         return None
-    return np.repeat(protein, row_lengths(data, rows))
+    return np.repeat(unit, row_lengths(data, rows))
+
+
+def drawn_of(data: TaskData, rows: NDArray[np.int64]) -> str:
+    """What intervals on some rows draw, in words."""
+    if data.groups is None:
+        return "proteins" if data.input == "residue" else "rows"
+    units = groups_of(data, rows)
+    return f"{len(rows) if units is None else len(np.unique(units)):,} groups of equal {data.group_column!r}"
 
 
 def row_lengths(data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -187,6 +209,11 @@ def main_metric(named: str | None, data: TaskData, figures: Mapping[str, Any]) -
     return named if named is not None and named in figures else MAIN_METRICS[data.kind]
 
 
+def _numbered(values: NDArray[Any]) -> NDArray[np.int64]:
+    """A number from 0 for each distinct row."""
+    return np.unique(values, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
+
+
 def _fallback(data: TaskData) -> float:
     """What is taken to be predicted of a row without a vector: the mean of the training rows."""
     return float(np.mean(data.targets(data.rows("train")))) if data.kind == "regression" else 0.0
@@ -209,4 +236,4 @@ def _per_protein(found: ClassOutcomes, groups: NDArray[np.int64]) -> Sums:
     return Sums(columns=np.stack([found.right * share, share], axis=1), statistic=statistic)
 
 
-__all__ = ["Judged", "NumberOutcomes", "groups_of", "judge", "judged", "main_metric", "row_lengths"]
+__all__ = ["Judged", "NumberOutcomes", "drawn_of", "groups_of", "judge", "judged", "main_metric", "row_lengths"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from os import PathLike, fspath
+from os import PathLike
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,8 @@ from heads.nearest.labelled import Labelled, labelled_rows
 from heads.nearest.reference import Reference
 from heads.predicting.prediction import RecordsLike, open_records
 from heads.rows.features import StoreLike, as_store, record_digests, record_features
-from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
+from heads.tasks.selection import TaskSelection
 
 __all__ = ["Hits", "lookup"]
 
@@ -132,9 +132,9 @@ def lookup(
     if align:
         require_parasail()
     opened = as_store(store)
-    selection = TaskSelection(
+    selection = TaskSelection.of(
         task=task,
-        labels=None if labels is None else fspath(labels),
+        labels=labels,
         dataset=dataset,
         label_column=label_column,
         split_column=split_column,

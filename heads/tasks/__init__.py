@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from heads.tasks.base import Task, TaskData, TaskSelection
+from heads.tasks.base import TaskData
 from heads.tasks.catalog import TASKS
+from heads.tasks.selection import TaskSelection
+from heads.tasks.spec import Task
 
 __all__ = ["TASKS", "Task", "TaskData", "TaskSelection"]

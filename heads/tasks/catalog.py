@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from embedstore.registry import Catalog
-from heads.tasks.base import Task
 from heads.tasks.fields import families, fitness, function, interaction, location, residues
+from heads.tasks.spec import Task
 
 TASKS: Catalog[Task] = Catalog(
     "task",

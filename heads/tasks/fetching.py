@@ -17,8 +17,8 @@ from embedstore.sequences import file_sha256
 from embedstore.store import AddReport, Store
 from embedstore.store.pairs import add_pairs
 from embedstore.types import ProgressCallback, no_progress
-from heads.tasks.base import RemoteFile, Task
 from heads.tasks.catalog import TASKS
+from heads.tasks.spec import RemoteFile, Task
 
 RECORD = "fetched.json"
 """Beside downloaded files: the sha256 of each, by name; a file without a published checksum is held to it later."""

@@ -13,8 +13,10 @@ from embedstore.store.datasets import Dataset
 from embedstore.store.pairs import partner_dataset
 from embedstore.store.store import Store
 from embedstore.types import DIGEST_BYTES
-from heads.tasks.base import Task, TaskData, TaskSelection
+from heads.tasks.base import TaskData
 from heads.tasks.catalog import TASKS
+from heads.tasks.selection import TaskSelection
+from heads.tasks.spec import Task
 from heads.tasks.tables import Table, labelled
 
 LABEL_COLUMNS = ("label", "family_accession", "family", "target")

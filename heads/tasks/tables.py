@@ -15,7 +15,9 @@ from embedstore.types import DIGEST_BYTES, Digests
 from heads.clusters import Clusters, cluster_sequences
 from heads.rows.pairs import ORDERED
 from heads.splits import split_by_clusters, split_by_column, split_by_key
-from heads.tasks.base import MASKED, Task, TaskData, TaskSelection
+from heads.tasks.base import MASKED, TaskData
+from heads.tasks.selection import NO_GROUPS, TaskSelection
+from heads.tasks.spec import Task
 
 HEADER_COLUMN = "description"
 """Where what a FASTA header says after the id is kept."""
@@ -135,6 +137,7 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
     rule += "".join(f", without {name} rows" for name, part in (("validation", "valid"), ("test", "test"))
                     if not len(splits[part]))  # fmt: skip
     partners = _partners(table, partner_column) if input_ == "pair" else None
+    group_column = _group_column(table, task, selection)
     return TaskData(
         name=table.name,
         source=table.source,
@@ -152,6 +155,8 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
         partners=None if partners is None else _keys(partners),
         partner_source=table.partner_source,
         pairing=selection.pairing or task.pairing or ORDERED,
+        group_column=group_column or "",
+        groups=None if group_column is None else _group_codes(table.read(group_column)),
         residues=table.residues,
         partner_residues=None if partners is None else lambda rows: [partners[row] for row in rows.tolist()],
     )
@@ -237,6 +242,21 @@ def _split_column(table: Table, task: Task, selection: TaskSelection) -> str | N
     if usual is None and selection.split_by == "column":
         return _require_column(task.split_column, table, "split by")
     return usual
+
+
+def _group_column(table: Table, task: Task, selection: TaskSelection) -> str | None:
+    """The column of groups; None where rows stand for themselves."""
+    if selection.group_column == NO_GROUPS:
+        return None
+    if selection.group_column is not None:
+        return _require_column(selection.group_column, table, "group rows by")
+    return task.group_column if task.group_column in table.columns else None
+
+
+def _group_codes(texts: Sequence[str]) -> NDArray[np.int64]:
+    """(N,) int64 from 0, equal for equal texts; -1 for an empty one."""
+    names, codes = np.unique(np.asarray(texts, dtype=np.str_), return_inverse=True)
+    return codes.astype(np.int64) - int(bool(len(names)) and names[0] == "")
 
 
 def _keys(sequences: Sequence[bytes]) -> Digests:

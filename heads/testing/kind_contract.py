@@ -126,16 +126,16 @@ class KindContract:
         again = _outputs(head.fit(*rows(300), *rows(100, seed=1)), queries)
         np.testing.assert_array_equal(again, first)
 
-    def test_targets_without_a_signal_are_not_learned(self, head: Head, rows: Callable[..., _Rows]) -> None:
-        """Guard against a leak."""
-        X, _ = rows(600)
-        _, y = rows(600, seed=7)
-        X_valid, _ = rows(200, seed=1)
-        _, y_valid = rows(200, seed=8)
-        queries, _ = rows(600, seed=2)
-        # Of other rows too: any direction among three says something of a truth that depends on the same three.
-        _, truth = rows(600, seed=9)
-        assert abs(_rank_quality(head.fit(X, y, X_valid, y_valid), queries, truth)) < 0.2
+    def test_targets_without_a_signal_are_not_learned(self, head: Head) -> None:
+        """Guard against learning from validation rows, and against outputs that claim to know."""
+        rng = np.random.default_rng(3)
+        noise = [rng.normal(size=(n, self.dim)).astype(np.float32) for n in (600, 200, 1000)]
+        y, y_valid, truth = (_targets(head.kind, rng.normal(size=(len(X), 3))) for X in noise)
+        head.fit(noise[0], y, noise[1], y_valid)
+        # Three standard errors of 200 rows are 0.21; settings that were chosen on these very rows add a little.
+        assert _rank_quality(head, noise[1], y_valid) < 0.3
+        of_rates = np.repeat(_rates(head.kind, y), len(noise[2]), axis=0)
+        assert _loss(head.kind, _outputs(head, noise[2]), truth) < 1.1 * _loss(head.kind, of_rates, truth)
 
     def test_the_scale_of_numbers_does_not_matter(self, head: Head, rows: Callable[..., _Rows]) -> None:
         """Guard targets such as melting temperatures in kelvin, or counts in millions."""
@@ -190,11 +190,30 @@ def _quality(head: Head, X: NDArray[np.float32], y: Any) -> float:
 
 
 def _rank_quality(head: Head, X: NDArray[np.float32], y: Any) -> float:
-    """Spearman's rho between outputs and truth; 0 where the outputs do not vary."""
+    """Spearman's rho between outputs and truth, of several labels the mean; 0 where the outputs do not vary."""
     outputs = _outputs(head, X)
     if head.kind == "multilabel":
-        return max(float(_rho(outputs[:, code], _members(y)[:, code])) for code in range(3))
+        return float(np.mean([_rho(outputs[:, code], _members(y)[:, code]) for code in range(3)]))
     return _rho(outputs @ np.arange(outputs.shape[1]) if head.kind == "ordinal" else outputs[:, 0], y)
+
+
+def _rates(kind: str, y: Any) -> NDArray[np.float64]:
+    """What a head gives that knows nothing of a row, (1, C): the mean, or the share of each level or label."""
+    if kind == "regression":
+        return np.array([[np.mean(y)]])
+    truth = np.asarray(y)[:, None] == LEVELS if kind == "ordinal" else _members(y)
+    return np.asarray(truth.mean(axis=0, keepdims=True), np.float64)
+
+
+def _loss(kind: str, outputs: NDArray[Any], y: Any) -> float:
+    """Mean squared error of numbers; log-loss of levels and labels."""
+    if kind == "regression":
+        return float(((outputs[:, 0] - y) ** 2).mean())
+    shares = np.clip(outputs.astype(np.float64), 1e-6, 1 - 1e-6)
+    if kind == "ordinal":
+        return float(-np.log(shares[np.arange(len(y)), np.searchsorted(LEVELS, y)]).mean())
+    members = _members(y)
+    return float(-np.log(np.where(members, shares, 1 - shares)).mean())
 
 
 def _rho(found: NDArray[Any], truth: NDArray[Any]) -> float:

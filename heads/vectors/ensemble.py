@@ -100,7 +100,10 @@ class EnsembleHead(Head):
         self._check_method()
         names = as_tuple(self.members or ())
         if len(names) < 2 or len(set(names)) < len(names):
-            raise InputError(f"members is {names}; expected the names of two or more heads, each once.")
+            raise InputError(
+                f"members is {names}; expected the names of two or more heads, each once "
+                '(members=, --param \'members=["linear","knn"]\').'
+            )
         if "ensemble" in names or "auto" in names:
             raise InputError(f"members is {names}; an ensemble cannot have 'ensemble' or 'auto' in it.")
         for name in self.params or {}:

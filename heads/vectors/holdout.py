@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from embedstore.types import Digests
 from heads.base import Labelled
 from heads.leakage import is_among
+from heads.rows.residues import LooseResidues
 from heads.splits import uniform_by_key
 from heads.streams import Features, Rows
 from heads.targets import Targets
@@ -41,6 +42,8 @@ def group_keys(features: Features) -> Digests:
     if features.offsets is not None:
         sizes = np.diff(features.offsets)
         return np.repeat(row_keys(len(sizes)), sizes, axis=0)
+    if isinstance(features, LooseResidues):
+        return row_keys(len(features.whole.proteins))[features.owners]
     return row_keys(features.shape[0]) if features.digests is None else features.digests
 
 

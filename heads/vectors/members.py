@@ -28,7 +28,11 @@ def make_member(name: str, *, kind: str, seed: int, params: Mapping[str, Any] | 
             f"Member {name!r} predicts {' or '.join(HEADS[name].kinds)}, and kind is {kind!r}. Leave it out (members=)."
         )
     if HEADS[name].reads != "vectors" or HEADS.load(name).whole_proteins:
-        raise InputError(f"Member {name!r} does not learn from rows of vectors. Leave it out (members=).")
+        reads = "sequences" if HEADS[name].reads != "vectors" else "whole proteins"
+        raise InputError(
+            f"Member {name!r} reads {reads}, and the members of an ensemble share rows of vectors. Leave it out "
+            "(members=)."
+        )
     head: Head = HEADS.load(name)(kind=kind)
     if "seed" in head.get_params():
         head.set_params(seed=seed)

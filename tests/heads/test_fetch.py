@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 import embedstore
 from embedstore.errors import DownloadError, FileFormatError, InputError
 from heads.tasks import TASKS, TaskSelection
-from heads.tasks.base import RemoteFile, Task
 from heads.tasks.fetching import fetch
 from heads.tasks.readers import read_task
+from heads.tasks.spec import RemoteFile, Task
 
 FILES = {
     "train.csv": b"seq,label\nMKVLAA,0.5\nMKVLAH,0.75\n",

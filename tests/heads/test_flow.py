@@ -19,8 +19,8 @@ from embedstore.store import Space, Store
 from embedstore.types import Record
 from heads.fitting import make_head
 from heads.rows.features import SpaceFeatures, record_features
-from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
+from heads.tasks.selection import TaskSelection
 
 OF_VECTORS = [name for name, row in heads.HEADS.items() if "protein" in row.inputs and row.reads == "vectors"]
 

@@ -19,8 +19,8 @@ from embedstore.sequences import read_records
 from embedstore.store import Store
 from embedstore.types import Record
 from heads.rows.features import record_features
-from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
+from heads.tasks.selection import TaskSelection
 from tests.heads.conftest import LETTERS
 
 COLUMNS = ["id", "label", "answered", "probability", "candidate", "score", "vote", "neighbour"]

@@ -15,8 +15,8 @@ from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
 from heads.inputs import rows_of
 from heads.rows.pairs import ORDERED, SYMMETRIC, PairFeatures, pair_digests, parse_pairing
-from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
+from heads.tasks.selection import TaskSelection
 
 SELECTION = TaskSelection(dataset="ppi", partner_column="sequence_2", pairing=SYMMETRIC)
 

@@ -203,7 +203,7 @@ def test_residues_come_as_a_letter_each(tmp_path: Path, simulated: Any) -> None:
     store.add("ss", table)
     embedstore.build(store, embedstore.load_model("mini"), residues=True, pooling=[])
     store.refresh()
-    head = heads.fit(store, dataset="ss", input_="residue")
+    head = heads.fit(store, dataset="ss", input="residue")
     report = heads.evaluate(head, store)
     assert report.metrics["accuracy"].value > 0.9
     assert report.metrics["accuracy_per_protein"].value == pytest.approx(report.metrics["accuracy"].value, abs=0.05)

@@ -14,12 +14,15 @@ from embedstore.errors import InputError, StoreError
 from embedstore.sequences import digest
 from embedstore.store import Store
 from embedstore.store.keys import as_digests
+from heads.base import Labelled
 from heads.inputs import rows_of, task_space
 from heads.measuring.protocol import validation_rows
-from heads.rows.residues import ResidueFeatures, spread_letters
+from heads.rows.residues import LooseResidues, ResidueFeatures, spread_letters
 from heads.sources import Vectors
-from heads.tasks.base import TaskSelection
+from heads.targets import encode
 from heads.tasks.readers import read_task
+from heads.tasks.selection import TaskSelection
+from heads.vectors.holdout import hold_out
 
 HELIX = frozenset("AELMQKRH")
 
@@ -91,16 +94,49 @@ def test_a_validation_protein_that_is_trained_on_is_left_out(residue_store: Stor
     assert len(chosen.rows) == 10
 
 
-@pytest.mark.parametrize("head", ["linear", "knn", "cnn"])
-def test_a_head_for_residues_learns_what_a_letter_tells(residue_store: Store, head: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("head", "params"),
+    [("linear", {}), ("knn", {}), ("cnn", {}), ("mlp", {}), ("gbm", {"max_rounds": 30})],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_head_for_residues_learns_what_a_letter_tells(
+    residue_store: Store, head: str, params: dict[str, Any], tmp_path: Path
+) -> None:
     from heads.fitting import make_head
 
     data = _data(residue_store)
     space = task_space(residue_store, data)
     train, valid, test = (rows_of(space, data, data.rows(split)) for split in ("train", "valid", "test"))
-    model = make_head(head, input_="residue").fit(train.features, train.y, valid.features, valid.y)
+    model = make_head(head, params, input_="residue").fit(train.features, train.y, valid.features, valid.y)
     known = test.y != ""
     assert (model.predict(test.features)[known] == test.y[known]).mean() > 0.9
+
+
+def test_loose_residues_are_read_protein_by_protein_and_set_aside_so(residue_store: Store) -> None:
+    """As a network reads them, masked residues left out."""
+    data = _data(residue_store)
+    train = rows_of(task_space(residue_store, data), data, data.rows("train"))
+    known = np.flatnonzero(train.y != "")
+    loose = train.features.select(known)
+    assert isinstance(loose, LooseResidues)
+    assert isinstance(train.features, ResidueFeatures)
+    whole = train.features.offsets
+    np.testing.assert_array_equal(whole[loose.owners] <= known, True)
+    np.testing.assert_array_equal(known < whole[loose.owners + 1], True)
+    seen, order = [], []
+    for rows, block in loose.batches(100, seed=1):
+        owners = loose.owners[rows]
+        assert (np.diff(owners) >= 0).all()
+        assert len(rows) == np.isin(loose.owners, owners).sum()  # whole proteins
+        np.testing.assert_array_equal(block, next(iter(loose.select(rows).blocks()))[1])
+        seen.append(rows)
+        order.append(owners[0])
+    assert sorted(np.concatenate(seen).tolist()) == list(range(len(known)))
+    assert order != sorted(order)
+    targets = encode(train.y[known], kind="class", n_rows=len(known))
+    learn, choose = hold_out(Labelled(features=loose, targets=targets), seed=0)
+    assert len(choose) > 0
+    assert not set(loose.owners[learn]) & set(loose.owners[choose])
 
 
 def test_a_label_of_another_length_names_the_protein(store: Store, tmp_path: Path, residue_store: Store) -> None:
@@ -138,6 +174,6 @@ def test_letters_outside_ascii_stay_one_letter() -> None:
 
 def test_a_head_of_residues_is_fitted_saved_and_evaluated(residue_store: Store, tmp_path: Path) -> None:
     params = {"max_epochs": 2, "channels": 8}
-    heads.fit(residue_store, dataset="ss", input_="residue", head="cnn", params=params, out=tmp_path / "head")
+    heads.fit(residue_store, dataset="ss", input="residue", head="cnn", params=params, out=tmp_path / "head")
     report = heads.evaluate(tmp_path / "head", residue_store, n_resamples=20)
     assert report.metrics["accuracy"].value > 0.8

@@ -41,6 +41,7 @@ def render(document: Mapping[str, Any]) -> str:
         _table(document, rows),
         _bar_section(document, rows),
         _identity_section(document, rows),
+        _partner_section(document, rows),
         _cost_section(document, rows),
         _reliability_section(document, rows),
         _confusion_section(document, rows),
@@ -181,6 +182,37 @@ def _identity_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, A
     chart = by_bins(names, [n for _, n in bins], series, label=title, percent=not numbers)
     note = f"Identity: {escape(document['audit']['method'])}."
     return section(title, f'{_legend(shown)}<div class="chart">{chart}</div><p class="note">{note}</p>')
+
+
+def _partner_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    classes = rows[0]["by_partners"]
+    if not classes:
+        return ""
+    main = document["main_metric"]
+    heads = "".join(
+        f'<th class="n" scope="col">{_seen(one)}<small>{one["n"]:,} pairs ({one["share"]:.1%})</small></th>'
+        for one in classes
+    )
+    body = "".join(
+        f'<tr><th scope="row">{swatch(place)}{escape(row["name"])}</th>'
+        + "".join(f'<td class="n">{cell(one, main)}</td>' for one in row["by_partners"])
+        + "</tr>"
+        for place, row in enumerate(rows)
+    )
+    note = (
+        "How many of the two proteins of a pair stand in training pairs: as the same sequence, and where relatives "
+        "were looked for, as a near duplicate too. A head that knows both proteins need know nothing of pairs."
+    )
+    table = (
+        f'<div class="scroll"><table><thead><tr><th scope="col">row</th>{heads}</tr></thead><tbody>{body}</tbody>'
+        "</table></div>"
+    )
+    title = metric_name(main)[:1].upper() + metric_name(main)[1:]
+    return section(f"{title} by proteins trained on", f'{table}<p class="note">{note}</p>')
+
+
+def _seen(one: Mapping[str, Any]) -> str:
+    return one["seen"] if one["identity"] == 1 else f"{one['seen']}, {one['identity']:.0%} identity"
 
 
 def _bin_mark(found: Mapping[str, Any] | None, name: str, colour: int) -> Mark | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from heads.tasks.base import RemoteFile, Task
 from heads.tasks.fields.sources import TAPE, benchmark
+from heads.tasks.spec import RemoteFile, Task
 
 _PFAM = "https://console.cloud.google.com/storage/browser/brain-genomics-public/research/proteins/pfam/"
 _FILES = "https://storage.googleapis.com/brain-genomics-public/research/proteins/pfam/random_split"
@@ -72,6 +72,7 @@ TASKS = (
         target="heads.tasks.readers:read_dataset",
         dataset="scope",
         label_columns=("label", "superfamily"),
+        group_column="family",
         licence="free to use with citation",
         citation="Fox et al. 2014, SCOPe, Nucleic Acids Research 42:D304; Chandonia et al. 2022, NAR 50:D553",
         source_url="https://scop.berkeley.edu/astral",
@@ -84,6 +85,7 @@ TASKS = (
         target="heads.tasks.readers:read_dataset",
         dataset="scop2",
         label_columns=("label", "superfamily"),
+        group_column="family",
         licence="free to use with citation",
         citation="Andreeva et al. 2020, The SCOP database in 2020, Nucleic Acids Research 48:D376",
         source_url="https://www.ebi.ac.uk/pdbe/scop/",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from heads.tasks.base import Task
 from heads.tasks.fields.sources import (
     FLIP,
     FLIP_LAYOUT,
@@ -16,6 +15,7 @@ from heads.tasks.fields.sources import (
     benchmark,
     flip,
 )
+from heads.tasks.spec import Task
 
 _WU = "Wu et al. 2016, Adaptation in protein fitness landscapes is facilitated by indirect paths, eLife 5:e16965"
 _BRYANT = (

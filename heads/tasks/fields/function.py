@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from heads.tasks.base import Task
 from heads.tasks.fields.sources import PEER, PEER_LAYOUT, PEER_URL, github
+from heads.tasks.spec import Task
 
 _DEEPFRI = "Gligorijević et al. 2021, Structure-based protein function prediction using graph convolutional networks, "
 _GO_LAYOUT = (

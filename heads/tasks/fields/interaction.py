@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from heads.rows.pairs import ORDERED, SYMMETRIC
-from heads.tasks.base import Task
 from heads.tasks.fields.sources import PAIR_LAYOUT, PEER, PEER_URL, TDC, TDC_URL
+from heads.tasks.spec import Task
 
 _ANTIBODY = (
     "CSV with columns id, sequence (heavy chain), sequence_2 (light chain), label; TDC gives both chains as one list"
@@ -24,6 +24,10 @@ TASKS = (
         citation=f"Moal & Fernández-Recio 2012, SKEMPI, Bioinformatics 28:2600; {PEER}",
         source_url=PEER_URL,
         layout=PAIR_LAYOUT,
+        note="Every test pair is a variant of a complex with other variants in the training rows; 317 of 326 have one "
+        "of their two chains there residue for residue, the other 9 both. So figures say how far substitutions add up, "
+        "which needs no language model (nearest training variant: Pearson's r 0.60; ridge on counts of 1 to 3 "
+        "residues: 0.75), and nothing of complexes that were never seen.",
         field="interaction",
         summary="affinity of two chains (logarithm of the dissociation constant)",
     ),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from heads.tasks.base import Task
 from heads.tasks.fields.sources import FLIP, FLIP_URL, PEER, PEER_LAYOUT, PEER_URL, benchmark
+from heads.tasks.spec import Task
 
 _DEEPLOC = "Almagro Armenteros et al. 2017, DeepLoc, Bioinformatics 33:3387"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from heads.tasks.base import Task
 from heads.tasks.fields.sources import FLIP, FLIP_URL, flip
+from heads.tasks.spec import Task
 
 _NETSURF = "Klausen et al. 2019, NetSurfP-2.0, Proteins 87:520"
 _LAYOUT = (

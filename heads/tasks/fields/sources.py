@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heads.tasks.base import RemoteFile
+from heads.tasks.spec import RemoteFile
 
 PEER = "Xu et al. 2022, PEER: a comprehensive and multi-task benchmark for protein sequence understanding, NeurIPS"
 TAPE = "Rao et al. 2019, Evaluating protein transfer learning with TAPE, NeurIPS"

@@ -25,8 +25,8 @@ from embedstore.testing.model_contract import MIXED, distance
 from heads.finetuning.head import FinetuneHead
 from heads.persist import FittedHead
 from heads.sources import Residues
-from heads.tasks.base import TaskSelection
 from heads.tasks.readers import read_task
+from heads.tasks.selection import TaskSelection
 
 SMALL: dict[str, Any] = {
     "dropout": 0.0,

@@ -1,0 +1,37 @@
+"""``heads join``: fitted heads as one ensemble."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import Json, Seed, StorePath
+
+
+def join(
+    fitted: Annotated[list[Path], typer.Argument(help="Two or more fitted heads of one space and task.")],
+    method: Annotated[
+        str | None, typer.Option(help="blend or stack. [default: the better of the two]", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Directory to save to. [default: <task>-ensemble]", show_default=False),
+    ] = None,
+    seed: Seed = 0,
+    store: StorePath = None,
+    json: Json = False,
+) -> None:
+    """Join fitted heads into one, with weights chosen on the validation rows of their task, and save it.
+
+    heads join pfam-linear pfam-knn
+    """
+    from cli.heads_app.fitted import tell_fitted
+    from heads import ensemble_of
+    from heads.persist import is_fitted_head
+
+    joined = ensemble_of(fitted, store, method=method, seed=seed)
+    target = out or Path(joined.default_name)
+    replaced = is_fitted_head(target)
+    tell_fitted(joined, joined.save(target), replaced=replaced, json_=json)
