@@ -1,9 +1,7 @@
 """Homology heads against the programs that they stand for, and what their scores become."""
 
-import os
 import shutil
 import subprocess
-import sys
 import weakref
 from pathlib import Path
 
@@ -93,27 +91,6 @@ def test_all_that_hmmer_sees_has_one_alphabet_which_outlives_it() -> None:
     assert digital(enumerate(members)).alphabet is amino()
     assert align_family(members, "hmmer", pyhmmer.plan7.Builder(amino())).alphabet is amino()
     assert align_family(members[:1], "hmmer", pyhmmer.plan7.Builder(amino())).alphabet is amino()
-
-
-@pytest.mark.slow
-def test_profiles_are_built_in_threads_beside_a_search() -> None:
-    pytest.importorskip("pyhmmer")
-    # In a process of its own: what this guards against ends the process.
-    code = """
-from multiprocessing.pool import ThreadPool
-from heads.homology.hmm_top_pick import HmmTopPickHead
-from heads.homology.hmmer import amino, digital
-from heads.homology.phmmer import PhmmerHead
-from heads.testing.sequence_contract import families
-for seed in range(3):
-    data = families(48, seed=seed, changed=0.45)
-    with ThreadPool(3) as pool:
-        profiles = pool.apply_async(lambda: HmmTopPickHead(threads=8).fit(*data))
-        pool.apply_async(lambda: PhmmerHead(threads=4).fit(*data).predict(data.X[:8])).get()
-        profiles.get().predict(data.X[:4])
-"""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
 def test_a_protein_beyond_hmmers_limit_is_named() -> None:
