@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from embedstore.errors import InputError, MissingPackageError
-from heads.homology.hmmer import digital
+from heads.homology.hmmer import amino, digital
 from heads.homology.kmer import word_counts
 from heads.homology.programs import run
 
@@ -100,10 +100,10 @@ def central_member(members: Sequence[str]) -> int:
 
 
 def _digital_msa(rows: Sequence[str]) -> Any:
-    from pyhmmer.easel import Alphabet, TextMSA, TextSequence
+    from pyhmmer.easel import TextMSA, TextSequence
 
     sequences = [TextSequence(name=str(number), sequence=row) for number, row in enumerate(rows)]
-    return TextMSA(name="family", sequences=sequences).digitize(Alphabet.amino())
+    return TextMSA(name="family", sequences=sequences).digitize(amino())
 
 
 def _by_program(members: Sequence[str], program: str) -> list[str]:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.errors import InputError, MissingPackageError, WorkerDiedError
+from embedstore.errors import EmbedstoreError, InputError
 from heads.base import Labelled
 from heads.homology.base import HomologyHead, n_threads
-from heads.homology.family_alignment import missing_aligner
+from heads.homology.family_alignment import align_family
 from heads.homology.hits import Hits, hits_of
-from heads.homology.hmmer import EVERYTHING, LETTERS, missing_pyhmmer, pyhmmer_version
-from heads.homology.hmmer_process import HMMER, Rows
+from heads.homology.hmmer import (
+    EVERYTHING,
+    LETTERS,
+    PARALLEL,
+    amino,
+    digital,
+    missing_pyhmmer,
+    profile_text,
+    pyhmmer_version,
+    read_profiles,
+    require_searchable,
+)
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -37,7 +48,7 @@ class HmmTopPickHead(HomologyHead):
     evalue
         Hits up to this E-value count in the first pass.
     threads
-        Of the search; None: as many as there are CPUs. Profiles are built in one.
+        None: as many as there are CPUs.
     kind
         What is predicted.
 
@@ -83,9 +94,6 @@ class HmmTopPickHead(HomologyHead):
         return eye_array(self.n_outputs, dtype=np.bool_, format="csr")
 
     def _learn(self, residues: Sequence[str], train: Labelled) -> None:
-        lacking = missing_aligner(self.aligner)
-        if lacking is not None:
-            raise MissingPackageError(lacking)
         codes = train.targets.require_codes()
         order = np.argsort(codes, kind="stable")
         members = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
@@ -95,29 +103,45 @@ class HmmTopPickHead(HomologyHead):
             kept = [residues[row] for row in rows.tolist() if residues[row]] or ["X"]
             code = int(codes[rows[0]])
             try:
-                return HMMER.build(kept, aligner=self.aligner, name=str(code))
-            except (WorkerDiedError, InputError) as error:
-                raise type(error)(
+                return _profile(kept, self.aligner, name=str(code))
+            except ValueError as error:
+                if isinstance(error, EmbedstoreError):
+                    raise
+                raise InputError(
                     f"HMMER cannot make a profile of class {self.classes_[code]!r} ({len(kept):,} proteins): {error} "
                     "Leave that class out, or take another aligner (aligner=)."
                 ) from error
 
-        self._adopt("".join(map(profile, members)))
+        with ThreadPool(n_threads(self.threads)) as pool:
+            self._adopt("".join(pool.map(profile, members, chunksize=1)))
 
     def _adopt(self, profiles: str) -> None:
         self.profiles_ = profiles
+        self._profiles: Any = None
 
     def _search(self, queries: Sequence[str]) -> Hits:
-        found = self._hits(list(enumerate(queries)), E=self.evalue, Z=float(self.n_outputs))
+        if self._profiles is None:
+            self._profiles = read_profiles(self.profiles_)
+        found = self._hits(list(enumerate(queries)), E=self.evalue, Z=float(len(self._profiles)))
         if self.second_pass:
-            hit = set(found[:, 0].astype(int).tolist())
+            hit = {query for query, *_ in found}
             lost = [(row, residues) for row, residues in enumerate(queries) if row not in hit]
-            found = np.concatenate([found, self._hits(lost, **EVERYTHING)])
-        query, family, score, evalue = found[np.lexsort((found[:, 1], -found[:, 2], found[:, 0]))].T
+            found += self._hits(lost, **EVERYTHING)
+        rows = np.array(sorted(found, key=lambda hit: (hit[0], -hit[2], hit[1])), np.float64).reshape(-1, 4)
+        query, family, score, evalue = rows.T
         return hits_of(len(queries), query, family, score, evalue)
 
-    def _hits(self, queries: Sequence[tuple[int, str]], **options: Any) -> Rows:
-        return HMMER.hmmsearch(self.profiles_, queries, cpus=n_threads(self.threads), options=options)
+    def _hits(self, queries: Sequence[tuple[int, str]], **options: Any) -> list[tuple[int, int, float, float]]:
+        """Query, family, bits and E-value of whatever is found, in no order."""
+        from pyhmmer.hmmer import hmmsearch
+
+        require_searchable((residues for _, residues in queries), "a protein")
+        block = digital(queries)
+        if not len(block):
+            return []
+        cpus = n_threads(self.threads)
+        searches = hmmsearch(self._profiles, block, cpus=cpus, parallel=PARALLEL, **options)
+        return [(int(hit.name), int(top.query.name), hit.score, hit.evalue) for top in searches for hit in top.reported]
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {"n_profiles": np.array([self.n_outputs])}
@@ -131,3 +155,16 @@ class HmmTopPickHead(HomologyHead):
     ) -> None:
         super()._restore(arrays, settings, texts)
         self._adopt(texts["profiles"])
+
+
+def _profile(members: Sequence[str], aligner: str, *, name: str) -> str:
+    """The profile of a family's members as text."""
+    from pyhmmer.plan7 import Background, Builder
+
+    builder = Builder(amino())
+    alignment = align_family(members, aligner, builder)
+    alignment.name = name
+    profile, _, _ = builder.build_msa(alignment, Background(amino()))
+    # It would hold the command line of this process.
+    profile.command_line = None
+    return profile_text([profile])

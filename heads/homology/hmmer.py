@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
+from threading import Lock
 from typing import Any, Literal
 
+from embedstore.errors import InputError
 from heads.homology.residues import ALIGNABLE
 
 MAX_RESIDUES = 100_000
@@ -35,16 +38,53 @@ def pyhmmer_version() -> str:
     return f"pyhmmer {version('pyhmmer')}"
 
 
+_ONE_AT_A_TIME = Lock()
+
+
+def amino() -> Any:
+    """The alphabet of proteins: the one that everything here is made with.
+
+    An alignment that hmmalign makes points into the alphabet of its sequences and does not hold it. With an alphabet of
+    its own each, that memory was used after it had been freed, which in threads ended the process.
+    """
+    # Two first callers at once would get two.
+    with _ONE_AT_A_TIME:
+        return _amino()
+
+
+@cache
+def _amino() -> Any:
+    from pyhmmer.easel import Alphabet
+
+    return Alphabet.amino()
+
+
 def digital(sequences: Iterable[tuple[int, str]]) -> Any:
     """A block of sequences for HMMER, named by number; empty ones are left out."""
-    from pyhmmer.easel import Alphabet, DigitalSequenceBlock, TextSequence
+    from pyhmmer.easel import DigitalSequenceBlock, TextSequence
 
-    alphabet = Alphabet.amino()
+    alphabet = amino()
     block = DigitalSequenceBlock(alphabet)
     for number, residues in sequences:
         if residues:
             block.append(TextSequence(name=str(number), sequence=residues).digitize(alphabet))
     return block
+
+
+def require_searchable(residues: Iterable[str], what: str) -> None:
+    """Refuse sequences that are longer than HMMER searches in.
+
+    Raises
+    ------
+    InputError
+        Naming the first.
+    """
+    for one in residues:
+        if len(one) > MAX_RESIDUES:
+            raise InputError(
+                f"HMMER searches in proteins of at most {MAX_RESIDUES:,} residues, and {what} has {len(one):,} "
+                f"({one[:30]}…). Leave it out, or use another head of alignments (smith_waterman, blastp)."
+            )
 
 
 def profile_text(profiles: Sequence[Any]) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from embedstore.errors import InputError
 from heads.homology.base import NearestHead, n_threads
 from heads.homology.hits import Hits, hits_of
-from heads.homology.hmmer import LETTERS, MAX_RESIDUES, missing_pyhmmer, pyhmmer_version
-from heads.homology.hmmer_process import HMMER
+from heads.homology.hmmer import LETTERS, digital, missing_pyhmmer, pyhmmer_version, require_searchable
 
 MAX_CELLS = 5 * 10**7
 """Residues of a query times those of the longest training protein: HMMER's tables take some 24 bytes a cell."""
@@ -63,21 +62,27 @@ class PhmmerHead(NearestHead):
         return pyhmmer_version()
 
     def _index(self) -> None:
-        self._longest = max(map(len, self.residues_), default=0) or 1
-        if self._longest > MAX_RESIDUES:
-            raise InputError(
-                f"The longest training protein has {self._longest:,} residues; HMMER searches in proteins of at most "
-                f"{MAX_RESIDUES:,}. Leave it out, or use another head of alignments (smith_waterman, blastp)."
-            )
+        self._targets: Any = None
 
     def _search(self, queries: Sequence[str]) -> Hits:
-        windows = list(_windows(queries, MAX_CELLS // self._longest))
-        most = max(self.n_hits, self.n_votes)
-        rows = HMMER.phmmer(self.residues_, windows, cpus=n_threads(self.threads), most=most, evalue=self.evalue)
+        from pyhmmer.hmmer import phmmer
+
+        if self._targets is None:
+            require_searchable(self.residues_, "a training protein")
+            self._targets = digital(enumerate(self.residues_))
+        longest = max(map(len, self._targets), default=1)
+        windows = list(_windows(queries, MAX_CELLS // longest))
+        found = []
+        searches = phmmer(digital(windows), self._targets, cpus=n_threads(self.threads), E=self.evalue)
+        for top in searches:
+            number = int(top.query.name)
+            hits = ((number, int(hit.name), hit.score, hit.evalue) for hit in top.reported)
+            found += [hit for hit, _ in zip(hits, range(max(self.n_hits, self.n_votes)), strict=False)]
+        rows = np.array(found, np.float64).reshape(-1, 4)
         if len(windows) > len(queries):
             rows = rows[np.argsort(-rows[:, 2], kind="stable")]
         query, target, score, evalue = rows.T
-        return hits_of(len(queries), query, target, score, evalue).top(most)
+        return hits_of(len(queries), query, target, score, evalue).top(max(self.n_hits, self.n_votes))
 
 
 def _windows(queries: Sequence[str], width: int) -> Iterator[tuple[int, str]]:

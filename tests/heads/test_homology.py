@@ -1,8 +1,6 @@
 """Homology heads against the programs that they stand for, and what their scores become."""
 
-import os
 import shutil
-import signal
 import subprocess
 import weakref
 from pathlib import Path
@@ -13,14 +11,13 @@ from scipy.sparse import csr_array
 
 from embedstore.errors import InputError, MissingPackageError, WorkerDiedError
 from heads.base import answered
-from heads.homology import hmmer_process
 from heads.homology.blastp import BlastpHead
 from heads.homology.confidence import ScoreSigmoid, ScoreSoftmax, fit_softmax
 from heads.homology.diamond import DiamondHead
 from heads.homology.family_alignment import align_family
 from heads.homology.hits import ClassScores, class_scores, hits_of
 from heads.homology.hmm_top_pick import HmmTopPickHead
-from heads.homology.hmmer_process import HmmerProcess
+from heads.homology.hmmer import amino, digital
 from heads.homology.mmseqs import MMseqsHead
 from heads.homology.phmmer import PhmmerHead
 from heads.homology.programs import run
@@ -88,49 +85,23 @@ def test_a_family_of_one_member_has_a_profile_of_hmmbuild(tmp_path: Path) -> Non
     assert ours == body
 
 
-def test_what_ended_hmmer_is_asked_once_more_of_a_fresh_process() -> None:
-    pytest.importorskip("pyhmmer")
-    process = HmmerProcess()
-    members = families(8, n_families=1).X
-    first, second = "", ""
-    for _ in range(2):
-        first, second = second, process.build(members, aligner="hmmer", name="0").split("STATS")[1]
-        os.kill(process._process.pid, signal.SIGKILL)
-    assert first == second
-    process.stop()
-
-
-def test_a_query_that_ends_hmmer_is_named_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("pyhmmer")
-    # What HMMER itself does where its checks fail: last words, and the end of the process.
-    monkeypatch.setattr(
-        hmmer_process,
-        "_CODE",
-        "import sys; from heads.homology import hmmer_worker as w; search = w._sequence_hits\n"
-        "def ends(targets, queries, *more):\n"
-        "    return sys.exit('universe collapses') if 'W' * 9 in str(queries) else search(targets, queries, *more)\n"
-        "w._sequence_hits = ends; w.serve()",
-    )
-    process = HmmerProcess()
-    targets = [protein.replace("W", "A") for protein in families(2).X]
-    queries = list(enumerate(targets))
-    found = process.phmmer(targets, queries, cpus=1, most=1, evalue=10)
-    assert found[:, 1].tolist() == [0, 1]
-    with pytest.raises(
-        WorkerDiedError, match=r"protein of 9 residues \(W+…\): its process ended .*: universe collapses"
-    ):
-        process.phmmer(targets, [*queries, (2, "W" * 9)], cpus=1, most=1, evalue=10)
-    process.stop()
+def test_all_that_hmmer_sees_has_one_alphabet_which_outlives_it() -> None:
+    pyhmmer = pytest.importorskip("pyhmmer")
+    members = families(12, n_families=2).X[::2]
+    assert digital(enumerate(members)).alphabet is amino()
+    assert align_family(members, "hmmer", pyhmmer.plan7.Builder(amino())).alphabet is amino()
+    assert align_family(members[:1], "hmmer", pyhmmer.plan7.Builder(amino())).alphabet is amino()
 
 
 def test_a_protein_beyond_hmmers_limit_is_named() -> None:
     pytest.importorskip("pyhmmer")
     long = "ACDEFGHIKLMNPQRSTVWY" * 5001
     X, y = families(8, n_families=2)
-    with pytest.raises(InputError, match=r"protein of 100,020 residues \(ACDEF.*over comparison pipeline limit"):
+    message = r"at most 100,000 residues, and a (training )?protein has 100,020 \(ACDEF"
+    with pytest.raises(InputError, match=message):
         HmmTopPickHead().fit(X, y).predict([*X, long])
-    with pytest.raises(InputError, match="longest training protein has 100,020 residues.*at most 100,000"):
-        PhmmerHead().fit([*X, long], [*y, y[0]])
+    with pytest.raises(InputError, match=message):
+        PhmmerHead().fit([*X, long], [*y, y[0]]).predict(X)
 
 
 def test_queries_without_a_hit_get_a_second_search_without_filters() -> None:
