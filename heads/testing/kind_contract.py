@@ -202,7 +202,8 @@ def _rates(kind: str, y: Any) -> NDArray[np.float64]:
     if kind == "regression":
         return np.array([[np.mean(y)]])
     truth = np.asarray(y)[:, None] == LEVELS if kind == "ordinal" else _members(y)
-    return np.asarray(truth.mean(axis=0, keepdims=True), np.float64)
+    rates: NDArray[np.float64] = truth.mean(axis=0, keepdims=True)
+    return rates
 
 
 def _loss(kind: str, outputs: NDArray[Any], y: Any) -> float:
