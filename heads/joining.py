@@ -1,4 +1,4 @@
-"""Fitted heads joined into one ensemble: same vectors, same labels, same training rows."""
+"""Fitted heads joined into one ensemble: same labels, same training rows, vectors of one space at most."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from heads.base import Labelled
 from heads.leakage import is_among
 from heads.persist import FittedHead, FittedLike, as_fitted
 from heads.rows.features import StoreLike, as_store
-from heads.sources import SEQUENCES, source_of
+from heads.sources import BOTH, SEQUENCES, source_of
 from heads.targets import encode
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 from heads.vectors.ensemble import EnsembleHead
+from heads.vectors.hybrid import HybridHead
 
 
 def ensemble_of(
@@ -52,13 +53,15 @@ def ensemble_of(
         If they are fewer than two, were fitted on different rows or for different labels, or their task has no
         validation rows.
     """
-    fitted = [as_fitted(member) for member in members]
+    # One on vectors first: the whole is then a head of its space.
+    fitted = sorted((as_fitted(member) for member in members), key=lambda one: one.space_id == SEQUENCES)
     _require_alike(fitted)
     first = fitted[0]
     opened = as_store(store)
     data = read_task(TaskSelection(**first.task), opened)
-    reads = SEQUENCES if first.space_id == SEQUENCES else "vectors"
-    source = source_of(opened, data, None if reads == SEQUENCES else first.space_id, reads=reads)
+    spaces = {one.space_id for one in fitted} - {SEQUENCES}
+    reads = SEQUENCES if not spaces else BOTH if len({one.space_id for one in fitted}) > 1 else "vectors"
+    source = source_of(opened, data, first.space_id if spaces else None, reads=reads)
     rows = source.rows(data, data.rows("valid"), what="valid row")
     targets = encode(
         rows.y, kind=data.kind, n_rows=rows.features.shape[0], classes=_classes(first), name="the validation labels"
@@ -72,9 +75,10 @@ def ensemble_of(
         )
     valid = Labelled(features=rows.features, targets=targets).select(usable.nonzero()[0])
     names = [one.head_name for one in fitted]
-    head = EnsembleHead(members=names, method=method, seed=seed, kind=data.kind)
+    kind_of = HybridHead if reads == BOTH else EnsembleHead
+    head = kind_of(members=names, method=method, seed=seed, kind=data.kind)
     head.join(names, [one.head for one in fitted], valid)
-    joined = replace(first, head=head, head_name="ensemble")
+    joined = replace(first, head=head, head_name="hybrid" if reads == BOTH else "ensemble")
     if out is not None:
         joined.save(out)
     return joined
@@ -89,7 +93,7 @@ def _require_alike(fitted: Sequence[FittedHead]) -> None:
         raise InputError(f"{len(fitted)} fitted heads were given; an ensemble joins two or more.")
     first = fitted[0]
     for other in fitted[1:]:
-        if other.space_id != first.space_id:
+        if other.space_id not in (first.space_id, SEQUENCES):
             raise SpaceMismatchError(
                 f"An ensemble joins heads of one space: {first.default_name} was fitted on {first.space_id}, and "
                 f"{other.default_name} on {other.space_id}. Fit them on the same one (space=, --space)."

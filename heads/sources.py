@@ -1,8 +1,9 @@
-"""Where a head reads its rows: vectors of a space, or the residues themselves."""
+"""Where a head reads its rows: vectors of a space, the residues themselves, or both."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -15,11 +16,14 @@ from embedstore.store.store import Store
 from heads.inputs import SplitRows, rows_of, task_space
 from heads.rows.features import with_vectors
 from heads.rows.sequence_rows import PairSequences, ResidueSequences
-from heads.streams import SequenceFeatures
+from heads.streams import BothFeatures, SequenceFeatures
 from heads.tasks.base import TaskData
 
 SEQUENCES = "sequences"
 """Name of the source of heads that read residues."""
+
+BOTH = "both"
+"""What a head reads that is made of heads on vectors and of heads on sequences."""
 
 
 class Source(Protocol):
@@ -97,6 +101,17 @@ class Residues:
         return SplitRows(features=features, y=data.targets(rows), rows=rows, n_without_vector=0)
 
 
+class VectorsAndResidues(Vectors):
+    """The vectors of a space, and beside each the residues of its protein."""
+
+    def rows(self, data: TaskData, rows: NDArray[np.int64], *, what: str = "row") -> SplitRows:
+        """Vectors, residues and targets."""
+        found = super().rows(data, rows, what=what)
+        texts = [residues.decode("ascii") for residues in data.residues(found.rows)]
+        sequences = SequenceFeatures(texts, data.digests[found.rows])
+        return replace(found, features=BothFeatures(found.features, sequences))
+
+
 def _require_labels(data: TaskData, rows: NDArray[np.int64], texts: Sequence[str]) -> None:
     for row, text in zip(rows.tolist(), texts, strict=True):
         if len(data.labels[row]) != len(text):
@@ -130,7 +145,7 @@ def source_of(store: Store | None, data: TaskData, space: str | None = None, *, 
     if reads != SEQUENCES:
         if store is None:
             raise TypeError("A head that reads vectors needs a store.")
-        return Vectors(task_space(store, data, space))
+        return (VectorsAndResidues if reads == BOTH else Vectors)(task_space(store, data, space))
     if space is not None:
         raise InputError(f"This head reads sequences and needs no space; {space!r} was named. Leave it out.")
     return Residues()

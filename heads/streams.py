@@ -154,6 +154,49 @@ class SequenceFeatures:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BothFeatures:
+    """Vectors and residues of the same proteins, for heads that are made of heads on either.
+
+    To a head on vectors they are vectors; one on sequences finds the residues by `sequences_of`.
+
+    Parameters
+    ----------
+    vectors, sequences
+        Of the same N proteins in the same order.
+    """
+
+    vectors: Features
+    sequences: SequenceFeatures
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, and dimensions of the vectors."""
+        return self.vectors.shape
+
+    @property
+    def digests(self) -> Digests | None:
+        """Key of each row, or None."""
+        return self.vectors.digests
+
+    @property
+    def offsets(self) -> None:
+        """None: a row is a protein."""
+        return
+
+    def blocks(self) -> Iterator[tuple[slice, Float32]]:
+        """Yield slices of rows and their vectors as float32."""
+        yield from self.vectors.blocks()
+
+    def batches(self, n_rows: int, *, seed: int) -> Iterator[tuple[Rows, Float32]]:
+        """Yield each row number once in random order, `n_rows` at a time, and the vectors."""
+        yield from self.vectors.batches(n_rows, seed=seed)
+
+    def select(self, rows: Rows) -> BothFeatures:
+        """Some of the rows, in the order given."""
+        return BothFeatures(self.vectors.select(rows), self.sequences.select(rows))
+
+
 FeaturesLike: TypeAlias = Features | Vectors | Sequence[str]
 """What ``fit`` and ``predict`` take: a stream, an (N, D) array, or, for heads that read sequences, N texts."""
 
@@ -197,6 +240,8 @@ def sequences_of(X: FeaturesLike) -> SequenceFeatures:
         For a stream of vectors.
     """
     features = as_features(X)
+    if isinstance(features, BothFeatures):
+        return features.sequences
     if not isinstance(features, SequenceFeatures):
         raise InputError(
             f"This head reads sequences, and X holds vectors of {features.shape[1]} dimensions. "

@@ -22,7 +22,7 @@ class HeadSpec:
     inputs
         What its rows may be: some of `heads.tasks.base.INPUTS`.
     reads
-        ``"vectors"`` of a space, or ``"sequences"``.
+        ``"vectors"`` of a space, ``"sequences"``, or ``"both"``.
     small
         Arguments for a quick trial on a laptop, a few hundred proteins in seconds, where the defaults are made for
         large data: ``HEADS.load(name)(**row.small)``.

@@ -60,6 +60,16 @@ ON_VECTORS = (
         citation="Caruana et al. 2004, Ensemble selection from libraries of models, ICML",
     ),
     HeadSpec(
+        name="hybrid",
+        target="heads.vectors.hybrid:HybridHead",
+        kinds=("class", "multilabel"),
+        inputs=("protein",),
+        reads="both",
+        small={**_FEW, "members": ("linear", "kmer")},
+        summary="heads on vectors and heads on sequences, an alignment say, blended by weights chosen on validation",
+        citation="Wolpert 1992, Stacked generalization, Neural Networks 5:241",
+    ),
+    HeadSpec(
         name="cnn",
         target="heads.vectors.cnn:ConvolutionHead",
         inputs=("residue",),

@@ -16,7 +16,7 @@ from heads.catalog import HEADS
 from heads.fitting import make_head
 from heads.measuring.costs import Cost, measured
 from heads.measuring.protocol import Judged, judge, validation_rows
-from heads.sources import SEQUENCES, Residues, Source, Vectors
+from heads.sources import BOTH, SEQUENCES, Residues, Source, Vectors, VectorsAndResidues
 from heads.tasks.base import TaskData
 
 
@@ -198,13 +198,14 @@ def contenders_of(
         If no space fits.
     """
     heads = taking_part(data, heads)
-    sources = vector_sources(store, data, spaces) if any(HEADS[name].reads == "vectors" for name in heads) else []
+    sources = vector_sources(store, data, spaces) if any(HEADS[name].reads != SEQUENCES for name in heads) else []
     for head in dict.fromkeys(heads):
-        if HEADS[head].reads != "vectors":
+        if HEADS[head].reads == SEQUENCES:
             yield HeadContender(head, Residues(), given.of(head))
             continue
         for source, label in sources:
-            yield HeadContender(head, source, given.of(head), name=f"{head} · {label}")
+            rows = VectorsAndResidues(source.space) if HEADS[head].reads == BOTH else source
+            yield HeadContender(head, rows, given.of(head), name=f"{head} · {label}")
 
 
 def taking_part(data: TaskData, heads: Sequence[str] | None) -> list[str]:

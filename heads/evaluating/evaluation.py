@@ -12,6 +12,7 @@ import numpy as np
 
 from embedstore.errors import InputError, MissingFileError, SpaceMismatchError
 from embedstore.store.store import Store
+from heads.catalog import HEADS
 from heads.evaluating.learning import CurvePoint, learning_curve
 from heads.measuring.audit import SAMPLE_ROWS, Audit, IdentityBin, Relatives, audit_of, by_identity, relatives_of
 from heads.measuring.metrics import N_RESAMPLES, Bin, ClassOutcomes, LabelOutcomes, Metric, Outcomes, reliability
@@ -21,7 +22,7 @@ from heads.measuring.protocol import Judged, drawn_of, judge, main_metric
 from heads.persist import FittedHead, FittedLike, as_fitted
 from heads.predicting.writing import finite
 from heads.rows.features import StoreLike, as_store
-from heads.sources import SEQUENCES, Residues, Source, Vectors
+from heads.sources import BOTH, SEQUENCES, Residues, Source, Vectors, VectorsAndResidues
 from heads.tasks.base import TaskData
 from heads.tasks.catalog import TASKS
 from heads.tasks.readers import read_task
@@ -288,7 +289,8 @@ def _own_source(fitted: FittedHead, store: Store | None, named: str | None) -> S
             f"This is a head of another space: it was fitted on {fitted.space_id}, and the store at {store.path} has "
             f"{there}. Build that space there, or fit a head on one that it has."
         )
-    return Vectors(store.any_space(fitted.space_id))
+    reads = VectorsAndResidues if HEADS[fitted.head_name].reads == BOTH else Vectors
+    return reads(store.any_space(fitted.space_id))
 
 
 def _selection(fitted: FittedHead, labels: str | PathLike[str] | None, group_column: str | None) -> TaskSelection:

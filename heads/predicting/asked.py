@@ -17,12 +17,14 @@ from embedstore.queries import check_model, model_of, policy_of
 from embedstore.sequences import normalise
 from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.types import Digests, Record, Vectors
+from heads.catalog import HEADS
 from heads.persist import FittedHead
 from heads.rows.features import record_digests, record_features
 from heads.rows.pairs import ORDERED, PairFeatures, parse_pairing
 from heads.rows.residues import ResidueFeatures
 from heads.rows.sequence_rows import PairSequences, ResidueSequences
-from heads.streams import Features, SequenceFeatures, sortable_keys
+from heads.sources import BOTH
+from heads.streams import BothFeatures, Features, SequenceFeatures, sortable_keys
 from heads.tasks.catalog import TASKS
 
 
@@ -81,7 +83,11 @@ def asked_rows(
         return _residue_rows(space, records, digests, model)
     column = partner_column(fitted)
     if column is None:
-        return Asked(features=record_features(space, records, model=model), digests=digests, lengths=ones)
+        features: Features = record_features(space, records, model=model)
+        if HEADS[fitted.head_name].reads == BOTH:
+            texts = [record.residues.decode("ascii") for record in records]
+            features = BothFeatures(features, SequenceFeatures(texts, digests))
+        return Asked(features=features, digests=digests, lengths=ones)
     partners = [_partner(record, column) for record in records]
     other = record_digests(partners)
     both = record_features(space, [*records, *partners], model=model)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from heads.base import Head, Labelled, as_tuple
-from heads.streams import ArrayFeatures, Features, Float32, SequenceFeatures
+from heads.streams import ArrayFeatures, BothFeatures, Features, Float32, SequenceFeatures
 from heads.targets import KINDS, Targets
 from heads.vectors.blending import METHODS, Blend, choose
 from heads.vectors.holdout import folds
@@ -23,6 +23,8 @@ N_FOLDS = 3
 _CHOSEN_ON = 2**24
 _MIN_CHOSEN_ON = 1024
 _ROWS = 512
+_SEQUENCES = 2048
+"""Rows at a time where a program is called for them."""
 
 
 class EnsembleHead(Head):
@@ -53,6 +55,7 @@ class EnsembleHead(Head):
     """
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
+    reads_sequences: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -98,25 +101,29 @@ class EnsembleHead(Head):
 
     def _names(self) -> tuple[str, ...]:
         self._check_method()
-        names = as_tuple(self.members or ())
+        names = self._asked()
         if len(names) < 2 or len(set(names)) < len(names):
             raise InputError(
                 f"members is {names}; expected the names of two or more heads, each once "
                 '(members=, --param \'members=["linear","knn"]\').'
             )
-        if "ensemble" in names or "auto" in names:
-            raise InputError(f"members is {names}; an ensemble cannot have 'ensemble' or 'auto' in it.")
+        if {"ensemble", "auto", "hybrid"} & set(names):
+            raise InputError(f"members is {names}; an ensemble cannot have 'ensemble', 'auto' or 'hybrid' in it.")
         for name in self.params or {}:
             if name not in names:
                 raise InputError(f"params has settings for {name!r}, which is not among the members {names}.")
         return names
+
+    def _asked(self) -> tuple[str, ...]:
+        return as_tuple(self.members or ())
 
     def _check_method(self) -> None:
         if self.method not in (None, *METHODS):
             raise InputError(f"method is {self.method!r}; expected {' or '.join(METHODS)}, or nothing for the better.")
 
     def _maker(self, name: str) -> Callable[[], Head]:
-        return lambda: make_member(name, kind=self.kind, seed=self.seed, params=(self.params or {}).get(name))
+        given = (self.params or {}).get(name)
+        return lambda: make_member(name, kind=self.kind, seed=self.seed, params=given, sequences=self.reads_sequences)
 
     def _outputs(self, X: Features) -> Iterator[Float32]:
         for outputs in stacked_outputs(self._heads, X):
@@ -158,9 +165,9 @@ def stacked_outputs(heads: Sequence[Head], X: Features) -> Iterator[Float32]:
 
 def _parts(X: Features) -> Iterator[Features]:
     """Some rows at a time, read once for all heads."""
-    if isinstance(X, SequenceFeatures):
-        for start in range(0, X.shape[0], _ROWS):
-            yield X.select(np.arange(start, min(start + _ROWS, X.shape[0])))
+    if isinstance(X, SequenceFeatures | BothFeatures):
+        for start in range(0, X.shape[0], _SEQUENCES):
+            yield X.select(np.arange(start, min(start + _SEQUENCES, X.shape[0])))
         return
     for _, block in X.blocks():
         for start in range(0, len(block), _ROWS):

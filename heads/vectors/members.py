@@ -13,8 +13,17 @@ from heads.base import Head
 from heads.catalog import HEADS
 
 
-def make_member(name: str, *, kind: str, seed: int, params: Mapping[str, Any] | None = None) -> Head:
+def make_member(
+    name: str, *, kind: str, seed: int, params: Mapping[str, Any] | None = None, sequences: bool = False
+) -> Head:
     """An unfitted head of the catalog.
+
+    Parameters
+    ----------
+    name, kind, seed, params
+        Which, and what its constructor is given.
+    sequences
+        Whether the rows have sequences beside their vectors.
 
     Raises
     ------
@@ -27,11 +36,13 @@ def make_member(name: str, *, kind: str, seed: int, params: Mapping[str, Any] | 
         raise InputError(
             f"Member {name!r} predicts {' or '.join(HEADS[name].kinds)}, and kind is {kind!r}. Leave it out (members=)."
         )
-    if HEADS[name].reads != "vectors" or HEADS.load(name).whole_proteins:
-        reads = "sequences" if HEADS[name].reads != "vectors" else "whole proteins"
+    kept_apart = HEADS.load(name).write_files is not Head.write_files
+    if HEADS[name].reads not in ("vectors", "sequences") or HEADS.load(name).whole_proteins or kept_apart:
+        raise InputError(f"Member {name!r} cannot be a part of another head. Leave it out (members=).")
+    if HEADS[name].reads == "sequences" and not sequences:
         raise InputError(
-            f"Member {name!r} reads {reads}, and the members of an ensemble share rows of vectors. Leave it out "
-            "(members=)."
+            f"Member {name!r} reads sequences, and the members of this head share rows of vectors. Leave it out "
+            "(members=), or use the head 'hybrid'."
         )
     head: Head = HEADS.load(name)(kind=kind)
     if "seed" in head.get_params():
