@@ -28,6 +28,7 @@ DEFAULT_MEAN_SHRINKAGE = 1.0
 """Used where there is no validation split to choose on."""
 
 _CLASS_CELLS = 2**24
+_SEARCH_CELLS = 2**23
 
 
 def fit_class(
@@ -59,12 +60,19 @@ def fit_class(
     codes = rows.targets.require_codes()
     weights = None if class_weights is None else class_weights[codes]
 
-    def judge(pair: tuple[float, float]) -> tuple[float, float]:
+    # With very many classes a pair is judged on some of the rows, and its temperature found on all.
+    step = -(-len(rows) * len(statistics.classes) // _SEARCH_CELLS)
+
+    def judge(pair: tuple[float, float], step: int = step) -> tuple[float, float]:
         coef, intercept = spectrum.rotated(*pair)
-        temperature, log_loss = fit_temperature(rows.rotated @ coef.T + intercept, codes, weights)
+        some = slice(None, None, step)
+        own = None if weights is None else weights[some]
+        temperature, log_loss = fit_temperature(rows.rotated[some] @ coef.T + intercept, codes[some], own)
         return log_loss, temperature
 
     pair, (log_loss, temperature) = best_pair(judge, shrinkages, mean_shrinkages)
+    if step > 1:
+        log_loss, temperature = judge(pair, 1)
     fit = _class_fit(spectrum, pair, temperature, log_loss)
 
     def refined() -> LinearFit:

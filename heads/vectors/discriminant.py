@@ -84,7 +84,8 @@ class DiscriminantSpectrum:
             return self._means
         noise = values * self._unbiased
         between = np.maximum(self._between - noise, 0.0) / max(self._class_rows, 1.0)
-        told = self._counts[:, None] * between
-        doubt = mean_shrinkage * noise
-        kept = told / np.where(told + doubt > 0, told + doubt, 1.0)
+        # A share needs no more than float32, and a table of classes by dimensions can be large.
+        kept = np.multiply.outer(self._counts.astype(np.float32), between.astype(np.float32))
+        doubt = np.maximum(mean_shrinkage * noise, np.finfo(np.float32).tiny).astype(np.float32)
+        kept /= kept + doubt
         return np.asarray(self._means * kept)

@@ -153,10 +153,7 @@ class LinearHead(Head):
         if self.normalize == "auto" and valid is not None:
             choices = False, True
         if valid is not None and len(choices) > 1 and len(train) > _TRIED_ROWS:
-            sample = train.sample(_TRIED_ROWS, seed=self.seed)
-            known = _of_classes_in(sample, valid)
-            tried = [] if known is None else [self._tried(sample, known, even, weights) for even in choices]
-            choices = (min(tried, key=lambda one: one.found.loss).even if tried else False,)
+            choices = (self._is_better_even(train.sample(_TRIED_ROWS, seed=self.seed), valid, weights),)
         tried = [self._tried(train, valid, even, weights) for even in choices]
         self._keep(min(tried, key=lambda one: one.found.loss))
 
@@ -175,6 +172,16 @@ class LinearHead(Head):
         even = self.normalize is True
         self._keep(_Tried(even, statistics, self._found(statistics, None, _evened(valid, even), None)))
         return self
+
+    def _is_better_even(self, sample: Labelled, valid: Labelled, class_weights: NDArray[np.float64] | None) -> bool:
+        """Whether vectors of one length are better, found out on a sample of the training rows with few settings."""
+        known = _of_classes_in(sample, valid)
+        if known is None:
+            return False
+        quick = LinearHead(**{**self.get_params(), "shrinkages": self._shrinkages()[::3], "mean_shrinkages": (1.0,)})
+        quick.classes_ = self.classes_
+        tried = [quick._tried(sample, known, even, class_weights) for even in (False, True)]
+        return min(tried, key=lambda one: one.found.loss).even
 
     def _tried(
         self, train: Labelled, valid: Labelled | None, even: bool, class_weights: NDArray[np.float64] | None
