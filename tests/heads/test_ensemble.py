@@ -110,9 +110,9 @@ def test_folds_part_by_key_and_are_about_equal() -> None:
     [
         ({"members": ["linear"]}, "expected the names of two or more heads, each once"),
         ({"members": ["linear", "linear"]}, "expected the names of two or more heads, each once"),
-        ({"members": ["linear", "auto"]}, "cannot have 'ensemble' or 'auto' in it"),
+        ({"members": ["linear", "auto"]}, "cannot have 'ensemble', 'auto' or 'hybrid' in it"),
         ({"members": ["linear", "nearest"]}, "Unknown head 'nearest'"),
-        ({"members": ["linear", "kmer"]}, "'kmer' does not learn from rows of vectors"),
+        ({"members": ["linear", "kmer"]}, "'kmer' reads sequences.* or use the head 'hybrid'"),
         ({"method": "vote"}, "method is 'vote'; expected blend or stack"),
         ({"params": {"mlp": {"seed": 1}}}, "settings for 'mlp', which is not among the members"),
         ({"params": {"knn": {"l": 1}}}, "has no parameter 'l'"),
