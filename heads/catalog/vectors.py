@@ -12,7 +12,7 @@ ON_VECTORS = (
         name="linear",
         target="heads.vectors.linear:LinearHead",
         kinds=KINDS,
-        summary="linear discriminant or ridge regression, one pass over the vectors",
+        summary="linear discriminant or ridge regression, from one or two passes over the vectors",
         citation="Friedman 1989, Regularized discriminant analysis, JASA 84:165",
     ),
     HeadSpec(
