@@ -110,7 +110,6 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(given.threads)
     path = RESULTS / "heads_table.json"
-    kept = dict(json.loads(path.read_text(encoding="utf-8"))["sections"]) if path.exists() else {}
     for name in given.only or SECTIONS:
         section = SECTIONS[name]
         store = _prepared(given.store, section, given.data, given.work)
@@ -122,6 +121,8 @@ def main() -> None:
                     continue
                 started = time.monotonic()
                 found = _judged(store, section, head, model, given)
+                # Read again each time: another run may fill other rows meanwhile.
+                kept = dict(json.loads(path.read_text(encoding="utf-8"))["sections"]) if path.exists() else {}
                 kept.setdefault(name, {"note": section.note, "rows": {}})
                 kept[name]["rows"][f"{head} {model}"] = found
                 write_result("heads_table", {"sections": kept}, packages=PACKAGES)
