@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import cached_property
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heads.streams import Float32
 from heads.vectors.statistics import Statistics
+
+_Float = TypeVar("_Float", np.float32, np.float64)
 
 
 class Discriminant(NamedTuple):
@@ -63,29 +66,39 @@ class DiscriminantSpectrum:
         return np.asarray((1 - shrinkage) * self._values + shrinkage * self._values.mean())
 
     def rotated(self, shrinkage: float, mean_shrinkage: float = 0.0) -> Discriminant:
-        """As `discriminant`, for vectors in the basis of `axes`: spares a (C, D) by (D, D) product."""
+        """As `discriminant`, for vectors in the basis of `axes`, in single precision: to try many pairs."""
+        coef, intercept = self._solved(self._single, shrinkage, mean_shrinkage)
+        return Discriminant(coef, intercept.astype(np.float32))
+
+    def discriminant(self, shrinkage: float, mean_shrinkage: float = 0.0) -> Discriminant:
+        """Coefficients and intercepts at one shrinkage of the covariance, from 0 to 1, and one of the means."""
+        coef, intercept = self._solved(self._means, shrinkage, mean_shrinkage)
+        return Discriminant(coef.astype(np.float32) @ self.axes.T.astype(np.float32), intercept.astype(np.float32))
+
+    @cached_property
+    def _single(self) -> NDArray[np.float32]:
+        return self._means.astype(np.float32)
+
+    def _solved(
+        self, means: NDArray[_Float], shrinkage: float, mean_shrinkage: float
+    ) -> tuple[NDArray[_Float], NDArray[np.float64]]:
+        """Coefficients for vectors in the basis of `axes`, and intercepts."""
         values = self.variances(shrinkage)
         # Without shrinkage, directions in which no class varies are left out, as in a pseudo-inverse.
         floor = values.max() * len(values) * np.finfo(np.float32).eps if shrinkage == 0 else 0.0
         inverse = np.where(values > floor, 1 / np.where(values > floor, values, 1.0), 0.0)
-        means = self._drawn(values, mean_shrinkage)
-        coef = means * inverse
-        intercept = self._log_prior - 0.5 * np.einsum("cd,cd->c", means, coef)
-        return Discriminant(coef.astype(np.float32), intercept.astype(np.float32))
+        means = self._drawn(means, values, mean_shrinkage)
+        coef = means * inverse.astype(means.dtype)
+        return coef, self._log_prior - 0.5 * np.einsum("cd,cd->c", means, coef)
 
-    def discriminant(self, shrinkage: float, mean_shrinkage: float = 0.0) -> Discriminant:
-        """Coefficients and intercepts at one shrinkage of the covariance, from 0 to 1, and one of the means."""
-        coef, intercept = self.rotated(shrinkage, mean_shrinkage)
-        return Discriminant(coef @ self.axes.T.astype(np.float32), intercept)
-
-    def _drawn(self, values: NDArray[np.float64], mean_shrinkage: float) -> NDArray[np.float64]:
+    def _drawn(self, means: NDArray[_Float], values: NDArray[np.float64], mean_shrinkage: float) -> NDArray[_Float]:
         """Class means, drawn towards the mean of all rows, (C, D)."""
         if not mean_shrinkage or not self._has_spread:
-            return self._means
+            return means
         noise = values * self._unbiased
         between = np.maximum(self._between - noise, 0.0) / max(self._class_rows, 1.0)
         # A share needs no more than float32, and a table of classes by dimensions can be large.
         kept = np.multiply.outer(self._counts.astype(np.float32), between.astype(np.float32))
         doubt = np.maximum(mean_shrinkage * noise, np.finfo(np.float32).tiny).astype(np.float32)
         kept /= kept + doubt
-        return np.asarray(self._means * kept)
+        return np.asarray(means * kept, means.dtype)
