@@ -26,8 +26,8 @@ MEAN_SHRINKAGES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Tried on the validation split."""
 
 _LOGIT_ROWS = 1024
-_TRIED_ROWS = 2**16
-"""Whether to normalise is found out on at most so many training rows."""
+_TRIED_ROWS, _TRIED_CLASSES = 2**16, 2**11
+"""Whether to normalise is found out on at most so many training rows, of at most so many classes."""
 
 
 class LinearHead(Head):
@@ -153,7 +153,7 @@ class LinearHead(Head):
         if self.normalize == "auto" and valid is not None:
             choices = False, True
         if valid is not None and len(choices) > 1 and len(train) > _TRIED_ROWS:
-            choices = (self._is_better_even(train.sample(_TRIED_ROWS, seed=self.seed), valid, weights),)
+            choices = (self._is_better_even(train, valid, weights),)
         tried = [self._tried(train, valid, even, weights) for even in choices]
         self._keep(min(tried, key=lambda one: one.found.loss))
 
@@ -173,13 +173,18 @@ class LinearHead(Head):
         self._keep(_Tried(even, statistics, self._found(statistics, None, _evened(valid, even), None)))
         return self
 
-    def _is_better_even(self, sample: Labelled, valid: Labelled, class_weights: NDArray[np.float64] | None) -> bool:
+    def _is_better_even(self, train: Labelled, valid: Labelled, class_weights: NDArray[np.float64] | None) -> bool:
         """Whether vectors of one length are better, found out on a sample of the training rows with few settings."""
+        if self.kind == "class":
+            drawn = np.random.default_rng(self.seed).permutation(len(self.classes_))[:_TRIED_CLASSES]
+            train, valid = _of_classes(train, np.sort(drawn)), _of_classes(valid, np.sort(drawn))
+            class_weights = None if class_weights is None else class_weights[np.sort(drawn)]
+        sample = train.sample(_TRIED_ROWS, seed=self.seed)
         known = _of_classes_in(sample, valid)
         if known is None:
             return False
         quick = LinearHead(**{**self.get_params(), "shrinkages": self._shrinkages()[::3], "mean_shrinkages": (1.0,)})
-        quick.classes_ = self.classes_
+        quick.classes_ = sample.targets.classes
         tried = [quick._tried(sample, known, even, class_weights) for even in (False, True)]
         return min(tried, key=lambda one: one.found.loss).even
 
@@ -312,6 +317,14 @@ def _evened(rows: None, even: bool) -> None: ...
 def _evened(rows: Labelled | None, even: bool) -> Labelled | None: ...
 def _evened(rows: Labelled | None, even: bool) -> Labelled | None:
     return replace(rows, features=EvenFeatures(rows.features)) if even and rows is not None else rows
+
+
+def _of_classes(rows: Labelled, codes: NDArray[np.int64]) -> Labelled:
+    """The rows of some classes, ascending, which are then all the classes there are."""
+    own = rows.targets.require_codes()
+    some = rows.select(np.flatnonzero(np.isin(own, codes)))
+    found = np.searchsorted(codes, some.targets.require_codes())
+    return replace(some, targets=replace(some.targets, classes=some.targets.classes[codes], codes=found))
 
 
 def _of_classes_in(sample: Labelled, valid: Labelled) -> Labelled | None:
