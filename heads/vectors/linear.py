@@ -26,6 +26,9 @@ MEAN_SHRINKAGES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Tried on the validation split."""
 
 _LOGIT_ROWS = 1024
+_LENGTH_ROWS, _LEAST_VARIATION = 2**12, 0.05
+"""Vectors whose lengths, of so many rows, vary by less than this share of their mean are left as they are."""
+
 _TRIED_ROWS, _TRIED_CLASSES = 2**16, 2**11
 """Whether to normalise is found out on at most so many training rows, of at most so many classes."""
 
@@ -55,7 +58,8 @@ class LinearHead(Head):
         What to choose from.
     normalize
         Whether all vectors are scaled to one length first: those of low complexity, say, can be many times as long as
-        others, and would rule the covariance. ``"auto"``: whichever is better on the validation rows; not without them.
+        others, and would rule the covariance. ``"auto"``: whichever is better on the validation rows, where there are
+        any and the lengths vary by 5% or more.
         Costs a second pass over the vectors, at most 65,536 of them.
     alpha
         Ridge penalty for the other kinds, not negative. None: the one of `alphas` that is best on the validation rows;
@@ -150,7 +154,7 @@ class LinearHead(Head):
         if self.class_weight is not None and self.kind == "class":
             weights = balanced_weights(train.targets.require_codes(), len(train.targets.classes))
         choices: tuple[bool, ...] = (self.normalize is True,)
-        if self.normalize == "auto" and valid is not None:
+        if self.normalize == "auto" and valid is not None and _lengths_vary(train, seed=self.seed):
             choices = False, True
         if valid is not None and len(choices) > 1 and len(train) > _TRIED_ROWS:
             choices = (self._is_better_even(train, valid, weights),)
@@ -317,6 +321,12 @@ def _evened(rows: None, even: bool) -> None: ...
 def _evened(rows: Labelled | None, even: bool) -> Labelled | None: ...
 def _evened(rows: Labelled | None, even: bool) -> Labelled | None:
     return replace(rows, features=EvenFeatures(rows.features)) if even and rows is not None else rows
+
+
+def _lengths_vary(train: Labelled, *, seed: int) -> bool:
+    blocks = train.sample(_LENGTH_ROWS, seed=seed).features.blocks()
+    lengths = np.concatenate([np.linalg.norm(block, axis=1) for _, block in blocks])
+    return bool(lengths.std() > _LEAST_VARIATION * lengths.mean())
 
 
 def _of_classes(rows: Labelled, codes: NDArray[np.int64]) -> Labelled:
