@@ -250,7 +250,7 @@ def test_nonsense_is_one_clear_line(store: Store, tmp_path: Path) -> None:
         ({"identity": 40}, "identity is 40; expected more than 0 and at most 1"),
         ({"top": 1}, "top is 1; expected 2 or more"),
         ({"split_by": "random", "split_column": "split"}, "A split column was named .* by random"),
-        ({"input_": "atom"}, "input is 'atom'; expected one of protein, residue, pair"),
+        ({"input": "atom"}, "input is 'atom'; expected one of protein, residue, pair"),
     ):
         with pytest.raises(InputError, match=told):
             heads.fit(store, task="pfam", **options)
