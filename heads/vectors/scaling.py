@@ -67,7 +67,7 @@ class Scaler:
 def even_lengths(vectors: Float32) -> Float32:
     """Rows of (n, D) vectors scaled to the length sqrt(D), so that a coordinate is about 1; zeros stay zero.
 
-    >>> even_lengths(np.array([[3, 4], [0, 0]], np.float32)).round(3).tolist()
+    >>> even_lengths(np.array([[3, 4], [0, 0]], np.float32)).astype(float).round(3).tolist()
     [[0.849, 1.131], [0.0, 0.0]]
     """
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors) / np.float32(vectors.shape[1]))
