@@ -1,6 +1,6 @@
 """Fine-tuning: proteins a second against transformers' Trainer, and what it gains for `mini` on real tasks.
 
-    python -m benchmarks.bench_finetune DATA [--only throughput scop2 scl stability secondary_structure]
+    python -m benchmarks.bench_finetune DATA [--only throughput scop2 …] [--methods full] [--epochs 4]
 
 DATA has a folder a task, with a table a split. Each section is kept in ``results/finetune.json`` as soon as it is
 ready. Of large sets a part is taken (`ROWS`), the same for every row of the section.
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ def _trainer(shared: dict[str, str], texts: list[str], names: Any, work: Path, *
         Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collate).train()
 
 
-def task(name: str, data: Path, work: Path) -> dict[str, Any]:
+def task(name: str, data: Path, work: Path, *, methods: Sequence[str], epochs: int) -> dict[str, Any]:
     """Heads on the frozen vectors beside fine-tuning by each method, and a nearest neighbour before and after."""
     residue = TASKS[name].input == "residue"
     source = work / name
@@ -147,8 +147,15 @@ def task(name: str, data: Path, work: Path) -> dict[str, Any]:
         started = time.perf_counter()
         fitted = _fit(opened, name, head, space)
         found["rows"][f"mini, {head}"] = {"fit_seconds": time.perf_counter() - started} | _figures(fitted, opened)
-    for method, rates in RATES.items():
-        given = {"method": method, "long": "crop", "max_residues": 512, "epochs": 8, "patience": 3, **rates}
+    for method in methods:
+        given = {
+            "method": method,
+            "long": "crop",
+            "max_residues": 512,
+            "epochs": epochs,
+            "patience": 3,
+            **RATES[method],
+        }
         found["rows"][f"mini, {method}"] = _tuned(opened, name, work / f"{name}-{method}", given)
         print(json.dumps({method: found["rows"][f"mini, {method}"]}), flush=True)
         if method == "frozen" or residue:
@@ -204,7 +211,7 @@ def _figures(fitted: Any, opened: Any) -> dict[str, Any]:
     return told
 
 
-SECTIONS: dict[str, Callable[[Path, Path], dict[str, Any]]] = {
+SECTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "throughput": throughput,
     **{name: partial(task, name) for name in ROWS},
 }
@@ -214,6 +221,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--methods", nargs="+", choices=RATES, default=list(RATES))
+    parser.add_argument("--epochs", type=int, default=8, help="at most")
     parser.add_argument("--job", type=json.loads)
     given = parser.parse_args()
     if given.job is not None:
@@ -223,7 +232,8 @@ def main() -> None:
     kept = json.loads(path.read_text())["sections"] if path.exists() else {}
     for name in given.only:
         with tempfile.TemporaryDirectory() as work:
-            kept[name] = SECTIONS[name](given.data, Path(work))
+            asked = {} if name == "throughput" else {"methods": given.methods, "epochs": given.epochs}
+            kept[name] = SECTIONS[name](given.data, Path(work), **asked)
         kept[name]["threads"] = torch.get_num_threads()
         write_result("finetune", {"sections": kept}, packages=PACKAGES)
         print(json.dumps({name: kept[name]}, indent=2))
