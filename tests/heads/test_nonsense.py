@@ -99,7 +99,7 @@ def test_a_split_without_test_rows_is_told_by_fit_and_refused_by_evaluate(run: A
     _refused(run("fit", "--labels", "mine.csv", "--space", "kmer"), "no labelled row in split 'train'")
 
 
-def test_an_ensemble_is_of_one_space_and_of_one_source(run: Any, write: Any) -> None:
+def test_an_ensemble_is_of_one_space(run: Any, write: Any) -> None:
     write(lambda number, family: family)
     for name, *options in (
         ("k", "--space", "kmer"),
@@ -109,13 +109,15 @@ def test_an_ensemble_is_of_one_space_and_of_one_source(run: Any, write: Any) -> 
     ):
         assert run("fit", "--labels", "mine.csv", *options, "--out", name).exit_code == 0
     _refused(run("join", "k", "m"), "fitted on kmer-0acce6fd71, and mine-linear on mini-", SpaceMismatchError)
-    _refused(run("join", "k", "s"), "and mine-composition on sequences", SpaceMismatchError)
     _refused(run("join", "k", "k"), "The heads to join are linear, linear; expected different ones")
     _refused(run("join", "k"), "an ensemble joins two or more")
     members = 'members=["linear","composition"]'
     done = run("fit", "--labels", "mine.csv", "--space", "kmer", "--head", "ensemble", "--param", members)
-    _refused(done, "Member 'composition' reads sequences, and the members of an ensemble share rows of vectors")
+    _refused(done, "Member 'composition' reads sequences, and the members of this head share rows of vectors")
     joined = run("join", "k", "c", "--out", "both")
     assert joined.exit_code == 0, joined.output
     assert "both: ensemble on kmer-0acce6fd71, 2 classes" in joined.stderr
     assert run("evaluate", "both", "--relatives", "none").exit_code == 0
+    joined = run("join", "s", "k", "--out", "sources")
+    assert "sources: hybrid on kmer-0acce6fd71, 2 classes" in joined.stderr
+    assert run("evaluate", "sources", "--relatives", "none").exit_code == 0
