@@ -16,6 +16,7 @@ from heads.ranges import Range, Real
 from heads.streams import Features, Float32, checked_blocks
 from heads.targets import KINDS
 from heads.vectors.class_fits import fit_class
+from heads.vectors.holdout import hold_out
 from heads.vectors.linear_fits import Descent, Found, LinearFit, fit_multilabel, fit_ordinal, fit_regression
 from heads.vectors.refinement import MAX_EPOCHS
 from heads.vectors.scaling import EvenFeatures
@@ -26,6 +27,9 @@ MEAN_SHRINKAGES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Tried on the validation split."""
 
 _LOGIT_ROWS = 1024
+_LEAST_HELD = 30
+"""Rows that are worth choosing on; with fewer the defaults are taken."""
+
 _LENGTH_ROWS, _LEAST_VARIATION = 2**12, 0.05
 """Vectors whose lengths, of so many rows, vary by less than this share of their mean are left as they are."""
 
@@ -48,12 +52,12 @@ class LinearHead(Head):
     Parameters
     ----------
     shrinkage
-        s for ``"class"``, from 0 to 1. None: the one of `shrinkages` with the least log-loss on the validation rows, or
-        0.1 without validation rows.
+        s for ``"class"``, from 0 to 1. None: the one of `shrinkages` with the least log-loss on the validation rows.
+        Without such rows a tenth of the training rows, drawn by key, is set aside to choose everything on, and all are
+        learned from in the end; 0.1, and 1 for m, where those are fewer than 30.
     mean_shrinkage
         m for ``"class"``, at least 0: how little the rows of a class are taken to tell of its mean. 0 takes the mean of
-        the rows, as scikit-learn does; 1 takes them for independent. None: the one of `mean_shrinkages` that is best on
-        the validation rows, or 1 without them.
+        the rows, as scikit-learn does; 1 takes them for independent. None: the one of `mean_shrinkages` that is best.
     shrinkages, mean_shrinkages
         What to choose from.
     normalize
@@ -153,6 +157,8 @@ class LinearHead(Head):
         weights = None
         if self.class_weight is not None and self.kind == "class":
             weights = balanced_weights(train.targets.require_codes(), len(train.targets.classes))
+        if self.kind == "class" and valid is None and self.shrinkage is None and self._fit_with_rows_aside(train):
+            return
         choices: tuple[bool, ...] = (self.normalize is True,)
         if self.normalize == "auto" and valid is not None and _lengths_vary(train, seed=self.seed):
             choices = False, True
@@ -160,6 +166,29 @@ class LinearHead(Head):
             choices = (self._is_better_even(train, valid, weights),)
         tried = [self._tried(train, valid, even, weights) for even in choices]
         self._keep(min(tried, key=lambda one: one.found.loss))
+
+    def _fit_with_rows_aside(self, train: Labelled) -> bool:
+        """Choose on training rows that are set aside, then learn from all of them; not where those are too few."""
+        learn, held = hold_out(train, seed=self.seed)
+        if len(held) < _LEAST_HELD:
+            return False
+        aside = train.select(held)
+        first = LinearHead(**self.get_params()).fit_labelled(train.select(learn), aside)
+        chosen = {
+            "shrinkage": first._settings["shrinkage"],
+            "mean_shrinkage": first._settings["mean_shrinkage"],
+            "normalize": first._settings["normalize"],
+        }
+        n_epochs = first._settings["n_epochs"]
+        refinement = {"refine": n_epochs > 0, "max_epochs": max(n_epochs, 1)}
+        # As many epochs as were best; where to stop cannot be seen on rows that are learned from.
+        last = LinearHead(**{**self.get_params(), **chosen, **refinement})
+        last.fit_labelled(train, aside if n_epochs else None)
+        self.mean_ = last.mean_
+        told = {name: first._settings[name] for name in ("temperature", "valid_log_loss")}
+        settings = {**last._settings, **told, "held_out": len(held)}
+        self._adopt(LinearFit(coef=last.coef_, intercept=last.intercept_, cuts=last.cuts_, settings=settings))
+        return True
 
     def fit_statistics(self, statistics: Statistics, valid: Labelled | None = None) -> Self:
         """Learn from statistics that were summed before, perhaps elsewhere and merged.

@@ -47,8 +47,18 @@ def test_centroids_are_not_better_where_classes_are_as_frequent_as_in_training()
 
 def test_without_validation_rows_the_means_are_drawn_too() -> None:
     rows, queries = families(SIZES, seed=1), families(EVEN, seed=3, times=20)
-    assert LinearHead().fit(*rows).mean_shrinkage_ == 1
     assert accuracy(LinearHead().fit(*rows), queries) > accuracy(LinearHead(mean_shrinkage=0).fit(*rows), queries)
+
+
+def test_without_validation_rows_some_are_set_aside_to_choose_on_and_learned_from_in_the_end() -> None:
+    (X, y), queries = families(SIZES, seed=1, times=4), families(SIZES, seed=3, times=5)
+    head = LinearHead().fit(X, y)
+    assert 30 <= head.held_out_ < 0.2 * len(X)
+    assert head.temperature_ != 1
+    alone = LinearHead(shrinkage=head.shrinkage_, mean_shrinkage=head.mean_shrinkage_, normalize=head.normalize_)
+    if not head.n_epochs_:
+        np.testing.assert_allclose(alone.fit(X, y).coef_, head.coef_)
+    assert accuracy(head, queries) >= accuracy(LinearHead(shrinkage=0.1, mean_shrinkage=1.0).fit(X, y), queries)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
