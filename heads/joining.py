@@ -59,9 +59,9 @@ def ensemble_of(
     first = fitted[0]
     opened = as_store(store)
     data = read_task(TaskSelection(**first.task), opened)
-    spaces = {one.space_id for one in fitted} - {SEQUENCES}
-    reads = SEQUENCES if not spaces else BOTH if len({one.space_id for one in fitted}) > 1 else "vectors"
-    source = source_of(opened, data, first.space_id if spaces else None, reads=reads)
+    sources = {one.space_id for one in fitted}
+    reads = BOTH if len(sources) > 1 else SEQUENCES if SEQUENCES in sources else "vectors"
+    source = source_of(opened, data, None if reads == SEQUENCES else first.space_id, reads=reads)
     rows = source.rows(data, data.rows("valid"), what="valid row")
     targets = encode(
         rows.y, kind=data.kind, n_rows=rows.features.shape[0], classes=_classes(first), name="the validation labels"

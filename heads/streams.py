@@ -300,6 +300,16 @@ def take_rows(X: FeaturesLike, rows: Rows, *, n_features: int) -> Float32:
     return out
 
 
+def even_lengths(vectors: Float32) -> Float32:
+    """Rows of (n, D) vectors scaled to the length sqrt(D), so that a coordinate is about 1; zeros stay zero.
+
+    >>> even_lengths(np.array([[3, 4], [0, 0]], np.float32)).astype(float).round(3).tolist()
+    [[0.849, 1.131], [0.0, 0.0]]
+    """
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors) / np.float32(vectors.shape[1]))
+    return np.asarray(vectors / np.where(lengths > 0, lengths, np.float32(1))[:, None])
+
+
 def sortable_keys(digests: Digests) -> NDArray[np.bytes_]:
     """Keys (..., 24) as texts (...,), which sort and compare as the keys do."""
     # numpy pads such texts with zeros, and all lengths are equal.

@@ -12,7 +12,7 @@ import numpy as np
 
 from embedstore.errors import InputError
 from embedstore.types import DIGEST_BYTES, Digests
-from heads.streams import BLOCK_ROWS, Float32, Rows, shuffled, sortable_keys
+from heads.streams import BLOCK_ROWS, Float32, Rows, even_lengths, shuffled, sortable_keys
 
 if TYPE_CHECKING:
     from embedstore.store.spaces import Space
@@ -108,10 +108,7 @@ class _Proteins:
         return self._read(np.arange(len(self._keys)))
 
     def _read(self, places: Rows) -> Float32:
-        vectors = self._space.take(self._keys[places]).astype(np.float32)
-        scale = np.sqrt(np.mean(vectors**2, axis=1, keepdims=True))
-        vectors /= np.where(scale > 0, scale, np.float32(1))
-        return vectors
+        return even_lengths(self._space.take(self._keys[places]).astype(np.float32))
 
 
 class PairFeatures:

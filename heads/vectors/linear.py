@@ -90,9 +90,12 @@ class LinearHead(Head):
     n_epochs_
         Of the refinement that was kept; 0 without one.
     temperature_
-        For ``"class"``: what the logits are divided by; 1 without validation rows.
+        For ``"class"``: what the logits are divided by; 1 where there were no rows to choose on.
     valid_log_loss_
-        Log-loss on the validation rows in nats, for ``"multilabel"`` the mean over labels; None without such rows.
+        Log-loss on the validation rows, or those set aside, in nats, for ``"multilabel"`` the mean over labels; None
+        without such rows.
+    held_out_
+        Training rows that were set aside to choose on; only where they were.
     valid_rmse_
         For ``"regression"``: root mean squared error on the validation rows, or of the cross-validation without them.
     coef_, intercept_, mean_, cuts_
@@ -209,9 +212,9 @@ class LinearHead(Head):
     def _is_better_even(self, train: Labelled, valid: Labelled, class_weights: NDArray[np.float64] | None) -> bool:
         """Whether vectors of one length are better, found out on a sample of the training rows with few settings."""
         if self.kind == "class":
-            drawn = np.random.default_rng(self.seed).permutation(len(self.classes_))[:_TRIED_CLASSES]
-            train, valid = _of_classes(train, np.sort(drawn)), _of_classes(valid, np.sort(drawn))
-            class_weights = None if class_weights is None else class_weights[np.sort(drawn)]
+            drawn = np.sort(np.random.default_rng(self.seed).permutation(len(self.classes_))[:_TRIED_CLASSES])
+            train, valid = _of_classes(train, drawn), _of_classes(valid, drawn)
+            class_weights = None if class_weights is None else class_weights[drawn]
         sample = train.sample(_TRIED_ROWS, seed=self.seed)
         known = _of_classes_in(sample, valid)
         if known is None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from embedstore.types import Digests
-from heads.streams import ArrayFeatures, Features, Float32, Rows, checked_blocks
+from heads.streams import ArrayFeatures, Features, Float32, Rows, checked_blocks, even_lengths
 
 HELD_BYTES = 2**29
 """Rows of up to this size, as float32, are read once and kept; more are read anew for each pass."""
@@ -62,16 +62,6 @@ class Scaler:
         varies = spread > 1e-6 * (np.abs(origin + mean) + spread.max())
         scaler = cls(mean=(origin + mean).astype(np.float32), scale=np.where(varies, spread, 1.0).astype(np.float32))
         return scaler, features if held is None else ArrayFeatures(held, features.digests)
-
-
-def even_lengths(vectors: Float32) -> Float32:
-    """Rows of (n, D) vectors scaled to the length sqrt(D), so that a coordinate is about 1; zeros stay zero.
-
-    >>> even_lengths(np.array([[3, 4], [0, 0]], np.float32)).astype(float).round(3).tolist()
-    [[0.849, 1.131], [0.0, 0.0]]
-    """
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors) / np.float32(vectors.shape[1]))
-    return np.asarray(vectors / np.where(lengths > 0, lengths, np.float32(1))[:, None])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

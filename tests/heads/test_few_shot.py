@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from embedstore.errors import InputError
-from heads.streams import ArrayFeatures
+from heads.streams import ArrayFeatures, even_lengths
 from heads.targets import encode
 from heads.vectors.centroid import CentroidHead
 from heads.vectors.class_fits import best_pair
 from heads.vectors.discriminant import DiscriminantSpectrum
 from heads.vectors.linear import LinearHead
-from heads.vectors.scaling import EvenFeatures, even_lengths
+from heads.vectors.scaling import EvenFeatures
 from heads.vectors.statistics import balanced_weights, target_statistics
 
 DIM = 48
