@@ -2,8 +2,9 @@
 
     python -m benchmarks.bench_finetune DATA [--only throughput scop2 …] [--methods full] [--epochs 4]
 
-DATA has a folder a task, with a table a split. Each section is kept in ``results/finetune.json`` as soon as it is
-ready. Of large sets a part is taken (`ROWS`), the same for every row of the section.
+DATA has a folder a task, with a table a split. Each row is kept in ``results/finetune.json`` as soon as it is ready; a
+later run of some methods replaces their rows alone. Of large sets a part is taken (`ROWS`), the same for every row of
+the section.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ RATES: dict[str, dict[str, float]] = {
 """Fixed before any test row was looked at."""
 
 
-def throughput(data: Path, work: Path) -> dict[str, Any]:
+def throughput(data: Path, work: Path) -> Iterator[dict[str, Any]]:
     """One epoch over the same proteins, encoder, head, optimiser and batch size; all weights learn, float32."""
     table = pd.read_csv(data / "scop2" / "train.csv.gz", dtype=str)
     table = table[table.sequence.str.len() <= 500].sample(192, random_state=0)
@@ -73,7 +74,7 @@ def throughput(data: Path, work: Path) -> dict[str, Any]:
     }
     seconds = interleave(work_of_both, repeats=3)
     middle = medians(seconds)
-    return {
+    yield {
         "n_proteins": len(texts),
         "n_residues": sum(map(len, texts)),
         "seconds": seconds,
@@ -125,7 +126,7 @@ def _trainer(shared: dict[str, str], texts: list[str], names: Any, work: Path, *
         Trainer(model=model, args=arguments, train_dataset=rows, data_collator=collate).train()
 
 
-def task(name: str, data: Path, work: Path, *, methods: Sequence[str], epochs: int) -> dict[str, Any]:
+def task(name: str, data: Path, work: Path, *, methods: Sequence[str], epochs: int) -> Iterator[dict[str, Any]]:
     """Heads on the frozen vectors beside fine-tuning by each method, and a nearest neighbour before and after."""
     residue = TASKS[name].input == "residue"
     source = work / name
@@ -147,6 +148,7 @@ def task(name: str, data: Path, work: Path, *, methods: Sequence[str], epochs: i
         started = time.perf_counter()
         fitted = _fit(opened, name, head, space)
         found["rows"][f"mini, {head}"] = {"fit_seconds": time.perf_counter() - started} | _figures(fitted, opened)
+    yield found
     for method in methods:
         given = {
             "method": method,
@@ -157,7 +159,7 @@ def task(name: str, data: Path, work: Path, *, methods: Sequence[str], epochs: i
             **RATES[method],
         }
         found["rows"][f"mini, {method}"] = _tuned(opened, name, work / f"{name}-{method}", given)
-        print(json.dumps({method: found["rows"][f"mini, {method}"]}), flush=True)
+        yield found
         if method == "frozen" or residue:
             continue
         build(opened, load_model(work / f"{name}-{method}"))
@@ -165,7 +167,7 @@ def task(name: str, data: Path, work: Path, *, methods: Sequence[str], epochs: i
         for head in ("linear", "knn", "nearest"):
             fitted = _fit(opened, name, head, f"{name}-{method}")
             found["rows"][f"mini after {method}, {head}"] = _figures(fitted, opened)
-    return found
+        yield found
 
 
 def _fit(opened: Any, name: str, head: str, space: str) -> Any:
@@ -211,7 +213,7 @@ def _figures(fitted: Any, opened: Any) -> dict[str, Any]:
     return told
 
 
-SECTIONS: dict[str, Callable[..., dict[str, Any]]] = {
+SECTIONS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "throughput": throughput,
     **{name: partial(task, name) for name in ROWS},
 }
@@ -233,10 +235,17 @@ def main() -> None:
     for name in given.only:
         with tempfile.TemporaryDirectory() as work:
             asked = {} if name == "throughput" else {"methods": given.methods, "epochs": given.epochs}
-            kept[name] = SECTIONS[name](given.data, Path(work), **asked)
-        kept[name]["threads"] = torch.get_num_threads()
-        write_result("finetune", {"sections": kept}, packages=PACKAGES)
+            for found in SECTIONS[name](given.data, Path(work), **asked):
+                kept[name] = _joined(kept.get(name, {}), found) | {"threads": torch.get_num_threads()}
+                write_result("finetune", {"sections": kept}, packages=PACKAGES)
         print(json.dumps({name: kept[name]}, indent=2))
+
+
+def _joined(before: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """The rows found, and those of earlier runs on the same proteins that this run has not made."""
+    if before.get("n_rows") != found.get("n_rows") or "rows" not in found:
+        return found
+    return found | {"rows": before["rows"] | found["rows"]}
 
 
 if __name__ == "__main__":

@@ -16,11 +16,15 @@ from heads.ranges import Choice, Range, Real
 from heads.streams import Features, Float32, checked_blocks
 from heads.targets import KINDS, Targets
 from heads.vectors.holdout import hold_out
+from heads.vectors.linear import LinearHead
 from heads.vectors.losses import best_temperature, logits_to_outputs, row_losses
-from heads.vectors.scaling import Scaler
+from heads.vectors.scaling import EvenFeatures, Scaler
 
 SCHEDULES = ("plateau", "cosine")
 """How the learning rate falls: where validation stands still, or along half a cosine."""
+
+STARTS = ("auto", "linear", None)
+"""What a network adds to: the logits of a linear discriminant, or nothing."""
 
 _WIDTHS = ((50_000, (1024, 512)), (5_000, (512, 256)), (1_000, (256,)), (0, (64,)))
 _FEW_ROWS = 1_000
@@ -45,10 +49,12 @@ class NetworkHead(Head):
     """A multi-layer perceptron on standardised vectors.
 
     Classes are learned by cross-entropy, sets of labels by the cross-entropy of each label, levels by the
-    proportional-odds model, numbers by their squared error after standardising. Rows are read in random blocks, so
-    that more than fit into memory can be learned from. Training stops where the loss on validation rows stands still,
-    and the weights of the best epoch are kept. Without validation rows a tenth of the training rows, drawn by key, is
-    set aside for that (`settings` says so). On one machine the same seed gives the same weights on the CPU.
+    proportional-odds model, numbers by their squared error after standardising. Of classes the network learns what is
+    to be added to a linear discriminant, so that thousands of classes with few rows each are known before it begins.
+    Rows are read in random blocks, so that more than fit into memory can be learned from. Training stops where the loss
+    on validation rows stands still, and the weights of the best epoch are kept. Without validation rows a tenth of the
+    training rows, drawn by key, is set aside for that (`settings` says so). On one machine the same seed gives the same
+    weights on the CPU.
 
     Parameters
     ----------
@@ -71,6 +77,10 @@ class NetworkHead(Head):
         ``"balanced"``: each class weighs the same in the loss, however many rows it has. None: each row does.
     label_smoothing
         For ``"class"``: share of the probability that is spread over all classes.
+    start
+        ``"linear"``, for ``"class"``: a `heads.vectors.linear.LinearHead` is fitted first, without refinement, and the
+        network learns what is to be added to its logits; vectors are brought to one length where it found that better.
+        None: the network learns all by itself. ``"auto"``: ``"linear"`` for ``"class"``.
     device
         ``"auto"`` (a GPU if there is one), ``"cpu"`` or ``"cuda"``; for the training.
     precision
@@ -86,7 +96,9 @@ class NetworkHead(Head):
     hidden_, batch_rows_
         What was used.
     n_epochs_, best_epoch_
-        Epochs trained, and the one whose weights were kept.
+        Epochs trained, and the one whose weights were kept; 0 where no epoch was better than the start.
+    normalize_
+        Whether vectors are brought to one length.
     temperature_
         What the logits are divided by.
     valid_loss_
@@ -118,6 +130,7 @@ class NetworkHead(Head):
         schedule: str = "plateau",
         class_weight: str | None = None,
         label_smoothing: float = 0.0,
+        start: str | None = "auto",
         device: str = "auto",
         precision: str = "auto",
         seed: int = 0,
@@ -133,6 +146,7 @@ class NetworkHead(Head):
         self.schedule = schedule
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
+        self.start = start
         self.device = device
         self.precision = precision
         self.seed = seed
@@ -155,6 +169,13 @@ class NetworkHead(Head):
         else:
             # Too few rows to set any aside.
             stop = train
+        first = self._first(train, stop)
+        self.normalize_ = first is not None and first.normalize_
+        if self.normalize_:
+            stop = replace(stop, features=EvenFeatures(stop.features))
+            self._scaler, features = Scaler.of(EvenFeatures(train.features))
+            train = replace(train, features=features)
+        self._start = None if first is None else _of_scaled(first, self._scaler)
         stop = stop.sample(max(_MIN_CHOSEN_ON, _CHOSEN_ON // max(self.n_outputs, self.n_features_in_)), seed=self.seed)
         recipe = Recipe(
             **{name: getattr(self, name) for name in _RECIPE},
@@ -162,10 +183,17 @@ class NetworkHead(Head):
             batch=self.batch_rows_,
             learning_rate=usual_rate(n_rows) if self.learning_rate is None else self.learning_rate,
         )
-        learnt = fit_network(train, stop, self._scaler, recipe, on_epoch=self.on_epoch)
+        learnt = fit_network(train, stop, self._scaler, recipe, start=self._start, on_epoch=self.on_epoch)
         self._layers, self._cut_points = learnt.layers, learnt.cut_points
         self.n_epochs_, self.best_epoch_ = len(learnt.history.losses), learnt.history.best_epoch
         self._calibrate(stop)
+
+    def _first(self, train: Labelled, stop: Labelled) -> LinearHead | None:
+        """The linear head to begin with."""
+        if self.start is None or (self.start == "auto" and self.kind != "class"):
+            return None
+        head = LinearHead(class_weight=self.class_weight, refine=False, seed=self.seed)
+        return head.fit_labelled(train, None if stop is train else stop)
 
     def _calibrate(self, stop: Labelled) -> None:
         """Set the temperature and the loss, on the rows that the training was stopped by."""
@@ -192,6 +220,8 @@ class NetworkHead(Head):
                 raise InputError(f"{name} is {value}; expected a number above 0.")
         if self.schedule not in SCHEDULES:
             raise InputError(f"schedule is {self.schedule!r}; expected {' or '.join(SCHEDULES)}.")
+        if self.start not in STARTS or (self.start == "linear" and self.kind != "class"):
+            raise InputError(f"start is {self.start!r}; expected 'auto', None or, for classes, 'linear'.")
 
     def _standardised(self, targets: Targets) -> Targets:
         """Training targets, numbers with mean 0 and standard deviation 1."""
@@ -216,16 +246,22 @@ class NetworkHead(Head):
 
     def _logits(self, X: Features) -> Iterator[Float32]:
         """What the network gives, (n, C) or fewer columns, block by block."""
-        for _, block in checked_blocks(X, n_features=self.n_features_in_):
-            for start in range(0, len(block), _LOGIT_ROWS):
-                hidden = self._scaler(block[start : start + _LOGIT_ROWS])
+        # Bringing rows to one length that are so already changes nothing.
+        features = EvenFeatures(X) if self.normalize_ else X
+        for _, block in checked_blocks(features, n_features=self.n_features_in_):
+            for first in range(0, len(block), _LOGIT_ROWS):
+                scaled = hidden = self._scaler(block[first : first + _LOGIT_ROWS])
                 for number, (weight, bias) in enumerate(self._layers):
                     hidden = np.maximum(hidden, 0.0) if number else hidden
                     hidden = hidden @ weight.T + bias
+                if self._start is not None:
+                    hidden += scaled @ self._start[0].T + self._start[1]
                 yield hidden - self._cut_points if self.kind == "ordinal" else hidden
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         arrays = {"mean": self._scaler.mean, "scale": self._scaler.scale}
+        if self._start is not None:
+            arrays |= {"start_weight": self._start[0], "start_bias": self._start[1]}
         for number, (weight, bias) in enumerate(self._layers):
             arrays |= {f"weight_{number}": weight, f"bias_{number}": bias}
         return arrays | ({"cut_points": self._cut_points} if self.kind == "ordinal" else {})
@@ -240,6 +276,7 @@ class NetworkHead(Head):
             "temperature": self.temperature_,
             "valid_loss": self.valid_loss_,
             "held_out": self.held_out_,
+            "normalize": self.normalize_,
             "number_mean": self._number_mean,
             "number_scale": self._number_scale,
         }
@@ -252,10 +289,21 @@ class NetworkHead(Head):
         self.hidden_, self.batch_rows_ = tuple(settings["hidden"]), settings["batch_rows"]
         self._layers = [(arrays[f"weight_{n}"], arrays[f"bias_{n}"]) for n in range(len(self.hidden_) + 1)]
         self._cut_points = arrays.get("cut_points", np.zeros(0, np.float32))
+        self._start = (arrays["start_weight"], arrays["start_bias"]) if "start_weight" in arrays else None
         self.n_epochs_, self.best_epoch_ = settings["n_epochs"], settings["best_epoch"]
         self.temperature_, self.valid_loss_ = settings["temperature"], settings["valid_loss"]
-        self.held_out_ = settings["held_out"]
+        self.held_out_, self.normalize_ = settings["held_out"], settings.get("normalize", False)
         self._number_mean, self._number_scale = settings["number_mean"], settings["number_scale"]
+
+
+def _of_scaled(head: LinearHead, scaler: Scaler) -> tuple[Float32, Float32]:
+    """The calibrated logits of a linear head as a map of scaled vectors: (C, D) weights and (C,) biases."""
+    coef = head.coef_.astype(np.float64)
+    bias = head.intercept_ + coef @ (scaler.mean.astype(np.float64) - head.mean_)
+    return (
+        (coef * scaler.scale / head.temperature_).astype(np.float32),
+        (bias / head.temperature_).astype(np.float32),
+    )
 
 
 def usual_widths(n_rows: int) -> tuple[int, ...]:

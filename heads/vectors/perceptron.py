@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from heads.streams import Float32, take_rows
 from heads.targets import Targets
 from heads.vectors.scaling import Scaler
 from heads.vectors.trainer import Batch, Descent, History, descend
+
+Affine: TypeAlias = tuple[Float32, Float32]
+"""Weights, (outputs, inputs), and biases, (outputs,)."""
 
 READ_ROWS = 8192
 """Rows that are read at once and in random order; batches are drawn from them."""
@@ -72,7 +76,13 @@ class Learnt:
 
 
 def fit_network(
-    train: Labelled, stop: Labelled, scaler: Scaler, recipe: Recipe, *, on_epoch: EpochCallback | None = None
+    train: Labelled,
+    stop: Labelled,
+    scaler: Scaler,
+    recipe: Recipe,
+    *,
+    start: Affine | None = None,
+    on_epoch: EpochCallback | None = None,
 ) -> Learnt:
     """Train a network of full layers.
 
@@ -86,6 +96,8 @@ def fit_network(
         Of the vectors.
     recipe
         How.
+    start
+        What the network is added to, a map of the scaled vectors that stays as it is.
     on_epoch
         Called after each epoch.
     """
@@ -93,7 +105,7 @@ def fit_network(
     # The seed of dropout cannot be given but globally; the caller's is put back.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
-        return _fit(train, stop, scaler, recipe, device, on_epoch)
+        return _fit(train, stop, scaler, recipe, start, device, on_epoch)
 
 
 def _fit(
@@ -101,6 +113,7 @@ def _fit(
     stop: Labelled,
     scaler: Scaler,
     recipe: Recipe,
+    start: Affine | None,
     device: torch.device,
     on_epoch: EpochCallback | None,
 ) -> Learnt:
@@ -110,7 +123,7 @@ def _fit(
         for part, smoothing in ((train, recipe.label_smoothing), (stop, 0.0))
     ]
     n_scores = len(train.targets.classes) if train.targets.kind in ("class", "multilabel") else 1
-    body = FullNetwork((train.features.shape[1], *recipe.hidden, n_scores), dropout=recipe.dropout)
+    body = FullNetwork((train.features.shape[1], *recipe.hidden, n_scores), dropout=recipe.dropout, start=start)
     cuts = _cut_points(train.targets)
     network = (body if cuts is None else nn.Sequential(body, cuts)).to(device)
     held = torch.from_numpy(scaler(take_rows(stop.features, np.arange(len(stop)), n_features=len(scaler.mean))))
@@ -194,9 +207,11 @@ class FullNetwork(nn.Module):
         Width of the input, of each hidden layer, and of the output.
     dropout
         Share of the hidden units that are left out in a step.
+    start
+        Weights and biases of a linear map that the output is added to, which is not learned. The network is 0 at first.
     """
 
-    def __init__(self, sizes: Sequence[int], *, dropout: float) -> None:
+    def __init__(self, sizes: Sequence[int], *, dropout: float, start: Affine | None = None) -> None:
         super().__init__()
         self.layers = [nn.Linear(narrow, wide) for narrow, wide in pairwise(sizes)]
         self._registered = nn.ModuleList(self.layers)
@@ -204,13 +219,21 @@ class FullNetwork(nn.Module):
         for layer in self.layers[:-1]:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
+        self.start: nn.Linear | None = None
+        if start is not None:
+            nn.init.zeros_(self.layers[-1].weight)
+            nn.init.zeros_(self.layers[-1].bias)
+            self.start = nn.Linear(sizes[0], sizes[-1]).requires_grad_(False)
+            self.start.weight.copy_(torch.from_numpy(start[0]))
+            self.start.bias.copy_(torch.from_numpy(start[1]))
 
     def forward(self, X: Tensor) -> Tensor:
         """(n, D) to (n, outputs)."""
+        hidden = X
         for layer in self.layers[:-1]:
-            X = self.dropout(functional.relu(layer(X)))
-        out: Tensor = self.layers[-1](X)
-        return out
+            hidden = self.dropout(functional.relu(layer(hidden)))
+        out: Tensor = self.layers[-1](hidden)
+        return out if self.start is None else out + self.start(X)
 
 
 class CutPoints(nn.Module):

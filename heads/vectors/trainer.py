@@ -59,7 +59,7 @@ class History:
     losses
         Validation loss after each epoch.
     best_epoch
-        Number of epochs after which the weights were kept.
+        Number of epochs after which the weights were kept; 0 where none was better than the first weights.
     """
 
     losses: list[float]
@@ -104,10 +104,11 @@ def descend(
     optimiser = torch.optim.AdamW(network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay, fused=True)
     autocast = torch.autocast(device.type, how.precision, enabled=how.precision != torch.float32)
     losses: list[float] = []
-    best_loss, best_epoch, best, stale, drops, step = math.inf, 0, _copy(network), 0, 0, 0
+    best_epoch, best, stale, drops, step = 0, _copy(network), 0, 0, 0
     network.eval()
     # A gain of less than a thousandth of what there was to gain is none to wait for, but is kept.
-    bar, least_gain = math.inf, _LEAST_GAIN * _checked(validate(), how, -1)
+    bar = best_loss = _checked(validate(), how, -1)
+    least_gain = _LEAST_GAIN * best_loss
     for epoch in range(how.max_epochs):
         network.train()
         for rows, vectors in batches(epoch):

@@ -27,6 +27,36 @@ def test_what_no_line_tells_is_learned() -> None:
     assert (NetworkHead().fit(*crossed(1000, seed=0), *crossed(200, seed=1)).predict(X) == y).mean() > 0.9
 
 
+def test_many_classes_of_few_rows_are_known_as_well_as_by_a_line() -> None:
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(150, 32))
+
+    def rows(n: int):
+        codes = np.arange(150).repeat(n)
+        # Directions alike and lengths not: the linear head brings such rows to one length, and so must the network.
+        lengths = rng.lognormal(sigma=1.0, size=(len(codes), 1))
+        return (lengths * (means[codes] + 0.9 * rng.normal(size=(len(codes), 32)))).astype(np.float32), codes
+
+    train, valid, (X, y) = rows(4), rows(2), rows(4)
+    linear, network, alone = (
+        head.fit(*train, *valid) for head in (LinearHead(refine=False), NetworkHead(), NetworkHead(start=None))
+    )
+    assert linear.normalize_ and network.normalize_ and not alone.normalize_
+    by_line, by_network, by_network_alone = ((head.predict(X) == y).mean() for head in (linear, network, alone))
+    assert by_network > by_line - 0.02
+    assert by_network > by_network_alone + 0.05
+
+
+def test_where_no_epoch_is_better_the_linear_head_is_what_remains() -> None:
+    rng = np.random.default_rng(0)
+    codes = np.arange(20).repeat(10)
+    X = (rng.normal(size=(20, 8))[codes] + 0.3 * rng.normal(size=(200, 8))).astype(np.float32)
+    rows = X[::2], codes[::2], X[1::2], codes[1::2]
+    head = NetworkHead(learning_rate=3.0, max_epochs=2).fit(*rows)
+    assert head.best_epoch_ == 0
+    np.testing.assert_array_equal(head.predict(X), LinearHead(refine=False).fit(*rows).predict(X))
+
+
 @pytest.mark.parametrize("kind", ["class", "multilabel", "regression", "ordinal"])
 def test_thirty_two_rows_are_learned_by_heart(kind: str) -> None:
     rng = np.random.default_rng(0)
@@ -144,7 +174,8 @@ def test_a_training_that_diverges_is_one_clear_error() -> None:
         ({"dropout": 1}, "dropout is 1; expected a number from 0"),
         ({"patience": 0}, "patience is 0; expected a number above 0"),
         ({"schedule": "steps"}, "schedule is 'steps'; expected plateau or cosine"),
-        ({"class_weight": "rare"}, "class_weight is 'rare'; expected 'balanced'"),
+        ({"start": "knn"}, "start is 'knn'; expected 'auto', None or, for classes, 'linear'"),
+        ({"class_weight": "rare"}, "class_weight is 'rare'; expected None or 'balanced'"),
         ({"device": "tpu9"}, "Unknown device 'tpu9'"),
         ({"precision": "float16"}, "precision='float16' on a CPU"),
     ],
