@@ -48,9 +48,9 @@ ROWS: Mapping[str, Mapping[str, int | None]] = {
 
 FOLDERS: Mapping[str, str] = {"stability": "tape_stability", "secondary_structure": "flip_secondary_structure"}
 RATES: dict[str, dict[str, float]] = {
-    "frozen": {"head_rate": 1e-2},
-    "lora": {"head_rate": 3e-3, "encoder_rate": 2e-3},
-    "full": {"head_rate": 3e-3, "encoder_rate": 5e-4},
+    "frozen": {"head_rate": 1e-3},
+    "lora": {"head_rate": 1e-3, "encoder_rate": 1e-3},
+    "full": {"head_rate": 1e-3, "encoder_rate": 3e-4},
 }
 """Fixed before any test row was looked at."""
 

@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -24,12 +24,14 @@ from embedstore.models.trainable import trainable
 from embedstore.types import ProgressCallback, no_progress
 from heads.base import Float32, Head, Labelled
 from heads.finetuning.engines import choose_engine, one_seed, own_device, resolve_mixed
-from heads.finetuning.examples import balance, read_examples
+from heads.finetuning.examples import Examples, balance, read_examples
 from heads.finetuning.history import Epoch
 from heads.finetuning.methods import prepare
 from heads.finetuning.network import Goal, HeadLayers, Network, finished, head_widths
 from heads.finetuning.passes import Passes
 from heads.finetuning.settings import Settings, settings_from, with_preset
+from heads.finetuning.start import KINDS as LINEAR_KINDS
+from heads.finetuning.start import begin_linear
 from heads.finetuning.trainer import Material, Trainer
 from heads.rows.pairs import parse_pairing
 from heads.rows.sequence_rows import input_of
@@ -170,6 +172,7 @@ class FinetuneHead(Head):
                 budget=settings.batch_residues or _BUDGETS.get(model.device.type, _BUDGETS["cpu"]),
                 folder=self.folder,
                 fingerprint=self._fingerprint(model, sides),
+                begin=self._beginning(network, examples, sides, settings),
                 progress=self.progress,
             )
             trainer.fit()
@@ -177,6 +180,24 @@ class FinetuneHead(Head):
         valid_part = material.get("validation")
         self.temperature_ = 1.0 if valid_part is None or self.kind != "class" else trainer.temperature(valid_part)
         self._note(trainer, network, examples)
+
+    def _beginning(
+        self, network: Network, examples: Mapping[str, Examples], sides: Mapping[str, Labelled], settings: Settings
+    ) -> Callable[[Passes, int], None] | None:
+        """What sets the head's first weights; None where they stay random."""
+        if settings.start == "random" or settings.hidden or self.kind not in LINEAR_KINDS:
+            if settings.start == "linear":
+                raise InputError(f"start is 'linear', and targets of kind {self.kind!r} begin at random. Leave it out.")
+            return None
+        units = [(examples[what], side.targets) for what, side in sides.items()]
+
+        def begin(passes: Passes, budget: int) -> None:
+            begin_linear(
+                network, passes, units[0], units[1] if len(units) > 1 else None, balanced=settings.balanced,
+                budget=budget, seed=settings.seed, centre=self.centre_, scale=self.scale_,
+            )  # fmt: skip
+
+        return begin
 
     def _note(self, trainer: Trainer, network: Network, examples: Mapping[str, Any]) -> None:
         self.history_: list[Epoch] = trainer.history

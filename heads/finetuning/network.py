@@ -60,6 +60,18 @@ class HeadLayers(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.steps = nn.Parameter(torch.linspace(-1.0, 1.0, n_outputs)) if ordered else None
 
+    def before_last(self, states: torch.Tensor) -> torch.Tensor:
+        """What the last linear layer reads, dropout aside, of a head without inner layers: (n, D) float32."""
+        first = self.layers[0]
+        return cast(torch.Tensor, first(states)) if isinstance(first, nn.LayerNorm) else states
+
+    def set_last(self, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+        """Set the last linear layer: (outputs, D) and (outputs,)."""
+        last = cast(nn.Linear, self.layers[-1])
+        with torch.no_grad():
+            last.weight.copy_(torch.from_numpy(weight))
+            last.bias.copy_(torch.from_numpy(bias))
+
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """(n, D) float32 to (n, outputs)."""
         found = self.layers(states)
@@ -96,10 +108,10 @@ class Network(nn.Module):
         """Outputs of a batch of proteins; ``first`` and ``second`` as of :meth:`outputs`."""
         return self.outputs(self.states(tokens, mask), first, second)
 
-    def outputs(
+    def inputs(
         self, states: torch.Tensor, first: torch.Tensor | None = None, second: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Outputs from the encoder's states.
+        """What the head reads, (n, D) float32, from the encoder's states.
 
         ``first`` has the number of each row's protein among the states, ``second`` that of its partner; None: a row
         each, in their order.
@@ -107,8 +119,14 @@ class Network(nn.Module):
         if first is not None:
             chosen = states[first]
             states = chosen if second is None else combine(chosen, states[second], self.pairing)
+        return states.float()
+
+    def outputs(
+        self, states: torch.Tensor, first: torch.Tensor | None = None, second: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Outputs from the encoder's states; ``first`` and ``second`` as of :meth:`inputs`."""
         with torch.autocast(states.device.type, enabled=False):
-            return cast(torch.Tensor, self.head(states.float()))
+            return cast(torch.Tensor, self.head(self.inputs(states, first, second)))
 
 
 def head_widths(targets: Targets, *, dim: int, input_: str, pairing: Sequence[str]) -> tuple[int, int]:

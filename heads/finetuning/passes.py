@@ -39,16 +39,37 @@ class Passes:
 
     def outputs(self, module: nn.Module, examples: Examples, units: Rows) -> torch.Tensor:
         """Outputs of some units, with gradients where they are on; ``module`` is the network, perhaps wrapped."""
-        needed, first, second = examples.gathered(units)
-        places = [None if one is None else torch.from_numpy(one).to(self._device) for one in (first, second)]
-        if (states := self._states(examples)) is not None:
-            chosen = [states[protein] for protein in needed.tolist()]
-            joined = torch.cat(chosen) if examples.input == "residue" else torch.stack(chosen)
+        needed, places = self._gathered(examples, units)
+        if (joined := self._joined(examples, needed)) is not None:
             return self._network.outputs(joined, *places)
-        tokens, mask = self._network.encoder.tokens([examples.proteins[protein] for protein in needed.tolist()])
         with self._autocast():
-            found: torch.Tensor = module(tokens, mask, *places)
+            found: torch.Tensor = module(*self._tokens(examples, needed), *places)
         return found
+
+    def inputs(self, examples: Examples, units: Rows, *, budget: int) -> Iterator[tuple[Rows, torch.Tensor]]:
+        """Yield units in batches, and what the head reads of them, without gradients."""
+        for batch in plan_batches(examples.lengths[units], budget=budget):
+            needed, places = self._gathered(examples, units[batch])
+            with torch.no_grad(), self._autocast():
+                states = self._joined(examples, needed)
+                if states is None:
+                    states = self._network.states(*self._tokens(examples, needed))
+                yield units[batch], self._network.inputs(states, *places)
+
+    def _gathered(self, examples: Examples, units: Rows) -> tuple[Rows, list[torch.Tensor | None]]:
+        needed, first, second = examples.gathered(units)
+        return needed, [None if one is None else torch.from_numpy(one).to(self._device) for one in (first, second)]
+
+    def _tokens(self, examples: Examples, needed: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._network.encoder.tokens([examples.proteins[protein] for protein in needed.tolist()])
+
+    def _joined(self, examples: Examples, needed: Rows) -> torch.Tensor | None:
+        """The states of some proteins, where they are kept."""
+        states = self._states(examples)
+        if states is None:
+            return None
+        chosen = [states[protein] for protein in needed.tolist()]
+        return torch.cat(chosen) if examples.input == "residue" else torch.stack(chosen)
 
     def evaluated(self, examples: Examples, units: Rows, *, budget: int) -> Iterator[tuple[Rows, torch.Tensor]]:
         """Yield units in batches, and their outputs without gradients."""
@@ -74,9 +95,8 @@ class Passes:
     def _computed(self, examples: Examples, lengths: Rows) -> list[torch.Tensor]:
         found: list[torch.Tensor] = [torch.empty(0)] * len(lengths)
         for batch in plan_batches(lengths, budget=self._budget):
-            tokens, mask = self._network.encoder.tokens([examples.proteins[place] for place in batch.tolist()])
             with torch.no_grad(), self._autocast():
-                states = self._network.states(tokens, mask)
+                states = self._network.states(*self._tokens(examples, batch))
             sizes = lengths[batch].tolist()
             parts = torch.split(states, sizes) if examples.input == "residue" else states.unbind()
             for place, part in zip(batch.tolist(), parts, strict=True):

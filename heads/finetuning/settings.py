@@ -15,6 +15,9 @@ METHODS = ("frozen", "lora", "full", "last_n")
 LONG = ("error", "skip", "crop")
 """What happens to training proteins over the limit."""
 
+STARTS = ("auto", "linear", "random")
+"""Where a head begins: with a linear head's map of the frozen vectors, or at random."""
+
 ENCODER_RATES = {"frozen": 0.0, "lora": 3e-4, "full": 2e-5, "last_n": 2e-5}
 """Learning rates of the encoder (Schmirler et al. 2024, Nature Communications 15:7407)."""
 
@@ -25,6 +28,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "hidden": (),
         "dropout": 0.0,
         "norm": False,
+        "start": "random",
         "head_rate": 3e-5,
         "optimizer": "adam",
         "weight_decay": 0.0,
@@ -43,6 +47,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "hidden": (),
         "dropout": 0.0,
         "norm": False,
+        "start": "random",
         "head_rate": 1e-4,
         "encoder_rate": 1e-4,
         "optimizer": "adam",
@@ -72,6 +77,10 @@ class Settings:
         How many of the last layers learn under ``last_n``.
     hidden, dropout, norm
         Of the head: widths of its inner layers, dropout before each layer, and whether the states are normalised first.
+    start
+        ``linear``: the head, which is then one linear layer, begins as a linear head on the vectors of the encoder as
+        it is; ``random``: at random; ``auto``: ``linear`` but for levels and heads with inner layers. Where no epoch is
+        better on validation than a linear start, that is what is kept.
     pairing
         For pairs: which of concatenation, sum, product and difference of the two means go in, with ``+`` between.
     head_rate, encoder_rate
@@ -112,6 +121,7 @@ class Settings:
     hidden: tuple[int, ...] = ()
     dropout: float = 0.1
     norm: bool = True
+    start: str = "auto"
     pairing: str = "concatenation+product+difference"
     head_rate: float = 1e-3
     encoder_rate: float | None = None
@@ -138,6 +148,7 @@ class Settings:
         for name, known in (
             ("method", METHODS),
             ("long", LONG),
+            ("start", STARTS),
             ("optimizer", ("adam", "adamw")),
             ("schedule", ("cosine", "constant")),
             ("monitor", ("score", "loss")),
@@ -151,6 +162,8 @@ class Settings:
         for name in ("dropout", "adapter_dropout", "warmup"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; expected at least 0 and less than 1.")
+        if self.start == "linear" and self.hidden:
+            raise InputError(f"start is 'linear', and hidden is {list(self.hidden)}. Take one of the two.")
         for name in ("head_rate", "alpha"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}; expected more than 0.")

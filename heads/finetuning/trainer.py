@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +75,9 @@ class Trainer:
         Where checkpoints and the log go; None for neither.
     fingerprint
         What a checkpoint must be of.
+    begin
+        Sets the weights to begin with, by the passes that it is given and their budget; not called where a training
+        goes on. What it sets is kept where no epoch is better.
     progress
         Called after each step, in steps.
 
@@ -98,6 +101,7 @@ class Trainer:
         budget: int,
         folder: Path | None = None,
         fingerprint: str = "",
+        begin: Callable[[Passes, int], None] | None = None,
         progress: ProgressCallback = no_progress,
     ) -> None:
         self._network, self._train, self._valid = network, train, valid
@@ -111,6 +115,7 @@ class Trainer:
         self._best = {name: weight.detach().clone() for name, weight in self._weights.items()}
         self._passes = Passes(network, self._dtype, keep=settings.method == "frozen", budget=budget)
         self._wrapped = engine.wrap(network)
+        self._begin = begin
         self._curves: Curves | None = None
         self._at = _Standing()
         self._n_batches = math.ceil(len(train.examples) / settings.batch_size)
@@ -123,7 +128,7 @@ class Trainer:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch whose weights were kept."""
+        """The epoch whose weights were kept; 0 for those of a linear start."""
         return self._at.best_epoch
 
     def fit(self) -> None:
@@ -139,6 +144,8 @@ class Trainer:
             If there is a checkpoint of another training.
         """
         self._resume()
+        if self._begin is not None and not self._at.step:
+            self._start(self._begin)
         if self._folder is not None and self._engine.rank == 0:
             self._curves = Curves(self._folder, purge_step=self._at.step + 1)
         try:
@@ -162,6 +169,20 @@ class Trainer:
         codes = valid.goal.codes(np.concatenate(rows))
         known = codes >= 0
         return fit_temperature(np.concatenate(logits)[known], codes[known])[0] if known.any() else 1.0
+
+    def _start(self, begin: Callable[[Passes, int], None]) -> None:
+        """Begin with weights that mean something, which are the best until an epoch is better."""
+        self._mode(training=False)
+        begin(self._passes, self._budget)
+        self._best = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        if self._valid is not None:
+            self._at.best_value = self._value(*self._validate())
+
+    def _value(self, loss: float | None, score: float | None) -> float:
+        """What is to be as high as possible; without validation, the epoch."""
+        if loss is None or score is None:
+            return float(self._at.epoch)
+        return -loss if self._settings.monitor == "loss" else score
 
     def _is_over(self) -> bool:
         patience = self._settings.patience
@@ -203,9 +224,7 @@ class Trainer:
         )
         at.history.append(epoch)
         at.epoch, at.batch, at.loss_sum, at.n_seen = at.epoch + 1, 0, 0.0, 0
-        value = float(at.epoch)
-        if valid_loss is not None and valid_score is not None:
-            value = -valid_loss if self._settings.monitor == "loss" else valid_score
+        value = self._value(valid_loss, valid_score)
         if value > at.best_value:
             at.best_value, at.best_epoch = value, at.epoch
             self._best = {name: weight.detach().clone() for name, weight in self._weights.items()}

@@ -114,6 +114,21 @@ def test_queries_without_a_hit_get_a_second_search_without_filters() -> None:
     np.testing.assert_array_equal(once.predict(queries)[first], twice.predict(queries)[first])
 
 
+def test_what_does_not_pass_loose_filters_is_searched_without_any() -> None:
+    pytest.importorskip("pyhmmer")
+    queries = families(40, seed=2, changed=0.8).X
+    without, loosely = (
+        HmmTopPickHead(second_pass=how).fit(*families(60, **HARD)).hits(queries) for how in (True, "loose")
+    )
+    np.testing.assert_array_equal(loosely.found, without.found)
+    # Scores are the same however a profile came to be compared.
+    scores = dict(zip(zip(without.query, without.target, strict=True), without.score, strict=True))
+    assert len(loosely) < len(without)
+    assert all(scores[q, t] == s for q, t, s in zip(loosely.query, loosely.target, loosely.score, strict=True))
+    with pytest.raises(InputError, match="second_pass is 'max'; expected True, False or 'loose'"):
+        HmmTopPickHead(second_pass="max").fit(*families(16))
+
+
 @pytest.mark.parametrize("aligner", ["hmmer", "mafft"])
 def test_a_familys_alignment_has_every_residue_of_every_member(aligner: str) -> None:
     pyhmmer = pytest.importorskip("pyhmmer")

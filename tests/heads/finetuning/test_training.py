@@ -24,6 +24,7 @@ from heads.finetuning.settings import PRESETS, Settings
 from heads.fitting import make_head
 from heads.rows.sequence_rows import PairSequences, ResidueSequences
 from heads.streams import SequenceFeatures
+from heads.vectors.linear import LinearHead
 
 from .conftest import Rows
 
@@ -280,10 +281,48 @@ def test_balanced_draws_as_many_of_each_class(rows: MakeRows, tuned: Tuned) -> N
 def test_early_stopping_keeps_the_best_epoch(rows: MakeRows, tuned: Tuned) -> None:
     texts, y = rows(24)
     valid, answers = rows(12, seed=9)
-    head = tuned(method="full", epochs=40, patience=2, monitor="loss", encoder_rate=3e-2).fit(texts, y, valid, answers)
+    stopping = {"patience": 2, "monitor": "loss", "start": "random"}
+    head = tuned(method="full", epochs=40, encoder_rate=3e-2, **stopping).fit(texts, y, valid, answers)
     losses = [epoch.valid_loss for epoch in head.history_]
     assert len(losses) < 40
     assert head.settings()["best_epoch"] == int(np.argmin(losses)) + 1 == len(losses) - 2
+
+
+@pytest.mark.parametrize("kind", ["class", "multilabel", "regression"])
+def test_the_head_begins_as_a_linear_head_on_the_frozen_vectors(kind: str, rows: MakeRows, tuned: Tuned) -> None:
+    y: dict[str, Any] = {
+        "class": lambda texts: np.array([max("ACD", key=text.count) for text in texts]),
+        "multilabel": lambda texts: [[letter for letter in "ACD" if letter in text] for text in texts],
+        "regression": lambda texts: np.array([100 + 5 * text.count("A") for text in texts], np.float64),
+    }
+    texts, valid = rows(60)[0], rows(30, seed=9)[0]
+    # With such rates nothing is learnt: what it begins with is what it predicts.
+    head = tuned(method="full", epochs=1, norm=False, head_rate=1e-12, encoder_rate=1e-12).set_params(kind=kind)
+    head.fit(texts, y[kind](texts), valid, y[kind](valid))
+    head.temperature_ = 1.0  # Found once more at the end.
+    frozen = head.base_model()
+    vectors = [frozen.embed([text.encode() for text in some]) for some in (texts, valid)]
+    linear = LinearHead(kind=kind, normalize=False, refine=False)
+    linear.fit(vectors[0], y[kind](texts), vectors[1], y[kind](valid))
+    found, expected = (np.concatenate(list(one.outputs(X))) for one, X in ((head, valid), (linear, vectors[1])))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_where_no_epoch_is_better_the_start_is_kept(rows: MakeRows, tuned: Tuned) -> None:
+    texts, y = rows(30)
+    valid, answers = rows(12, seed=9)
+    head = tuned(method="full", epochs=2, encoder_rate=0.3, head_rate=3.0, monitor="loss", clip=None)
+    spoilt = head.fit(texts, y, valid, answers)
+    assert spoilt.settings()["best_epoch"] == 0
+    start = tuned(method="full", epochs=1, encoder_rate=1e-12, head_rate=1e-12).fit(texts, y, valid, answers)
+    np.testing.assert_allclose(spoilt.predict_proba(valid), start.predict_proba(valid), atol=1e-4)
+
+
+def test_levels_and_inner_layers_begin_at_random(rows: MakeRows, tuned: Tuned) -> None:
+    with pytest.raises(InputError, match=r"start is 'linear', and hidden is \[4\]"):
+        Settings(start="linear", hidden=(4,))
+    with pytest.raises(InputError, match="targets of kind 'ordinal' begin at random"):
+        tuned(start="linear").set_params(kind="ordinal").fit(rows(12)[0], np.arange(12.0) % 3)
 
 
 def test_torchs_generator_is_left_as_it_was(rows: MakeRows, tuned: Tuned) -> None:
