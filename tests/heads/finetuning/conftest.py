@@ -36,10 +36,11 @@ def rows() -> Callable[..., Rows]:
 
 @pytest.fixture
 def tuned(checkpoints: dict[str, Path]) -> Callable[..., FinetuneHead]:
-    """An unfitted head on a small checkpoint, without dropout, in float32."""
+    """An unfitted head on a small checkpoint that begins at random, without dropout, in float32."""
 
     def make(kind: str = "esm", **settings: Any) -> FinetuneHead:
-        quiet = {"dropout": 0.0, "encoder_dropout": 0.0, "precision": "float32", "patience": None, "device": "cpu"}
+        quiet: dict[str, Any] = {"start": "random"}
+        quiet |= {"dropout": 0.0, "encoder_dropout": 0.0, "precision": "float32", "patience": None, "device": "cpu"}
         options = {**quiet, "encoder_rate": 3e-3, "head_rate": 3e-3, "batch_size": 8, **settings}
         return FinetuneHead(model=str(checkpoints[kind]), family=family_of(kind), **options)
 

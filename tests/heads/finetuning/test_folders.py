@@ -29,6 +29,7 @@ from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 
 SMALL: dict[str, Any] = {
+    "start": "random",
     "dropout": 0.0,
     "encoder_dropout": 0.0,
     "precision": "float32",

@@ -281,8 +281,7 @@ def test_balanced_draws_as_many_of_each_class(rows: MakeRows, tuned: Tuned) -> N
 def test_early_stopping_keeps_the_best_epoch(rows: MakeRows, tuned: Tuned) -> None:
     texts, y = rows(24)
     valid, answers = rows(12, seed=9)
-    stopping = {"patience": 2, "monitor": "loss", "start": "random"}
-    head = tuned(method="full", epochs=40, encoder_rate=3e-2, **stopping).fit(texts, y, valid, answers)
+    head = tuned(method="full", epochs=40, patience=2, monitor="loss", encoder_rate=3e-2).fit(texts, y, valid, answers)
     losses = [epoch.valid_loss for epoch in head.history_]
     assert len(losses) < 40
     assert head.settings()["best_epoch"] == int(np.argmin(losses)) + 1 == len(losses) - 2
@@ -297,7 +296,8 @@ def test_the_head_begins_as_a_linear_head_on_the_frozen_vectors(kind: str, rows:
     }
     texts, valid = rows(60)[0], rows(30, seed=9)[0]
     # With such rates nothing is learnt: what it begins with is what it predicts.
-    head = tuned(method="full", epochs=1, norm=False, head_rate=1e-12, encoder_rate=1e-12).set_params(kind=kind)
+    head = tuned(method="full", epochs=1, norm=False, start="linear", head_rate=1e-12, encoder_rate=1e-12)
+    head.set_params(kind=kind)
     head.fit(texts, y[kind](texts), valid, y[kind](valid))
     head.temperature_ = 1.0  # Found once more at the end.
     frozen = head.base_model()
@@ -311,10 +311,12 @@ def test_the_head_begins_as_a_linear_head_on_the_frozen_vectors(kind: str, rows:
 def test_where_no_epoch_is_better_the_start_is_kept(rows: MakeRows, tuned: Tuned) -> None:
     texts, y = rows(30)
     valid, answers = rows(12, seed=9)
-    head = tuned(method="full", epochs=2, encoder_rate=0.3, head_rate=3.0, monitor="loss", clip=None)
+    head = tuned(method="full", epochs=2, start="auto", encoder_rate=0.3, head_rate=3.0, monitor="loss", clip=None)
     spoilt = head.fit(texts, y, valid, answers)
     assert spoilt.settings()["best_epoch"] == 0
-    start = tuned(method="full", epochs=1, encoder_rate=1e-12, head_rate=1e-12).fit(texts, y, valid, answers)
+    start = tuned(method="full", epochs=1, start="auto", encoder_rate=1e-12, head_rate=1e-12).fit(
+        texts, y, valid, answers
+    )
     np.testing.assert_allclose(spoilt.predict_proba(valid), start.predict_proba(valid), atol=1e-4)
 
 
