@@ -23,6 +23,7 @@ SpaceName = Annotated[
     str | None,
     typer.Option(
         "--space",
+        "--model",
         help="Space id, or the model where only one space has it. [default: the only one]",
         show_default=False,
     ),
@@ -31,6 +32,7 @@ SpacesName = Annotated[
     str | None,
     typer.Option(
         "--space",
+        "--model",
         help="Space id, or the model where only one space has it. [default: all spaces]",
         show_default=False,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -106,11 +106,16 @@ def is_first_process() -> bool:
 
 @contextmanager
 def _training_folder(out: Path, *, restart: bool) -> Iterator[Path]:
-    """The folder of checkpoints and logs; when all went well, the logs alone stay."""
+    """The folder of checkpoints and logs; when all went well, the logs alone stay, and of nothing nothing."""
     folder = out.with_name(f"{out.name}.training")
     if restart and is_first_process():
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    yield folder
+    try:
+        yield folder
+    except BaseException:
+        with suppress(OSError):  # There is something in it.
+            folder.rmdir()
+        raise
     if is_first_process():
         (folder / CHECKPOINT_FILE).unlink(missing_ok=True)

@@ -240,3 +240,10 @@ def test_the_commands_train_build_and_predict_end_to_end(store: Store, tmp_path:
     assert [row["id"] for row in json.loads(said.stdout)] == ["x", "y"]
     wrong = run(heads_app, [*tune, "--method", "lorra"])
     assert isinstance(wrong.exception, InputError)
+
+
+def test_a_wrong_setting_leaves_nothing_behind(store: Store, checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    base = {"model": str(checkpoints["esm"]), "family": "esm"}
+    with pytest.raises(InputError, match="start is 'linear', and hidden"):
+        heads.finetune(store, dataset="families", out=tmp_path / "tuned", start="linear", hidden=[4], **base)
+    assert not list(tmp_path.iterdir())
