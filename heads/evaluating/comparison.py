@@ -31,7 +31,7 @@ from heads.measuring.metrics import N_RESAMPLES, ClassOutcomes, compare_paired
 from heads.measuring.metrics.combined import mean_of
 from heads.measuring.partners import by_partners
 from heads.measuring.protocol import LOWER_IS_BETTER, Judged, drawn_of, main_metric
-from heads.rows.features import StoreLike, as_store
+from heads.rows.features import StoreLike, as_store, store_if_any
 from heads.tasks.base import TaskData
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
@@ -70,7 +70,8 @@ def compare(
     Parameters
     ----------
     store
-        The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``.
+        The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``. Heads that read sequences need
+        none where `labels` are given.
     task, labels, dataset
         Where labels come from, as in `heads.fit`.
     heads
@@ -128,7 +129,7 @@ def compare(
     if seeds < 1:
         raise InputError(f"seeds is {seeds}; expected 1 or more.")
     chosen = TaskSelection.of(seed=seed, task=task, labels=labels, dataset=dataset, **selection)
-    opened = as_store(store)
+    opened = as_store(store) if labels is None else store_if_any(store)
     data = read_task(chosen, opened)
     data.require_trained_classes(split)
     data.rows(split)
@@ -165,7 +166,7 @@ def compare(
         audit=audit_of(data.keys[data.rows(split)], data.keys[trained], near),
         about={
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "store": str(opened.path),
+            "store": None if opened is None else str(opened.path),
             "data_set": data.source,
             "label_column": data.label_column,
             "split_rule": data.split_rule,

@@ -16,6 +16,7 @@ from heads.catalog import HEADS
 from heads.fitting import make_head
 from heads.measuring.costs import Cost, measured
 from heads.measuring.protocol import Judged, judge, validation_rows
+from heads.rows.features import as_store
 from heads.sources import BOTH, SEQUENCES, Residues, Source, Vectors, VectorsAndResidues
 from heads.tasks.base import TaskData
 
@@ -182,7 +183,7 @@ class HeadContender:
 
 
 def contenders_of(
-    store: Store,
+    store: Store | None,
     data: TaskData,
     heads: Sequence[str] | None,
     spaces: Sequence[str] | None,
@@ -216,16 +217,19 @@ def taking_part(data: TaskData, heads: Sequence[str] | None) -> list[str]:
     return [row.name for row in able if row.reads == "vectors"]
 
 
-def vector_sources(store: Store, data: TaskData, named: Sequence[str] | None) -> list[tuple[Vectors, str]]:
+def vector_sources(store: Store | None, data: TaskData, named: Sequence[str] | None) -> list[tuple[Vectors, str]]:
     """The spaces of a store that fit the task, or those that are named, and what to call each.
 
     Raises
     ------
     UnknownNameError
         For a space that is not there.
+    StoreNotFoundError
+        Without a store.
     InputError
         If no space fits.
     """
+    store = as_store(None) if store is None else store
     wants_residues = data.input == "residue"
     if named:
         chosen = [store.residue_space(name) if wants_residues else store.space(name) for name in named]

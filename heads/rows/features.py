@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -10,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.errors import StoreError
+from embedstore.errors import StoreError, StoreNotFoundError
 from embedstore.models import Model
 from embedstore.pooling import RESIDUES
 from embedstore.queries import embed_queries
@@ -28,6 +29,16 @@ StoreLike: TypeAlias = Store | str | PathLike[str] | None
 def as_store(store: StoreLike) -> Store:
     """An open store; a path is opened."""
     return store if isinstance(store, Store) else open_store(store)
+
+
+def store_if_any(store: StoreLike) -> Store | None:
+    """The store; None where none is named and none stands at the usual place: who reads sequences needs none."""
+    try:
+        return as_store(store)
+    except StoreNotFoundError:
+        if store is not None or os.environ.get("EMBEDSTORE"):
+            raise
+        return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 
 import heads
 from cli.heads_app import app
-from embedstore.errors import InputError
+from embedstore.errors import InputError, StoreNotFoundError
 from embedstore.store import Store
 from heads.measuring.protocol import judged
 from heads.measuring.relatives import by_words, nearest_training
+from heads.testing.sequence_contract import families
 
 HEADER = ("id", "sequence", "label", "split")
 
@@ -227,3 +228,19 @@ def test_compare_on_the_command_line_writes_both_files(
     assert len(json.loads(done.stdout)["rows"]) == 2
     assert {path.name for path in tmp_path.iterdir()} == {"pfam-compare.html", "pfam-compare.json"}
     assert "stand in the training rows too" in done.stderr
+
+
+def test_heads_on_sequences_are_compared_without_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = zip(*families(40, n_families=5), ["train", "train", "valid", "test"] * 10, strict=True)
+    lines = [f"p{number},{','.join(row)}" for number, row in enumerate(rows)]
+    (tmp_path / "mine.csv").write_text("\n".join(["id,sequence,label,split", *lines]) + "\n")
+    compare = ["compare", "--labels", "mine.csv", "--relatives", "none", "--heads"]
+    done = CliRunner().invoke(app, [*compare, "composition,length"], env={"EMBEDSTORE": ""})
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "mine-compare.json").read_text())["about"]["store"] is None
+    monkeypatch.delenv("EMBEDSTORE", raising=False)
+    with pytest.raises(StoreNotFoundError, match="No store at"):
+        heads.compare(labels="mine.csv", heads=["composition", "linear"])
+    with pytest.raises(StoreNotFoundError, match="No store at elsewhere"):
+        heads.compare("elsewhere", labels="mine.csv", heads=["composition"])

@@ -58,7 +58,12 @@ class Entered:
 
 
 def enter(
-    name: str, store: Store, data: TaskData, heads: Sequence[str] | None, spaces: Sequence[str] | None, given: Settings
+    name: str,
+    store: Store | None,
+    data: TaskData,
+    heads: Sequence[str] | None,
+    spaces: Sequence[str] | None,
+    given: Settings,
 ) -> Entered:
     """The rows of a published table that a task can have.
 
@@ -67,7 +72,7 @@ def enter(
     name
         Of the table.
     store, data
-        The task.
+        The task, and where its vectors are; without a store only rows that read sequences can be fitted.
     heads
         Heads that take part, of the table or not; None for the whole table.
     spaces
@@ -102,7 +107,7 @@ def enter(
 
 
 def _entries(
-    row: PublishedRow, store: Store, data: TaskData, spaces: Sequence[str] | None, given: Settings
+    row: PublishedRow, store: Store | None, data: TaskData, spaces: Sequence[str] | None, given: Settings
 ) -> list[Entry]:
     params = given.of(row.head, row.params)
     if HEADS[row.head].reads != "vectors":

@@ -297,7 +297,7 @@ def _what_was_run(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
     about = document["about"]
     facts = {
         "date": about["date"],
-        "store": about["store"],
+        "store": about["store"] or "none",
         "data set": f"{about['data_set']}, labels in column {about['label_column']}",
         "rows": ", ".join(f"{n:,} {name}" for name, n in about["n_rows"].items()),
         "training rows, SHA-256": about["train_sha256"],
