@@ -32,7 +32,8 @@ from benchmarks.harness import RESULTS, interleave, medians, write_result
 from embedstore.builder import build
 from embedstore.models import load_model
 from embedstore.models.trainable import trainable
-from embedstore.testing.checkpoints import make_checkpoint
+from embedstore.store import Store
+from embedstore.testing.checkpoints import family_of, make_checkpoint
 from heads.finetuning.head import FinetuneHead
 from heads.finetuning.network import HeadLayers
 from heads.tasks.catalog import TASKS
@@ -45,6 +46,9 @@ ROWS: Mapping[str, Mapping[str, int | None]] = {
     "secondary_structure": {"train": 1500, "valid": 200, "test": None},
 }
 """Proteins taken of each split, in an order drawn from a seed; None for all."""
+
+FEW_ROWS: Mapping[str, int] = {"train": 600, "valid": 150, "test": 400}
+"""The same for encoders without knowledge, which show that every family learns and what it costs."""
 
 FOLDERS: Mapping[str, str] = {"stability": "tape_stability", "secondary_structure": "flip_secondary_structure"}
 RATES: dict[str, dict[str, float]] = {
@@ -133,17 +137,7 @@ def _trainer(shared: dict[str, str], texts: list[str], names: Any, work: Path, *
 def task(name: str, data: Path, work: Path, *, methods: Sequence[str], epochs: int) -> Iterator[dict[str, Any]]:
     """Heads on the frozen vectors beside fine-tuning by each method, and a nearest neighbour before and after."""
     residue = TASKS[name].input == "residue"
-    source = work / name
-    source.mkdir()
-    n_rows = {}
-    for part, rows in ROWS[name].items():
-        table = pd.read_csv(data / FOLDERS.get(name, name) / f"{part}.csv.gz", dtype=str, keep_default_na=False)
-        table = table if rows is None else table.sample(rows, random_state=0)
-        table.to_csv(source / f"{part}.csv", index=False)
-        n_rows[part] = len(table)
-    opened = embedstore.open(work / f"{name}.zarr", mode="a")
-    opened.add(name, source)
-    opened.refresh()
+    opened, n_rows = _added(name, data, work, ROWS[name])
     build(opened, load_model("mini"), residues=residue, pooling=[] if residue else "mean")
     opened.refresh()
     space = opened.spaces()[0]
@@ -172,6 +166,38 @@ def task(name: str, data: Path, work: Path, *, methods: Sequence[str], epochs: i
             fitted = _fit(opened, name, head, f"{name}-{method}")
             found["rows"][f"mini after {method}, {head}"] = _figures(fitted, opened)
         yield found
+
+
+def checkpoints(data: Path, work: Path, *, methods: Sequence[str], epochs: int) -> Iterator[dict[str, Any]]:
+    """Small encoders of three families with random weights, by each method, on a part of each task."""
+    kinds = {"ESM-2": "esm", "T5": "t5", "BERT": "bert"}
+    bases = {title: make_checkpoint(work / f"tiny_{kind}", kind, dim=64, n_layers=2) for title, kind in kinds.items()}
+    found: dict[str, Any] = {"n_rows": dict(FEW_ROWS), "rows": {}}
+    for name in ROWS:
+        opened, _ = _added(name, data, work, FEW_ROWS)
+        for title, kind in kinds.items():
+            for method in methods:
+                given = {"method": method, "long": "crop", "max_residues": 256, "epochs": epochs, **RATES[method]}
+                given |= {"model": str(bases[title]), "family": family_of(kind), "device": "cpu"}
+                out = work / f"{name}-{kind}-{method}"
+                found["rows"][f"{name}: {title}, {method}"] = _tuned(opened, name, out, given)
+                yield found
+
+
+def _added(name: str, data: Path, work: Path, rows: Mapping[str, int | None]) -> tuple[Store, dict[str, int]]:
+    """A store with some of the proteins of a task, and how many of each split."""
+    source = work / name
+    source.mkdir()
+    n_rows = {}
+    for part, n in rows.items():
+        table = pd.read_csv(data / FOLDERS.get(name, name) / f"{part}.csv.gz", dtype=str, keep_default_na=False)
+        table = table if n is None else table.sample(min(n, len(table)), random_state=0)
+        table.to_csv(source / f"{part}.csv", index=False)
+        n_rows[part] = len(table)
+    opened = embedstore.open(work / f"{name}.zarr", mode="a")
+    opened.add(name, source)
+    opened.refresh()
+    return opened, n_rows
 
 
 def _fit(opened: Any, name: str, head: str, space: str) -> Any:
@@ -220,6 +246,7 @@ def _figures(fitted: Any, opened: Any) -> dict[str, Any]:
 SECTIONS: dict[str, Callable[..., Iterator[dict[str, Any]]]] = {
     "throughput": throughput,
     **{name: partial(task, name) for name in ROWS},
+    "checkpoints": checkpoints,
 }
 
 
@@ -265,18 +292,20 @@ def table_of(sections: Mapping[str, Any]) -> str:
             "run: " + ", ".join(f"{ratio:.1f} times that of {name}" for name, ratio in others.items()) + ".",
             "",
         ]
-    for name in (one for one in ROWS if one in sections):
-        section, metric = sections[name], TASKS[name].main_metric
-        counts = section["n_rows"]
+    for name in (one for one in (*ROWS, "checkpoints") if one in sections):
+        section, counts = sections[name], sections[name]["n_rows"]
+        title = "encoders made on the spot, their weights random" if name == "checkpoints" else name
         lines += [
-            f"## {name}",
+            f"## {title}",
             "",
             f"{counts['train']:,} training, {counts['valid']:,} validation and {counts['test']:,} test proteins.",
             "",
-            f"| | {metric}, validation | {metric}, test | epochs, best | weights that learn | CPU s | memory MiB |",
-            "|---|---|---|---|---:|---:|---:|",
+            "| | metric | validation | test | epochs, best | weights that learn | CPU s | memory MiB |",
+            "|---|---|---|---|---|---:|---:|---:|",
         ]
-        lines += [f"| {row} | {_told(found, metric)} |" for row, found in section["rows"].items()]
+        for row, found in section["rows"].items():
+            metric = TASKS[row.partition(":")[0] if name == "checkpoints" else name].main_metric
+            lines.append(f"| {row} | {metric} | {_told(found, metric)} |")
         lines.append("")
     return "\n".join(lines)
 
