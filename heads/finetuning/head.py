@@ -30,8 +30,7 @@ from heads.finetuning.methods import prepare
 from heads.finetuning.network import Goal, HeadLayers, Network, finished, head_widths
 from heads.finetuning.passes import Passes
 from heads.finetuning.settings import Settings, settings_from, with_preset
-from heads.finetuning.start import KINDS as LINEAR_KINDS
-from heads.finetuning.start import begin_linear
+from heads.finetuning.start import LINEAR_KINDS, begin_linear
 from heads.finetuning.trainer import Material, Trainer
 from heads.rows.pairs import parse_pairing
 from heads.rows.sequence_rows import input_of

@@ -14,7 +14,7 @@ from heads.streams import ArrayFeatures, Float32
 from heads.targets import Targets
 from heads.vectors.linear import LinearHead
 
-KINDS = ("class", "multilabel", "regression")
+LINEAR_KINDS = ("class", "multilabel", "regression")
 """What a linear head's map is taken over for."""
 
 _MOST_ROWS = 2**17
