@@ -41,7 +41,7 @@ from heads.tasks.catalog import TASKS
 PACKAGES = ("embedstore", "torch", "transformers", "peft", "accelerate", "numpy")
 ROWS: Mapping[str, Mapping[str, int | None]] = {
     "scop2": {"train": None, "valid": None, "test": None},
-    "scl": {"train": 2500, "valid": 500, "test": None},
+    "scl": {"train": 1200, "valid": 300, "test": 1000},
     "stability": {"train": 8000, "valid": 1000, "test": 4000},
     "secondary_structure": {"train": 1500, "valid": 200, "test": None},
 }
