@@ -92,7 +92,14 @@ class Section:
 
 
 SECTIONS: Mapping[str, Section] = {
-    "pfam": Section(folder="pfam", dataset="pfam", task="pfam", also=("macro_f1", "ece")),
+    "pfam": Section(
+        folder="pfam",
+        dataset="pfam",
+        task="pfam",
+        note="hybrid with MMseqs2",
+        also=("macro_f1", "ece"),
+        params=WITH_MMSEQS,
+    ),
     "pfam_hard": Section(
         folder="pfam",
         dataset="pfam_hard",
