@@ -20,6 +20,7 @@ from heads.vectors.members import make_member, member_arrays, member_records, me
 N_FOLDS = 3
 """Parts in turn left out, where there are no validation rows to choose weights on."""
 
+_OTHER_DRAW = 2**16
 _CHOSEN_ON = 2**24
 _MIN_CHOSEN_ON = 1024
 _ROWS = 512
@@ -174,6 +175,12 @@ def _parts(X: Features) -> Iterator[Features]:
             yield ArrayFeatures(block[start : start + _ROWS])
 
 
+def cross_folds(features: Features, *, seed: int) -> NDArray[np.int64]:
+    """Part of each row, (N,) from 0 to N_FOLDS - 1, by which members are fitted and asked."""
+    # By another draw than the one by which members set rows aside, who would find none of those left in a fold.
+    return folds(features, N_FOLDS, seed=seed + _OTHER_DRAW)
+
+
 def unseen_outputs(
     makers: Sequence[Callable[[], Head]],
     fitted: Sequence[Head],
@@ -200,7 +207,7 @@ def unseen_outputs(
     if valid is not None:
         chosen = valid.sample(limit, seed=seed)
         return np.concatenate(list(stacked_outputs(fitted, chosen.features)), axis=1), chosen.targets
-    fold = folds(train.features, N_FOLDS, seed=seed)
+    fold = cross_folds(train.features, seed=seed)
     rows, parts = [], []
     for number in range(N_FOLDS):
         left_out = np.flatnonzero(fold == number)

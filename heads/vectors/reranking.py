@@ -95,7 +95,9 @@ class CandidateRanker:
         prior = (counts / counts.sum()).astype(np.float32)
         kept, aside = hold_out(train, seed=seed) if valid is None else (np.arange(len(train)), np.zeros(0, np.int64))
         learn = train if valid is not None else train.select(kept)
-        stop = (valid if valid is not None else train.select(aside)).sample(_STOP_ROWS, seed=seed)
+        # With too few rows to set any aside it stops by those that it learns from.
+        unseen = valid if valid is not None else train.select(aside if len(aside) else kept)
+        stop = unseen.sample(_STOP_ROWS, seed=seed)
         fold = folds(learn.features, _N_FOLDS, seed=seed + 1)
         ranked = learn.select(np.flatnonzero(fold == 0)).sample(_RANK_ROWS, seed=seed)
         novices = _fit_members(learn.select(np.flatnonzero(fold != 0)), stop, seed)

@@ -14,8 +14,8 @@ from heads.streams import ArrayFeatures
 from heads.targets import encode
 from heads.vectors.auto import AutoHead, usual_members
 from heads.vectors.blending import choose, combine
-from heads.vectors.ensemble import EnsembleHead
-from heads.vectors.holdout import folds
+from heads.vectors.ensemble import N_FOLDS, EnsembleHead, cross_folds
+from heads.vectors.holdout import folds, hold_out
 from heads.vectors.losses import row_losses
 from heads.vectors.votes import row_keys
 
@@ -156,3 +156,21 @@ def test_heads_of_other_rows_or_one_alone_are_refused(store: Store) -> None:
         heads.ensemble_of([one, one], store)
     with pytest.raises(InputError, match="fitted on different rows or labels"):
         heads.ensemble_of([one, replace(two, train_sha256="0" * 64)], store)
+
+
+def test_members_that_set_rows_aside_find_some_in_every_fold() -> None:
+    features = ArrayFeatures(np.zeros((600, 2), np.float32), row_keys(600))
+    rows = Labelled(features=features, targets=encode(np.arange(600) % 3, kind="class", n_rows=600))
+    for seed in range(4):
+        fold = cross_folds(rows.features, seed=seed)
+        for number in range(N_FOLDS):
+            learn = rows.select(np.flatnonzero(fold != number))
+            assert len(hold_out(learn, seed=seed)[1]) > 20
+
+
+def test_trees_that_rank_have_rows_to_stop_by_without_validation_rows() -> None:
+    rng = np.random.default_rng(0)
+    codes = np.arange(60).repeat(8)
+    X = (rng.normal(size=(60, 6))[codes] + 0.3 * rng.normal(size=(480, 6))).astype(np.float32)
+    head = EnsembleHead(members=["linear", "gbm"], params={"gbm": {"max_rounds": 5}}).fit(X, codes)
+    assert (head.predict(X) == codes).mean() > 0.8
