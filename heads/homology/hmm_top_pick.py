@@ -49,8 +49,8 @@ class HmmTopPickHead(HomologyHead):
         What aligns the members: one of `heads.homology.family_alignment.ALIGNERS`.
     second_pass
         Whether queries without a hit are searched again without filters, as the published comparison does.
-        ``"loose"``: with loose filters, and without any what does not pass those either; for hundreds of families a
-        twelfth of the cost and all but the same answers (`heads.homology.hmmer.LOOSE`).
+        ``"loose"``: with loose filters, and without any what does not pass those either: for hundreds of families much
+        cheaper, and nearly always the same answer (`heads.homology.hmmer.LOOSE`).
     evalue
         Hits up to this E-value count in the first pass.
     threads

@@ -22,8 +22,8 @@ EVERYTHING = {"bias_filter": False, "F1": 1.0, "F2": 1.0, "F3": 1.0, "E": 1e6, "
 """A search without filters, as ``hmmsearch --max``, that reports whatever it finds."""
 
 LOOSE = {**EVERYTHING, "F1": 0.2, "F2": 0.1, "F3": 0.05}
-"""The same with filters that one profile in twenty passes by chance, at a twelfth of the cost. Among hundreds of
-profiles the best is hardly ever held back: of 92 proteins of SCOP2 without a hit 89 got the same one."""
+"""The same with filters that one profile in twenty passes by chance. Among hundreds of profiles the best is hardly ever
+held back, though it can be."""
 
 
 PARALLEL: Literal["queries"] = "queries"
