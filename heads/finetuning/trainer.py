@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from embedstore.models.devices import DTYPES
 from embedstore.models.memory import is_out_of_memory
 from embedstore.types import Progress, ProgressCallback, no_progress
 from heads.calibrate import fit_temperature
+from heads.finetuning.descent import Descent
 from heads.finetuning.engines import Engine
 from heads.finetuning.examples import Examples, epoch_batches
 from heads.finetuning.history import Curves, Epoch
@@ -109,16 +110,15 @@ class Trainer:
         self._device = next(network.parameters()).device
         self._dtype = DTYPES[precision]
         self._budget, self._folder, self._fingerprint, self._progress = budget, folder, fingerprint, progress
-        self._weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
-        self._optimizer = self._make_optimizer()
-        self._scaler = torch.GradScaler(self._device.type, enabled=precision == "float16")
-        self._best = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        self._n_batches = math.ceil(len(train.examples) / settings.batch_size)
+        self._descent = Descent(
+            network, settings, n_steps=settings.epochs * self._n_batches, scales=precision == "float16"
+        )
         self._passes = Passes(network, self._dtype, keep=settings.method == "frozen", budget=budget)
         self._wrapped = engine.wrap(network)
         self._begin = begin
         self._curves: Curves | None = None
         self._at = _Standing()
-        self._n_batches = math.ceil(len(train.examples) / settings.batch_size)
         self.n_halved = 0
 
     @property
@@ -154,9 +154,7 @@ class Trainer:
         finally:
             if self._curves is not None:
                 self._curves.close()
-        with torch.no_grad():
-            for name, weight in self._weights.items():
-                weight.copy_(self._best[name])
+        self._descent.take_best()
 
     def temperature(self, valid: Material) -> float:
         """The temperature that makes the probabilities of validation rows mean something."""
@@ -174,7 +172,7 @@ class Trainer:
         """Begin with weights that mean something, which are the best until an epoch is better."""
         self._mode(training=False)
         begin(self._passes, self._budget)
-        self._best = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        self._descent.keep()
         if self._valid is not None:
             self._at.best_value = self._value(*self._validate())
 
@@ -203,7 +201,7 @@ class Trainer:
             at.batch, at.step = at.batch + 1, at.step + 1
             at.loss_sum, at.n_seen = at.loss_sum + loss, at.n_seen + n_rows
             if self._curves is not None:
-                self._curves.add(at.step, step_loss=loss / max(1, n_rows), step_rate=self._share(at.step))
+                self._curves.add(at.step, step_loss=loss / max(1, n_rows), step_rate=self._descent.rate_share(at.step))
             note = f"loss {at.loss_sum / max(1, at.n_seen):.4g}"
             total = settings.epochs * self._n_batches
             self._progress(Progress(stage="train", done=at.step, total=total, unit="steps", note=note))
@@ -227,20 +225,18 @@ class Trainer:
         value = self._value(valid_loss, valid_score)
         if value > at.best_value:
             at.best_value, at.best_epoch = value, at.epoch
-            self._best = {name: weight.detach().clone() for name, weight in self._weights.items()}
+            self._descent.keep()
         if self._curves is not None:
             self._curves.add(at.step, train_loss=epoch.train_loss, valid_loss=valid_loss, valid_score=valid_score)
         _log.info("epoch %d: %s", epoch.epoch, epoch.to_dict())
 
     def _step(self, units: Rows) -> tuple[float, int]:
         """One step of the optimiser on some units: the sum of their losses, and how many rows had a target."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["base_lr"] * self._share(self._at.step)
         rows = self._train.examples.rows(units)
         n_known = max(1, int(self._train.goal.known[rows].sum()))
         while True:
-            generators = self._generators()
-            self._optimizer.zero_grad(set_to_none=True)
+            generators = self._descent.generators()
+            self._descent.clear()
             try:
                 loss = self._add_up(units, n_known)
                 break
@@ -249,17 +245,15 @@ class Trainer:
                     raise
                 self._halve(units, error)
                 # As if it had not been tried: the same dropout.
-                self._restore_generators(generators)
-        norm = self._clipped()
-        scaled = self._scaler.is_enabled()
-        if not math.isfinite(loss) or not (scaled or math.isfinite(norm)):
+                self._descent.restore_generators(generators)
+        norm = self._descent.clipped()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
             raise NonFiniteError(
                 f"The loss is {loss:g} and its gradient {norm:g} at step {self._at.step + 1} (epoch "
                 f"{self._at.epoch + 1}). Take smaller learning rates (head_rate=, encoder_rate=), or "
                 "precision='float32' (--precision)."
             )
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
+        self._descent.step(self._at.step)
         return loss * n_known, n_known
 
     def _add_up(self, units: Rows, n_known: int) -> float:
@@ -276,7 +270,7 @@ class Trainer:
                 outputs = self._passes.outputs(self._wrapped, self._train.examples, chosen)
                 loss = self._train.goal.loss(outputs, self._train.examples.rows(chosen)) * (weight / n_known)
                 # Gradients of processes are averaged, and the loss is a mean over the rows of all.
-                self._scaler.scale(loss * n).backward()  # type: ignore[no-untyped-call]
+                self._descent.scaled(loss * n).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         return float(sum(self._engine.gather(total)))
 
@@ -299,32 +293,6 @@ class Trainer:
         _log.warning(
             "Memory ran out: passes now have %d padded residues; a step still has the same proteins.", self._budget
         )
-
-    def _clipped(self) -> float:
-        self._scaler.unscale_(self._optimizer)
-        limit = math.inf if self._settings.clip is None else self._settings.clip
-        return float(torch.nn.utils.clip_grad_norm_(list(self._weights.values()), limit))
-
-    def _share(self, step: int) -> float:
-        """Part of the learning rates at a step: it rises, and then falls as a cosine or stays."""
-        total = self._settings.epochs * self._n_batches
-        rising = math.ceil(self._settings.warmup * total) if self._settings.schedule == "cosine" else 0
-        if step < rising:
-            return (step + 1) / rising
-        if self._settings.schedule == "constant":
-            return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
-
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        settings = self._settings
-        groups = []
-        for is_head, rate in ((True, settings.head_rate), (False, settings.rate)):
-            chosen = [weight for name, weight in self._weights.items() if name.startswith("head.") == is_head]
-            if chosen:
-                groups.append({"params": chosen, "lr": rate, "base_lr": rate, "weight_decay": settings.weight_decay})
-        if settings.optimizer == "adam":
-            return torch.optim.Adam(groups)
-        return torch.optim.AdamW(groups)
 
     def _mode(self, *, training: bool) -> None:
         self._network.train(training)
@@ -349,39 +317,18 @@ class Trainer:
         n_known = max(1, int(goal.known[every].sum()))
         return sum(part[0] for part in parts) / n_known, goal.score(made, every)
 
-    def _generators(self) -> dict[str, torch.Tensor]:
-        found = {"cpu": torch.get_rng_state()}
-        if self._device.type == "cuda":
-            found["cuda"] = torch.cuda.get_rng_state(self._device)
-        return found
-
-    def _restore_generators(self, states: dict[str, torch.Tensor]) -> None:
-        torch.set_rng_state(states["cpu"])
-        if "cuda" in states and self._device.type == "cuda":
-            torch.cuda.set_rng_state(states["cuda"], self._device)
-
-    def _moments(self) -> Iterator[tuple[str, str, torch.Tensor]]:
-        """The optimiser's tensors: name of the weight, name of the moment, tensor."""
-        names = {id(weight): name for name, weight in self._weights.items()}
-        for weight, state in self._optimizer.state.items():
-            for moment, tensor in state.items():
-                yield names[id(weight)], moment, tensor
-
     def _save(self) -> None:
         if self._folder is None or self._engine.rank:
             return
         at = self._at
-        tensors: dict[str, torch.Tensor] = {f"weights/{name}": weight for name, weight in self._weights.items()}
-        tensors |= {f"best/{name}": weight for name, weight in self._best.items()}
-        tensors |= {f"moments/{moment}/{name}": tensor for name, moment, tensor in self._moments()}
-        tensors |= {f"generators/{name}": state for name, state in self._generators().items()}
+        tensors, scale = self._descent.state()
         standing = {name: getattr(at, name) for name in at.__slots__ if name != "history"}
         record: dict[str, Any] = {
             **standing,
             "history": [epoch.to_dict() for epoch in at.history],
             "budget": self._budget,
             "n_halved": self.n_halved,
-            "scaler": self._scaler.state_dict(),
+            "scaler": scale,
         }
         Checkpoint(self._folder, self._fingerprint).save(tensors, record)
 
@@ -395,18 +342,5 @@ class Trainer:
             history=[Epoch(**epoch) for epoch in record["history"]],
         )
         self._budget, self.n_halved = record["budget"], record["n_halved"]
-        self._scaler.load_state_dict(record["scaler"])
-        with torch.no_grad():
-            for name, weight in self._weights.items():
-                weight.copy_(saved[f"weights/{name}"])
-        self._best = {name: saved[f"best/{name}"].to(self._device) for name in self._weights}
-        for tensor_name, tensor in saved.items():
-            if tensor_name.startswith("moments/"):
-                moment, _, name = tensor_name.removeprefix("moments/").partition("/")
-                weight = self._weights[name]
-                place = tensor if moment == "step" else tensor.to(weight.device)
-                self._optimizer.state[weight][moment] = place
-        prefix = "generators/"
-        states = {name.removeprefix(prefix): one for name, one in saved.items() if name.startswith(prefix)}
-        self._restore_generators(states)
+        self._descent.restore(saved, record["scaler"])
         _log.info("goes on at epoch %d, step %d", self._at.epoch + 1, self._at.step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from embedstore.errors import InputError, StoreCorruptError, StoreWriteError
+from embedstore.store.layout import fsync_directory
 
 CHECKPOINT_FILE = "training.safetensors"
 
@@ -32,7 +34,7 @@ class Checkpoint:
         self._file, self._identity = directory / CHECKPOINT_FILE, identity
 
     def save(self, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
-        """Put a new state in the place of the last; a kill leaves the one or the other whole.
+        """Put a new state in the place of the last; a kill or a power loss leaves the one or the other whole.
 
         Raises
         ------
@@ -44,7 +46,9 @@ class Checkpoint:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             header = {"identity": self._identity, "state": json.dumps(state)}
             save_file({name: one.detach().cpu().contiguous() for name, one in tensors.items()}, work, metadata=header)
+            _sync(work)
             work.replace(self._file)
+            fsync_directory(self._file.parent)
         except OSError as error:
             raise StoreWriteError(
                 f"The checkpoint could not be written to {self._file}: {error.strerror or error}. "
@@ -78,3 +82,12 @@ class Checkpoint:
             if isinstance(error, InputError):
                 raise
             raise StoreCorruptError(f"{self._file} is no checkpoint: {error}. Remove it to start anew.") from error
+
+
+def _sync(file: Path) -> None:
+    """Have the bytes of a file on the disk."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
