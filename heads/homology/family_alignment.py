@@ -1,42 +1,108 @@
-"""One alignment of a family's members, by a program that the user has, or by HMMER alone."""
+"""One alignment of a family's members: one that is given, or by a program that the user has, or by HMMER alone."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from embedstore.errors import InputError, MissingPackageError
-from heads.homology.hmmer import amino, digital
+from embedstore.sequences import read_records
+from heads.homology.hmmer import LETTERS, amino, digital
 from heads.homology.kmer import word_counts
 from heads.homology.programs import run
+from heads.homology.residues import cleaned
 
-ALIGNERS = ("hmmer", "mafft", "famsa", "pyfamsa")
-"""What aligns: HMMER by `align_by_profile`, or a program or package that is found at run time."""
+INSTALL: Mapping[str, str] = {
+    "pyfamsa": "`pip install pyfamsa` (GPL-3.0)",
+    "famsa": "`conda install -c bioconda famsa`",
+    "mafft": "`apt-get install mafft`, or `conda install -c bioconda mafft`",
+}
+"""Programs and packages that align, in the order in which they are looked for, and how to get them."""
+
+ALIGNERS = (*INSTALL, "hmmer")
+"""``hmmer`` is `align_by_profile`, which needs nothing else and is worse: used where it is asked for by name."""
+
+ALIGNED = "aligned_sequence"
+"""The column of a table of families that holds aligned rows, as in Bileschi et al. (2022)."""
 
 _ROUNDS = 2
+_GAPS = str.maketrans("", "", "-.")
+_UNKNOWN_TO_FAMSA = str.maketrans("JOU", "XXX")
 
 
-def missing_aligner(aligner: str) -> str | None:
-    """What an aligner lacks, and how to get it.
+def usable_aligner(asked: str | None) -> str:
+    """The aligner that is asked for, or the first that is installed.
 
     Raises
     ------
     InputError
         For an unknown one.
+    MissingPackageError
+        If it is not installed, or none is.
     """
-    if aligner not in ALIGNERS:
-        raise InputError(f"aligner is {aligner!r}; expected one of {', '.join(ALIGNERS)}.")
-    there = find_spec("pyfamsa") if aligner == "pyfamsa" else aligner == "hmmer" or shutil.which(aligner)
-    if there:
-        return None
-    how = "`pip install pyfamsa` (GPL-3.0)" if aligner == "pyfamsa" else f"`conda install -c bioconda {aligner}`"
-    return f"The aligner {aligner} is not installed. Install it: {how}, or use aligner='hmmer'."
+    if asked is not None and asked not in ALIGNERS:
+        raise InputError(f"aligner is {asked!r}; expected one of {', '.join(ALIGNERS)}.")
+    if asked == "hmmer":
+        return asked
+    wanted = tuple(INSTALL) if asked is None else (asked,)
+    for name in wanted:
+        if find_spec(name) if name == "pyfamsa" else shutil.which(name):
+            return name
+    any_of = f"To align families one of {', '.join(wanted)} is needed, and none is"
+    which = any_of if asked is None else f"The aligner {asked} is not"
+    how = ", or ".join(INSTALL[name] for name in wanted)
+    raise MissingPackageError(
+        f"{which} installed. Install it: {how}. With aligner='hmmer' none is needed, and profiles are worse."
+    )
+
+
+def given_alignment(path: str | PathLike[str]) -> dict[str, str]:
+    """Aligned rows by their residues, of a table, or a folder of tables, with a column `ALIGNED`.
+
+    Raises
+    ------
+    InputError
+        If there is no such column, or a row is not its sequence with gaps.
+    MissingFileError, FileFormatError
+        As `embedstore.sequences.read_records`.
+    """
+    rows: dict[str, str] = {}
+    for record in read_records(path):
+        row = record.columns.get(ALIGNED)
+        if row is None:
+            raise InputError(f"{path} has no column {ALIGNED!r}, from which the alignment of each family is taken.")
+        row = row.upper().replace(".", "-")
+        residues, bare = cleaned([record.residues.decode("ascii"), row.translate(_GAPS)], LETTERS)
+        if residues != bare:
+            raise InputError(f"{path}: {ALIGNED} of {record.id!r} is not its sequence with gaps. Correct that row.")
+        rows[residues] = row
+    return rows
+
+
+def align_as_given(members: Sequence[str], rows: Mapping[str, str]) -> Any:
+    """A digital alignment of a family's members, of rows as `given_alignment` gives them.
+
+    Raises
+    ------
+    InputError
+        If a member has no row, or rows differ in length.
+    """
+    lacking = [member for member in members if member not in rows]
+    if lacking:
+        raise InputError(
+            f"the alignment that is given lacks {len(lacking):,} of its members, the first of them {lacking[0][:30]}…."
+        )
+    found = [rows[member] for member in members]
+    if len({len(row) for row in found}) > 1:
+        raise InputError("its rows in the alignment that is given are not of one length.")
+    return _digital_msa(found)
 
 
 def align_family(members: Sequence[str], aligner: str, builder: Any) -> Any:
@@ -47,23 +113,16 @@ def align_family(members: Sequence[str], aligner: str, builder: Any) -> Any:
     members
         Clean, at least one, none empty.
     aligner
-        One of `ALIGNERS`.
+        One of `ALIGNERS`, installed.
     builder
         A `pyhmmer.plan7.Builder`.
-
-    Raises
-    ------
-    MissingPackageError
-        If the aligner is not installed.
     """
-    lacking = missing_aligner(aligner)
-    if lacking is not None:
-        raise MissingPackageError(lacking)
     if len(members) == 1:
         return _digital_msa(members)
     if aligner == "hmmer":
         return align_by_profile(members, builder)
-    return _digital_msa(_by_pyfamsa(members) if aligner == "pyfamsa" else _by_program(members, aligner))
+    rows = _by_program(members, "mafft") if aligner == "mafft" else _by_famsa(members, aligner)
+    return _digital_msa(rows)
 
 
 def align_by_profile(members: Sequence[str], builder: Any) -> Any:
@@ -106,6 +165,31 @@ def _digital_msa(rows: Sequence[str]) -> Any:
     return TextMSA(name="family", sequences=sequences).digitize(amino())
 
 
+def _by_famsa(members: Sequence[str], aligner: str) -> list[str]:
+    """Rows of famsa, or of its Python package; residues that it refuses are unknown ones to it."""
+    known = [member.translate(_UNKNOWN_TO_FAMSA) for member in members]
+    rows = _by_pyfamsa(known) if aligner == "pyfamsa" else _by_program(known, "famsa")
+    return ["".join(_with_residues(row, member)) for row, member in zip(rows, members, strict=True)]
+
+
+def _with_residues(row: str, residues: str) -> Iterable[str]:
+    """The letters of an aligned row, residues in the places of its own.
+
+    >>> "".join(_with_residues("M-XK", "MUK"))
+    'M-UK'
+    """
+    own = iter(residues)
+    return ("-" if letter == "-" else next(own) for letter in row)
+
+
+def _by_pyfamsa(members: Sequence[str]) -> list[str]:
+    import pyfamsa
+
+    given = [pyfamsa.Sequence(str(number).encode(), member.encode()) for number, member in enumerate(members)]
+    rows = {int(row.id): row.sequence.decode() for row in pyfamsa.Aligner(threads=1).align(given)}
+    return [rows[number] for number in range(len(members))]
+
+
 def _by_program(members: Sequence[str], program: str) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="embedstore-") as work:
         given, made = Path(work) / "members.fasta", Path(work) / "aligned.fasta"
@@ -114,15 +198,9 @@ def _by_program(members: Sequence[str], program: str) -> list[str]:
             run("famsa", "-t", "1", given, made)
             text = made.read_text(encoding="ascii")
         else:
-            # Letters that are no residue are refused without --anysymbol.
-            text = run("mafft", "--auto", "--amino", "--anysymbol", "--quiet", "--thread", "1", given)
+            # FFT-NS-2: what --auto takes for small families is a hundred times slower. Letters that are no residue are
+            # refused without --anysymbol.
+            fast = ("--retree", "2", "--maxiterate", "0")
+            text = run("mafft", *fast, "--amino", "--anysymbol", "--quiet", "--thread", "1", given)
     rows = dict(record.split("\n", 1) for record in text.split(">")[1:])
     return [rows[str(number)].replace("\n", "").upper() for number in range(len(members))]
-
-
-def _by_pyfamsa(members: Sequence[str]) -> list[str]:
-    import pyfamsa
-
-    given = [pyfamsa.Sequence(str(number).encode(), member.encode()) for number, member in enumerate(members)]
-    rows = {int(row.id): row.sequence.decode() for row in pyfamsa.Aligner(threads=1).align(given)}
-    return [rows[number].upper() for number in range(len(members))]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from multiprocessing.pool import ThreadPool
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.errors import EmbedstoreError, InputError
+from embedstore.errors import InputError
 from heads.base import Labelled
 from heads.homology.base import HomologyHead, n_threads
-from heads.homology.family_alignment import align_family
+from heads.homology.family_alignment import align_as_given, align_family, given_alignment, usable_aligner
 from heads.homology.hits import Hits, hits_of
 from heads.homology.hmmer import (
     EVERYTHING,
@@ -46,7 +47,10 @@ class HmmTopPickHead(HomologyHead):
     Parameters
     ----------
     aligner
-        What aligns the members: one of `heads.homology.family_alignment.ALIGNERS`.
+        What aligns the members: one of `heads.homology.family_alignment.ALIGNERS`. None: the first that is installed.
+    alignment
+        A table, or a folder of tables, whose column ``aligned_sequence`` holds the aligned rows of all training
+        proteins, as Bileschi et al. publish them; nothing is aligned then.
     second_pass
         Whether queries without a hit are searched again without filters, as the published comparison does.
         ``"loose"``: with loose filters, and without any what does not pass those either: for hundreds of families much
@@ -62,23 +66,28 @@ class HmmTopPickHead(HomologyHead):
     ----------
     profiles_
         The profiles as HMMER's text format has them; each is named by the code of its family.
+    aligner_
+        What aligned the members; ``"given"`` where nothing had to.
     """
 
     kinds = ("class",)
     letters = LETTERS
 
     profiles_: str
+    aligner_: str
 
     def __init__(
         self,
         *,
-        aligner: str = "hmmer",
+        aligner: str | None = None,
+        alignment: str | PathLike[str] | None = None,
         second_pass: bool | str = True,
         evalue: float = 10.0,
         threads: int | None = None,
         kind: str = "class",
     ) -> None:
         self.aligner = aligner
+        self.alignment = alignment
         self.second_pass = second_pass
         self.evalue = evalue
         self.threads = threads
@@ -102,22 +111,27 @@ class HmmTopPickHead(HomologyHead):
     def _learn(self, residues: Sequence[str], train: Labelled) -> None:
         if self.second_pass not in SECOND_PASSES:
             raise InputError(f"second_pass is {self.second_pass!r}; expected True, False or 'loose'.")
+        from pyhmmer.plan7 import Builder
+
+        rows = None if self.alignment is None else given_alignment(self.alignment)
+        self.aligner_ = usable_aligner(self.aligner) if rows is None else "given"
         codes = train.targets.require_codes()
         order = np.argsort(codes, kind="stable")
         members = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
 
-        def profile(rows: NDArray[np.int64]) -> str:
+        def profile(family: NDArray[np.int64]) -> str:
             # A family of empty sequences only would have no profile; X is what stands for a residue.
-            kept = [residues[row] for row in rows.tolist() if residues[row]] or ["X"]
-            code = int(codes[rows[0]])
+            kept = [residues[row] for row in family.tolist() if residues[row]] or ["X"]
+            code = int(codes[family[0]])
+            name = str(self.classes_[code])
+            builder = Builder(amino())
             try:
-                return _profile(kept, self.aligner, name=str(code))
+                aligned = align_family(kept, self.aligner_, builder) if rows is None else align_as_given(kept, rows)
+                return _profile(aligned, builder, name=str(code))
             except ValueError as error:
-                if isinstance(error, EmbedstoreError):
-                    raise
                 raise InputError(
-                    f"HMMER cannot make a profile of class {self.classes_[code]!r} ({len(kept):,} proteins): {error} "
-                    "Leave that class out, or take another aligner (aligner=)."
+                    f"HMMER cannot make a profile of class {name!r} ({len(kept):,} proteins): {error} Leave "
+                    "that class out, or take another aligner (aligner=)."
                 ) from error
 
         with ThreadPool(n_threads(self.threads)) as pool:
@@ -155,6 +169,10 @@ class HmmTopPickHead(HomologyHead):
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {"n_profiles": np.array([self.n_outputs])}
 
+    def settings(self) -> dict[str, Any]:
+        """The program, what aligned the members, and what makes probabilities of scores."""
+        return super().settings() | {"aligner": self.aligner_}
+
     def texts(self) -> dict[str, str]:
         """The profiles."""
         return {"profiles": self.profiles_}
@@ -163,15 +181,14 @@ class HmmTopPickHead(HomologyHead):
         self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], texts: Mapping[str, str]
     ) -> None:
         super()._restore(arrays, settings, texts)
+        self.aligner_ = settings["aligner"]
         self._adopt(texts["profiles"])
 
 
-def _profile(members: Sequence[str], aligner: str, *, name: str) -> str:
-    """The profile of a family's members as text."""
-    from pyhmmer.plan7 import Background, Builder
+def _profile(alignment: Any, builder: Any, *, name: str) -> str:
+    """The profile of a family's alignment as text."""
+    from pyhmmer.plan7 import Background
 
-    builder = Builder(amino())
-    alignment = align_family(members, aligner, builder)
     alignment.name = name
     profile, _, _ = builder.build_msa(alignment, Background(amino()))
     # It would hold the command line of this process.

@@ -129,10 +129,12 @@ def test_what_does_not_pass_loose_filters_is_searched_without_any() -> None:
         HmmTopPickHead(second_pass="max").fit(*families(16))
 
 
-@pytest.mark.parametrize("aligner", ["hmmer", "mafft"])
+@pytest.mark.parametrize("aligner", ["hmmer", "mafft", "famsa", "pyfamsa"])
 def test_a_familys_alignment_has_every_residue_of_every_member(aligner: str) -> None:
     pyhmmer = pytest.importorskip("pyhmmer")
-    if aligner != "hmmer":
+    if aligner == "pyfamsa":
+        pytest.importorskip("pyfamsa")
+    elif aligner != "hmmer":
         needs(aligner)
     members = [*families(12, n_families=2).X[::2], "MK", "UZOBXJ"]
     alignment = align_family(members, aligner, pyhmmer.plan7.Builder(pyhmmer.easel.Alphabet.amino())).textize()
@@ -144,11 +146,42 @@ def test_a_familys_alignment_has_every_residue_of_every_member(aligner: str) -> 
 
 def test_an_unknown_aligner_and_one_that_is_not_there_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyhmmer")
-    with pytest.raises(InputError, match="aligner is 'muscle'; expected one of hmmer, mafft"):
+    with pytest.raises(InputError, match="aligner is 'muscle'; expected one of pyfamsa, famsa, mafft, hmmer"):
         HmmTopPickHead(aligner="muscle").fit(*families(16))
     monkeypatch.setenv("PATH", "")
     with pytest.raises(MissingPackageError, match="famsa is not installed. Install it: `conda"):
         HmmTopPickHead(aligner="famsa").fit(*families(16))
+    monkeypatch.setattr("heads.homology.family_alignment.find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match="one of pyfamsa, famsa, mafft is needed, and none is installed"):
+        HmmTopPickHead().fit(*families(16))
+
+
+def test_profiles_are_made_of_the_alignment_that_is_given(tmp_path: Path) -> None:
+    pyhmmer = pytest.importorskip("pyhmmer")
+    X, y = families(24, **HARD)
+    lines = []
+    for family in np.unique(y):
+        members = [protein for protein, label in zip(X, y, strict=True) if label == family]
+        made = align_family(members, "hmmer", pyhmmer.plan7.Builder(amino())).textize()
+        lines += [
+            f"p{name},{members[int(name)]},{row.lower().replace('-', '.')}"
+            for name, row in zip(made.names, made.alignment, strict=True)
+        ]
+    table = tmp_path / "families.csv"
+    table.write_text("\n".join(["sequence_name,sequence,aligned_sequence", *lines]) + "\n")
+    head, by_itself = HmmTopPickHead(alignment=table).fit(X, y), HmmTopPickHead(aligner="hmmer").fit(X, y)
+    assert (head.settings()["aligner"], by_itself.settings()["aligner"]) == ("given", "hmmer")
+    np.testing.assert_array_equal(head.hits(X).score, by_itself.hits(X).score)
+
+    table.write_text("\n".join(["sequence_name,sequence,aligned_sequence", *lines[1:]]) + "\n")
+    with pytest.raises(InputError, match=r"class '.*' \(.* proteins\): the alignment that is given lacks 1 of its"):
+        HmmTopPickHead(alignment=table).fit(X, y)
+    table.write_text("sequence_name,sequence,aligned_sequence\np0,MKV,M-L\n")
+    with pytest.raises(InputError, match="aligned_sequence of 'p0' is not its sequence with gaps"):
+        HmmTopPickHead(alignment=table).fit(X, y)
+    table.write_text("sequence_name,sequence\np0,MKV\n")
+    with pytest.raises(InputError, match="has no column 'aligned_sequence'"):
+        HmmTopPickHead(alignment=table).fit(X, y)
 
 
 def test_blastp_answers_as_blastp_run_by_hand(tmp_path: Path) -> None:
