@@ -30,6 +30,7 @@ _PRIOR_ROWS = 4.0
 """How firmly a label's own curve is held to the curve of all labels: as if that many rows had said so."""
 
 _LEAST_SLOPE = 1e-3
+_LEAST_SHARE = 1e-6
 _CELLS = 2**20
 _STEPS = 30
 _TOLERANCE = 1e-6
@@ -296,6 +297,8 @@ def fit_levels(scores: Float64, codes: Codes, shares: Float64) -> LevelCuts:
     centre, width = float(scores.mean()), float(scores.std()) or 1.0
     standard = np.append((scores - centre) / width, np.zeros(len(shares)))
     levels = np.append(codes, np.arange(len(shares)))
+    # A part of the rows may lack a level that others have.
+    shares = np.maximum(shares, _LEAST_SHARE)
     weights = np.append(np.ones(len(codes)), shares / shares.sum())
     frequent = np.bincount(levels, weights=weights, minlength=len(shares))
     below = np.cumsum(frequent)[:-1] / frequent.sum()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,12 +13,13 @@ from embedstore.errors import InputError
 from heads.base import Head, Labelled
 from heads.calibrate import fit_temperature
 from heads.ranges import Range, Real, Whole
-from heads.streams import Features, Float32
+from heads.streams import Features, Float32, checked_blocks
 from heads.targets import KINDS, Targets
 from heads.vectors.holdout import hold_out
 from heads.vectors.losses import best_temperature, logits_to_outputs
 from heads.vectors.projection import Projection
 from heads.vectors.reranking import CandidateRanker
+from heads.vectors.stacking import LEAST_ROWS, LinearColumns
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -30,14 +32,25 @@ _SAMPLE = 100_000
 _USUAL_LEAF = 20
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Grown:
+    """Trees, what they see beside the components, and how well they do on the rows that stopped them."""
+
+    boosters: list[Booster]
+    n_rounds: list[int]
+    columns: LinearColumns | None
+    temperature: float
+    loss: float
+
+
 class BoostedHead(Head):
     """Gradient-boosted trees (LightGBM) on the first principal components.
 
-    Up to `direct_classes` classes are learned by one softmax. Above, where that takes hours and diverges, the linear
-    discriminant and the nearest neighbours name candidates for each row, and trees put them in order (LambdaRank).
-    Numbers are learned by squared error; sets of labels by a booster a label; levels by a booster for being above each
-    (Frank and Hall 2001). Growing stops by validation rows; without them a tenth of the training rows, drawn by key,
-    is set aside.
+    Besides the components the trees may see what the linear head says of a row. Up to `direct_classes` classes are
+    learned by one softmax. Above, where that takes hours and diverges, the linear discriminant and the nearest
+    neighbours name candidates for each row, and trees put them in order (LambdaRank). Numbers are learned by squared
+    error; sets of labels by a booster a label; levels by a booster for being above each (Frank and Hall 2001). Growing
+    stops by validation rows; without them a tenth of the training rows, drawn by key, is set aside.
 
     Parameters
     ----------
@@ -55,6 +68,10 @@ class BoostedHead(Head):
         Rounds without a gain on validation after which it stops.
     direct_classes
         Most classes for the softmax.
+    linear
+        Whether the trees see the linear head's outputs beside the components: of training rows those of heads that have
+        not learned from them. ``"auto"``: trees are grown with and without, and those with the lesser loss on the rows
+        that stop them are kept. Not for candidates, nor for fewer than 100 rows.
     class_weight
         ``"balanced"``: each class weighs the same, however many rows it has; not for candidates.
     seed
@@ -72,6 +89,8 @@ class BoostedHead(Head):
         Loss on the rows that it was stopped by.
     held_out_
         Training rows set aside, 0 with a validation split.
+    linear_
+        Whether the trees see the linear head's outputs.
     """
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
@@ -92,6 +111,7 @@ class BoostedHead(Head):
         max_rounds: int = 500,
         patience: int = 20,
         direct_classes: int = 50,
+        linear: bool | str = "auto",
         class_weight: str | None = None,
         seed: int = 0,
         kind: str = "class",
@@ -103,6 +123,7 @@ class BoostedHead(Head):
         self.max_rounds = max_rounds
         self.patience = patience
         self.direct_classes = direct_classes
+        self.linear = linear
         self.class_weight = class_weight
         self.seed = seed
         self.kind = kind
@@ -110,11 +131,13 @@ class BoostedHead(Head):
     def _fit(self, train: Labelled, valid: Labelled | None) -> None:
         self._check(train)
         self._ranker: CandidateRanker | None = None
+        self._columns: LinearColumns | None = None
         self._number_mean, self._number_scale = 0.0, 1.0
         if self.kind == "class" and len(self.classes_) > self.direct_classes:
             rounds = {"max_rounds": self.max_rounds, "patience": self.patience}
             self._ranker = CandidateRanker.fit(train, valid, self._params({}), seed=self.seed, **rounds)
             self.n_rounds_, self.temperature_ = [self._ranker.n_rounds], self._ranker.temperature
+            self.linear_ = False
             self.valid_loss_, self.held_out_ = self._ranker.valid_loss, self._ranker.held_out
             return
         # Of all rows, so that the message for one that is not finite has its own number.
@@ -125,24 +148,36 @@ class BoostedHead(Head):
             stop = train.select(aside) if len(aside) else train
             train, self.held_out_ = (train.select(kept), len(aside)) if len(aside) else (train, 0)
         stop = stop.sample(_SAMPLE, seed=self.seed)
-        self._grow(train, stop)
-        self._calibrate(stop)
-
-    def _grow(self, train: Labelled, stop: Labelled) -> None:
-        from heads.vectors.boosters import Part, grow
-
         if self.kind == "regression":
             values = train.targets.require_values()
             self._number_mean, self._number_scale = float(values.mean()), float(values.std()) or 1.0
-        X, X_stop = self._projection(train.features), self._projection(stop.features)
-        self._boosters, self.n_rounds_ = [], []
+        X = self._projection(train.features)
+        grown = [] if self.linear is True else [self._grow(train, stop, X, None)]
+        if self.linear is not False and len(train) >= LEAST_ROWS:
+            columns, unseen = LinearColumns.fit(train, stop, class_weight=self.class_weight, seed=self.seed)
+            grown.append(self._grow(train, stop, np.hstack([X, unseen]), columns))
+        self._adopt(min(grown or [self._grow(train, stop, X, None)], key=lambda one: one.loss))
+
+    def _grow(self, train: Labelled, stop: Labelled, X: Float32, columns: LinearColumns | None) -> _Grown:
+        """Trees on the (N, K) features of the training rows."""
+        from heads.vectors.boosters import Part, grow
+
+        X_stop = np.concatenate([block for _, block in self._features(stop.features, columns)])
+        boosters, n_rounds = [], []
         for y, y_stop, objective in self._objectives(train.targets, stop.targets):
             weights, weights_stop = (self._weights(y, part, objective) for part in (y, y_stop))
             params = self._params(objective) | {"min_data_in_leaf": self._least_leaf(y, objective)}
             parts = Part(X=X, y=y, weights=weights), Part(X=X_stop, y=y_stop, weights=weights_stop)
             booster, rounds = grow(*parts, params, max_rounds=self.max_rounds, patience=self.patience)
-            self._boosters.append(booster)
-            self.n_rounds_.append(rounds)
+            boosters.append(booster)
+            n_rounds.append(rounds)
+        temperature, loss = self._calibrated(self._raw(boosters, X_stop), stop.targets)
+        return _Grown(boosters=boosters, n_rounds=n_rounds, columns=columns, temperature=temperature, loss=loss)
+
+    def _adopt(self, grown: _Grown) -> None:
+        self._boosters, self._columns = grown.boosters, grown.columns
+        self.n_rounds_, self.linear_ = grown.n_rounds, grown.columns is not None
+        self.temperature_, self.valid_loss_ = grown.temperature, grown.loss
 
     def _objectives(
         self, targets: Targets, stop: Targets
@@ -190,22 +225,21 @@ class BoostedHead(Head):
         counts = np.bincount(y.astype(np.int64))
         return int(min(_USUAL_LEAF, counts[counts > 0].min()))
 
-    def _calibrate(self, stop: Labelled) -> None:
-        """Set the temperature and the loss, on the rows that the growing was stopped by."""
-        logits = np.concatenate(list(self._scores(stop.features)))
-        self.temperature_ = 1.0
+    def _calibrated(self, logits: NDArray[np.float64], targets: Targets) -> tuple[float, float]:
+        """Temperature and loss, on the rows that the growing was stopped by."""
         if self.kind == "regression":
-            errors = self._number_scale * logits[:, 0] + self._number_mean - stop.targets.require_values()
-            self.valid_loss_ = float(np.sqrt((errors**2).mean()))
-        elif self.kind == "class":
-            self.temperature_, self.valid_loss_ = fit_temperature(logits, stop.targets.require_codes())
-        else:
-            self.temperature_, self.valid_loss_ = best_temperature(logits, stop.targets)
+            errors = self._number_scale * logits[:, 0] + self._number_mean - targets.require_values()
+            return 1.0, float(np.sqrt((errors**2).mean()))
+        if self.kind == "class":
+            return fit_temperature(logits, targets.require_codes())
+        return best_temperature(logits, targets)
 
     def _check(self, train: Labelled) -> None:
         for name in ("n_components", "learning_rate", "num_leaves", "max_rounds", "patience"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a number above 0.")
+        if self.linear not in (True, False, "auto"):
+            raise InputError(f"linear is {self.linear!r}; expected True, False or 'auto'.")
         if self.class_weight not in (None, "balanced"):
             raise InputError(f"class_weight is {self.class_weight!r}; expected 'balanced', or nothing for equal rows.")
         n_labels = len(self.classes_)
@@ -229,16 +263,26 @@ class BoostedHead(Head):
 
     def _scores(self, X: Features) -> Iterator[NDArray[np.float64]]:
         """Raw scores, (n, C), or (n, 1) of numbers and (n, C - 1) of levels."""
+        for _, block in self._features(X, self._columns):
+            yield self._raw(self._boosters, block)
+
+    def _features(self, X: Features, columns: LinearColumns | None) -> Iterator[tuple[slice, Float32]]:
+        """What the trees see, (n, K) float32, block by block."""
+        for rows, block in checked_blocks(X, n_features=len(self._projection.mean)):
+            parts = [self._projection.coordinates(block)]
+            yield rows, np.hstack(parts if columns is None else [*parts, columns(block)])
+
+    def _raw(self, boosters: Sequence[Booster], X: Float32) -> NDArray[np.float64]:
         from heads.vectors.boosters import scores
 
-        for _, block in self._projection.blocks(X):
-            found = [scores(booster, block) for booster in self._boosters]
-            yield found[0] if self.kind == "class" else np.stack(found, axis=1)
+        found = [scores(booster, X) for booster in boosters]
+        return found[0] if self.kind == "class" else np.stack(found, axis=1)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         if self._ranker is not None:
             return self._ranker.arrays()
-        return {"mean": self._projection.mean, "components": self._projection.components}
+        own = {"mean": self._projection.mean, "components": self._projection.components}
+        return own if self._columns is None else own | self._columns.arrays()
 
     def texts(self) -> dict[str, str]:
         """The boosters, as LightGBM writes them."""
@@ -257,6 +301,7 @@ class BoostedHead(Head):
             "number_mean": self._number_mean,
             "number_scale": self._number_scale,
             "ranker": None if self._ranker is None else self._ranker.settings(),
+            "linear": None if self._columns is None else self._columns.record(),
         }
 
     def _restore(
@@ -267,11 +312,14 @@ class BoostedHead(Head):
         self.n_rounds_, self.temperature_ = settings["n_rounds"], settings["temperature"]
         self.valid_loss_, self.held_out_ = settings["valid_loss"], settings["held_out"]
         self._number_mean, self._number_scale = settings["number_mean"], settings["number_scale"]
-        self._ranker = None
+        self._ranker = self._columns = None
+        self.linear_ = settings["linear"] is not None
         if settings["ranker"] is not None:
             self._ranker = CandidateRanker.restore(self.classes_, arrays, settings["ranker"], texts["booster_0"])
             self.n_features_in_ = self._ranker.n_features
             return
         self._projection = Projection(mean=arrays["mean"], components=arrays["components"])
         self.n_features_in_ = len(self._projection.mean)
+        if self.linear_:
+            self._columns = LinearColumns.restore(self.classes_, arrays, settings["linear"])
         self._boosters = [read(texts[f"booster_{number}"]) for number in range(len(texts))]

@@ -37,6 +37,17 @@ def folds(features: Features, n_folds: int, *, seed: int) -> NDArray[np.int64]:
     return fold
 
 
+def of_seen_classes(rows: Labelled, train: Labelled) -> Labelled | None:
+    """Those of some rows whose class is among those of the training rows; None if there are none.
+
+    Targets have the classes of all rows; a class of one row is perhaps not in a part of them.
+    """
+    if rows.targets.codes is None:
+        return rows
+    seen = np.isin(rows.targets.codes, train.targets.require_codes())
+    return rows.select(np.flatnonzero(seen)) if seen.any() else None
+
+
 def group_keys(features: Features) -> Digests:
     """A key for each row, (N, 24), the same for rows that must not be parted."""
     if features.offsets is not None:

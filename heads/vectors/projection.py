@@ -33,10 +33,14 @@ class Projection:
     mean: NDArray[np.float64]
     components: NDArray[np.float64]
 
+    def coordinates(self, block: Float32) -> Float32:
+        """The (n, K) float32 coordinates of (n, D) vectors in memory."""
+        return ((block - self.mean) @ self.components.T).astype(np.float32)
+
     def blocks(self, X: Features) -> Iterator[tuple[slice, Float32]]:
         """Slices of rows and their (n, K) float32 coordinates."""
         for rows, block in checked_blocks(X, n_features=len(self.mean)):
-            yield rows, ((block - self.mean) @ self.components.T).astype(np.float32)
+            yield rows, self.coordinates(block)
 
     def __call__(self, X: Features) -> Float32:
         """The coordinates of all rows, (N, K) float32."""

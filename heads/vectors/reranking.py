@@ -13,7 +13,7 @@ from heads.base import Head, Labelled, softmax
 from heads.calibrate import fit_temperature
 from heads.streams import Features, Float32
 from heads.targets import Codes
-from heads.vectors.holdout import folds, hold_out
+from heads.vectors.holdout import folds, hold_out, of_seen_classes
 from heads.vectors.losses import SMALLEST
 from heads.vectors.members import make_member, member_arrays, member_records, restore_members
 
@@ -148,10 +148,7 @@ class CandidateRanker:
 
 
 def _fit_members(train: Labelled, valid: Labelled | None, seed: int) -> list[Head]:
-    if valid is not None:
-        # Of the classes of some of the rows, not of all: a class of one row is perhaps not among them.
-        seen = np.isin(valid.targets.require_codes(), train.targets.require_codes())
-        valid = valid.select(np.flatnonzero(seen)) if seen.any() else None
+    valid = None if valid is None else of_seen_classes(valid, train)
     return [make_member(name, kind="class", seed=seed).fit_labelled(train, valid) for name in MEMBERS]
 
 

@@ -86,6 +86,45 @@ def test_what_no_line_tells_is_learned() -> None:
     assert (BoostedHead().fit(*crossed(1000, 0), *crossed(300, 1)).predict(X) == y).mean() > 0.85
 
 
+def sloping(n: int, *, seed: int):
+    """Numbers along 48 directions at once, a long staircase for trees, and a fold that no line has."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 48)).astype(np.float32)
+    X[:, 0] *= 3
+    return X, X @ np.linspace(-1, 1, 48) + np.abs(X[:, 0])
+
+
+def test_trees_that_see_the_linear_head_are_kept_where_they_are_better(tmp_path: Path) -> None:
+    rows = (*sloping(800, seed=0), *sloping(300, seed=1))
+    X, y = sloping(300, seed=2)
+    alone, chosen = (BoostedHead(kind="regression", linear=how).fit(*rows) for how in (False, "auto"))
+    linear = LinearHead(kind="regression").fit(*rows)
+    errors = [float(((head.predict(X) - y) ** 2).mean()) for head in (alone, linear, chosen)]
+    assert (alone.linear_, chosen.linear_) == (False, True)
+    assert errors[2] < 0.5 * errors[0]
+    # What no line tells is still learned: the linear head's column is not the answer but a feature.
+    assert errors[2] < errors[1]
+    as_fitted_head(chosen).save(tmp_path / "head")
+    np.testing.assert_array_equal(load(tmp_path / "head").head.predict(X), chosen.predict(X))
+
+
+def test_trees_alone_are_kept_where_no_line_tells_anything() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(900, 8)).astype(np.float32)
+    y = (X[:, 0] * X[:, 1] > 0).astype(int)
+    assert not BoostedHead(max_rounds=60).fit(X[:600], y[:600], X[600:], y[600:]).linear_
+
+
+@pytest.mark.parametrize("kind", ["class", "ordinal"])
+def test_a_class_of_one_row_does_no_harm_to_the_linear_head(kind: str) -> None:
+    X, y = families(300, seed=0, n_classes=4)
+    y[y == 3] = 0
+    y[7] = 3
+    head = BoostedHead(linear=True, max_rounds=20, kind=kind).fit(X, y, X, y)
+    assert head.linear_
+    assert np.isfinite(head.predict_proba(X)).all()
+
+
 def test_balanced_weights_find_more_of_a_rare_class() -> None:
     def rare(n: int, seed: int):
         rng = np.random.default_rng(seed)
