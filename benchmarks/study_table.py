@@ -87,10 +87,13 @@ def _percent(error: Mapping[str, float]) -> str:
 
 
 def _settings(found: Mapping[str, Any]) -> str:
-    """What is not the head's default, and how many epochs there were."""
-    params = [f"{name}={value}" for name, value in found["settings"].get("params", {}).items()]
-    trainings = _trainings(found["settings"])
-    return ", ".join([*params, *([f"{len(trainings[0])} epochs"] if trainings else [])])
+    """What is not the head's default, what aligned the families, and how many epochs there were."""
+    settings = found["settings"]
+    told = [f"{name}={value}" for name, value in settings.get("params", {}).items() if name != "epochs"]
+    if "aligner" in settings:
+        told.append(f"aligned by {settings['aligner']}")
+    trainings = _trainings(settings)
+    return ", ".join([*told, *([f"{len(trainings[0])} epochs"] if trainings else [])])
 
 
 def _trainings(settings: Mapping[str, Any]) -> list[list[Mapping[str, Any]]]:
