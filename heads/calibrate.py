@@ -298,8 +298,8 @@ def fit_levels(scores: Float64, codes: Codes, shares: Float64) -> LevelCuts:
     standard = np.append((scores - centre) / width, np.zeros(len(shares)))
     levels = np.append(codes, np.arange(len(shares)))
     # A part of the rows may lack a level that others have.
-    shares = np.maximum(shares, _LEAST_SHARE)
-    weights = np.append(np.ones(len(codes)), shares / shares.sum())
+    shares = np.maximum(shares / shares.sum(), _LEAST_SHARE)
+    weights = np.append(np.ones(len(codes)), shares)
     frequent = np.bincount(levels, weights=weights, minlength=len(shares))
     below = np.cumsum(frequent)[:-1] / frequent.sum()
     cuts = np.log(below / (1 - below))

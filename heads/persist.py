@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import uuid4
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from embedstore.errors import (
@@ -122,10 +123,10 @@ class FittedHead:
             work.mkdir(parents=True)
             self._write(work)
             _replace(work, target)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
+            why = getattr(error, "strerror", None) or error
             raise StoreWriteError(
-                f"The head could not be written to {target}: {error.strerror or error}. "
-                "Free space or choose another place."
+                f"The head could not be written to {target}: {why}. Free space or choose another place."
             ) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -302,10 +303,11 @@ def _sha256(path: Path) -> str:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as JSON has them: numpy scalars and tuples become numbers and lists."""
+    """Values as JSON has them: numpy scalars, tuples and paths become numbers, lists and texts."""
     out: dict[str, Any] = {}
     for name, value in values.items():
         plain = value.item() if isinstance(value, np.generic) else value
+        plain = fspath(plain) if isinstance(plain, PathLike) else plain
         out[name] = list(plain) if isinstance(plain, tuple) else plain
     return out
 

@@ -31,10 +31,13 @@ class Descent:
     ----------
     weights
         The learning weights by name.
+    scales
+        Whether the loss is scaled. A norm that is not finite is no error then: `step` takes a smaller scale instead.
     """
 
     def __init__(self, network: Network, settings: Settings, *, n_steps: int, scales: bool) -> None:
         self.weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+        self.scales = scales
         self._settings, self._n_steps = settings, n_steps
         self._device = next(network.parameters()).device
         self._optimizer = self._make_optimizer()
@@ -61,14 +64,10 @@ class Descent:
         return self._scaler.scale(loss)
 
     def clipped(self) -> float:
-        """Shorten the gradient to the limit of the settings, and give its norm before.
-
-        Where the loss is scaled a norm that is not finite is no error: `step` then takes a smaller scale instead.
-        """
+        """Shorten the gradient to the limit of the settings, and give its norm before."""
         self._scaler.unscale_(self._optimizer)
         limit = math.inf if self._settings.clip is None else self._settings.clip
-        norm = float(torch.nn.utils.clip_grad_norm_(list(self.weights.values()), limit))
-        return 0.0 if self._scaler.is_enabled() and not math.isfinite(norm) else norm
+        return float(torch.nn.utils.clip_grad_norm_(list(self.weights.values()), limit))
 
     def step(self, number: int) -> None:
         """Move the weights, at the rates of that step (from 0 on)."""

@@ -247,7 +247,7 @@ class Trainer:
                 # As if it had not been tried: the same dropout.
                 self._descent.restore_generators(generators)
         norm = self._descent.clipped()
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+        if not math.isfinite(loss) or not (self._descent.scales or math.isfinite(norm)):
             raise NonFiniteError(
                 f"The loss is {loss:g} and its gradient {norm:g} at step {self._at.step + 1} (epoch "
                 f"{self._at.epoch + 1}). Take smaller learning rates (head_rate=, encoder_rate=), or "

@@ -63,46 +63,58 @@ def usable_aligner(asked: str | None) -> str:
     )
 
 
-def given_alignment(path: str | PathLike[str]) -> dict[str, str]:
-    """Aligned rows by their residues, of a table, or a folder of tables, with a column `ALIGNED`.
+GivenRows = Mapping[str, Mapping[int, str]]
+"""Aligned rows by their residues and by their length: a protein may be in families of several lengths."""
+
+
+def given_alignment(path: str | PathLike[str]) -> GivenRows:
+    """The rows of a table, or a folder of tables, with a column `ALIGNED`.
 
     Raises
     ------
     InputError
-        If there is no such column, or a row is not its sequence with gaps.
+        If there is no such column, a row is not its sequence with gaps, or a protein is aligned in two ways of one
+        length.
     MissingFileError, FileFormatError
         As `embedstore.sequences.read_records`.
     """
-    rows: dict[str, str] = {}
+    rows: dict[str, dict[int, str]] = {}
     for record in read_records(path):
         row = record.columns.get(ALIGNED)
         if row is None:
             raise InputError(f"{path} has no column {ALIGNED!r}, from which the alignment of each family is taken.")
-        row = row.upper().replace(".", "-")
+        row = row.upper().replace(".", "-").rstrip("*")
         residues, bare = cleaned([record.residues.decode("ascii"), row.translate(_GAPS)], LETTERS)
         if residues != bare:
             raise InputError(f"{path}: {ALIGNED} of {record.id!r} is not its sequence with gaps. Correct that row.")
-        rows[residues] = row
+        if rows.setdefault(residues, {}).setdefault(len(row), row) != row:
+            raise InputError(
+                f"{path}: {ALIGNED} of {record.id!r} differs from that of an equal sequence before it, and both have "
+                f"{len(row):,} columns: which one is meant cannot be told. Leave one of them out."
+            )
     return rows
 
 
-def align_as_given(members: Sequence[str], rows: Mapping[str, str]) -> Any:
+def align_as_given(members: Sequence[str], rows: GivenRows) -> Any:
     """A digital alignment of a family's members, of rows as `given_alignment` gives them.
 
     Raises
     ------
     InputError
-        If a member has no row, or rows differ in length.
+        If a member has no row, or the rows of all are of no length in common, or of several.
     """
+    if len(members) == 1:
+        return _digital_msa(members)
     lacking = [member for member in members if member not in rows]
     if lacking:
         raise InputError(
             f"the alignment that is given lacks {len(lacking):,} of its members, the first of them {lacking[0][:30]}…."
         )
-    found = [rows[member] for member in members]
-    if len({len(row) for row in found}) > 1:
+    lengths = set.intersection(*(set(rows[member]) for member in members))
+    if len(lengths) != 1:
         raise InputError("its rows in the alignment that is given are not of one length.")
-    return _digital_msa(found)
+    (length,) = lengths
+    return _digital_msa([rows[member][length] for member in members])
 
 
 def align_family(members: Sequence[str], aligner: str, builder: Any) -> Any:
@@ -186,7 +198,7 @@ def _by_pyfamsa(members: Sequence[str]) -> list[str]:
     import pyfamsa
 
     given = [pyfamsa.Sequence(str(number).encode(), member.encode()) for number, member in enumerate(members)]
-    rows = {int(row.id): row.sequence.decode() for row in pyfamsa.Aligner(threads=1).align(given)}
+    rows = {int(row.id): row.sequence.decode() for row in pyfamsa.Aligner(threads=1, refine=False).align(given)}
     return [rows[number] for number in range(len(members))]
 
 
@@ -195,7 +207,8 @@ def _by_program(members: Sequence[str], program: str) -> list[str]:
         given, made = Path(work) / "members.fasta", Path(work) / "aligned.fasta"
         given.write_text("".join(f">{number}\n{member}\n" for number, member in enumerate(members)), encoding="ascii")
         if program == "famsa":
-            run("famsa", "-t", "1", given, made)
+            # Its refinement draws at random, and twice the same is not the same.
+            run("famsa", "-t", "1", "-refine_mode", "off", given, made)
             text = made.read_text(encoding="ascii")
         else:
             # FFT-NS-2: what --auto takes for small families is a hundred times slower. Letters that are no residue are

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError
 from heads.base import Labelled
 from heads.homology.base import HomologyHead, n_threads
-from heads.homology.family_alignment import align_as_given, align_family, given_alignment, usable_aligner
+from heads.homology.family_alignment import INSTALL, align_as_given, align_family, given_alignment, usable_aligner
 from heads.homology.hits import Hits, hits_of
 from heads.homology.hmmer import (
     EVERYTHING,
@@ -95,8 +95,11 @@ class HmmTopPickHead(HomologyHead):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Whether pyhmmer is not installed, and how to get it."""
-        return missing_pyhmmer("hmm_top_pick")
+        """Whether pyhmmer is not installed, and how to get it; to fit, an aligner is needed as well."""
+        lacking = missing_pyhmmer("hmm_top_pick")
+        return (
+            None if lacking is None else f"{lacking} To fit it also needs an aligner: {', or '.join(INSTALL.values())}."
+        )
 
     @classmethod
     def _version(cls) -> str:
@@ -109,6 +112,10 @@ class HmmTopPickHead(HomologyHead):
         return eye_array(self.n_outputs, dtype=np.bool_, format="csr")
 
     def _learn(self, residues: Sequence[str], train: Labelled) -> None:
+        if self.aligner is not None and self.alignment is not None:
+            raise InputError(
+                "aligner and alignment are both given, and what is given need not be aligned. Leave one out."
+            )
         if self.second_pass not in SECOND_PASSES:
             raise InputError(f"second_pass is {self.second_pass!r}; expected True, False or 'loose'.")
         from pyhmmer.plan7 import Builder
@@ -130,8 +137,8 @@ class HmmTopPickHead(HomologyHead):
                 return _profile(aligned, builder, name=str(code))
             except ValueError as error:
                 raise InputError(
-                    f"HMMER cannot make a profile of class {name!r} ({len(kept):,} proteins): {error} Leave "
-                    "that class out, or take another aligner (aligner=)."
+                    f"There can be no profile of class {name!r} ({len(kept):,} proteins): {error} Leave that class "
+                    f"out, or {'take another aligner (aligner=)' if rows is None else 'correct the alignment'}."
                 ) from error
 
         with ThreadPool(n_threads(self.threads)) as pool:
@@ -181,7 +188,7 @@ class HmmTopPickHead(HomologyHead):
         self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], texts: Mapping[str, str]
     ) -> None:
         super()._restore(arrays, settings, texts)
-        self.aligner_ = settings["aligner"]
+        self.aligner_ = settings.get("aligner", "hmmer")
         self._adopt(texts["profiles"])
 
 

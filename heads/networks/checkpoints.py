@@ -49,10 +49,10 @@ class Checkpoint:
             _sync(work)
             work.replace(self._file)
             fsync_directory(self._file.parent)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
+            why = getattr(error, "strerror", None) or error
             raise StoreWriteError(
-                f"The checkpoint could not be written to {self._file}: {error.strerror or error}. "
-                "Free space or choose another place."
+                f"The checkpoint could not be written to {self._file}: {why}. Free space or choose another place."
             ) from error
         finally:
             work.unlink(missing_ok=True)

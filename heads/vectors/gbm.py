@@ -19,7 +19,7 @@ from heads.vectors.holdout import hold_out
 from heads.vectors.losses import best_temperature, logits_to_outputs
 from heads.vectors.projection import Projection
 from heads.vectors.reranking import CandidateRanker
-from heads.vectors.stacking import LEAST_ROWS, LinearColumns
+from heads.vectors.stacking import LinearColumns
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -71,7 +71,8 @@ class BoostedHead(Head):
     linear
         Whether the trees see the linear head's outputs beside the components: of training rows those of heads that have
         not learned from them. ``"auto"``: trees are grown with and without, and those with the lesser loss on the rows
-        that stop them are kept. Not for candidates, nor for fewer than 100 rows.
+        that stop them are kept. Reads the rows some twenty times. Not for candidates, nor for fewer than 100 rows or 20
+        proteins, nor where too few rows are left to stop by.
     class_weight
         ``"balanced"``: each class weighs the same, however many rows it has; not for candidates.
     seed
@@ -153,7 +154,8 @@ class BoostedHead(Head):
             self._number_mean, self._number_scale = float(values.mean()), float(values.std()) or 1.0
         X = self._projection(train.features)
         grown = [] if self.linear is True else [self._grow(train, stop, X, None)]
-        if self.linear is not False and len(train) >= LEAST_ROWS:
+        # Not where the trees are stopped by rows that they learn from: the linear head has learned them too.
+        if self.linear and (valid is not None or self.held_out_) and LinearColumns.can_be_fitted(train):
             columns, unseen = LinearColumns.fit(train, stop, class_weight=self.class_weight, seed=self.seed)
             grown.append(self._grow(train, stop, np.hstack([X, unseen]), columns))
         self._adopt(min(grown or [self._grow(train, stop, X, None)], key=lambda one: one.loss))
@@ -162,7 +164,7 @@ class BoostedHead(Head):
         """Trees on the (N, K) features of the training rows."""
         from heads.vectors.boosters import Part, grow
 
-        X_stop = np.concatenate([block for _, block in self._features(stop.features, columns)])
+        X_stop = np.concatenate(list(self._features(stop.features, columns)))
         boosters, n_rounds = [], []
         for y, y_stop, objective in self._objectives(train.targets, stop.targets):
             weights, weights_stop = (self._weights(y, part, objective) for part in (y, y_stop))
@@ -238,7 +240,7 @@ class BoostedHead(Head):
         for name in ("n_components", "learning_rate", "num_leaves", "max_rounds", "patience"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a number above 0.")
-        if self.linear not in (True, False, "auto"):
+        if not (isinstance(self.linear, bool) or self.linear == "auto"):
             raise InputError(f"linear is {self.linear!r}; expected True, False or 'auto'.")
         if self.class_weight not in (None, "balanced"):
             raise InputError(f"class_weight is {self.class_weight!r}; expected 'balanced', or nothing for equal rows.")
@@ -263,14 +265,14 @@ class BoostedHead(Head):
 
     def _scores(self, X: Features) -> Iterator[NDArray[np.float64]]:
         """Raw scores, (n, C), or (n, 1) of numbers and (n, C - 1) of levels."""
-        for _, block in self._features(X, self._columns):
+        for block in self._features(X, self._columns):
             yield self._raw(self._boosters, block)
 
-    def _features(self, X: Features, columns: LinearColumns | None) -> Iterator[tuple[slice, Float32]]:
+    def _features(self, X: Features, columns: LinearColumns | None) -> Iterator[Float32]:
         """What the trees see, (n, K) float32, block by block."""
-        for rows, block in checked_blocks(X, n_features=len(self._projection.mean)):
+        for _, block in checked_blocks(X, n_features=len(self._projection.mean)):
             parts = [self._projection.coordinates(block)]
-            yield rows, np.hstack(parts if columns is None else [*parts, columns(block)])
+            yield np.hstack(parts if columns is None else [*parts, columns(block)])
 
     def _raw(self, boosters: Sequence[Booster], X: Float32) -> NDArray[np.float64]:
         from heads.vectors.boosters import scores
@@ -313,7 +315,7 @@ class BoostedHead(Head):
         self.valid_loss_, self.held_out_ = settings["valid_loss"], settings["held_out"]
         self._number_mean, self._number_scale = settings["number_mean"], settings["number_scale"]
         self._ranker = self._columns = None
-        self.linear_ = settings["linear"] is not None
+        self.linear_ = settings.get("linear") is not None
         if settings["ranker"] is not None:
             self._ranker = CandidateRanker.restore(self.classes_, arrays, settings["ranker"], texts["booster_0"])
             self.n_features_in_ = self._ranker.n_features

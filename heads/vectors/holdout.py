@@ -58,6 +58,11 @@ def group_keys(features: Features) -> Digests:
     return row_keys(features.shape[0]) if features.digests is None else features.digests
 
 
+def n_groups(features: Features) -> int:
+    """How many groups of rows there are that must not be parted: proteins, where rows are residues."""
+    return len(np.unique(group_keys(features), axis=0))
+
+
 def _needed(targets: Targets, held: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Rows of the classes that would have none left."""
     if targets.codes is None:

@@ -16,7 +16,7 @@ from heads.ranges import Range, Real
 from heads.streams import Features, Float32, checked_blocks
 from heads.targets import KINDS
 from heads.vectors.class_fits import fit_class
-from heads.vectors.holdout import hold_out
+from heads.vectors.holdout import hold_out, of_seen_classes
 from heads.vectors.linear_fits import Descent, Found, LinearFit, fit_multilabel, fit_ordinal, fit_regression
 from heads.vectors.refinement import MAX_EPOCHS
 from heads.vectors.scaling import EvenFeatures
@@ -216,7 +216,7 @@ class LinearHead(Head):
             train, valid = _of_classes(train, drawn), _of_classes(valid, drawn)
             class_weights = None if class_weights is None else class_weights[drawn]
         sample = train.sample(_TRIED_ROWS, seed=self.seed)
-        known = _of_classes_in(sample, valid)
+        known = of_seen_classes(valid, sample)
         if known is None:
             return False
         quick = LinearHead(**{**self.get_params(), "shrinkages": self._shrinkages()[::3], "mean_shrinkages": (1.0,)})
@@ -367,11 +367,3 @@ def _of_classes(rows: Labelled, codes: NDArray[np.int64]) -> Labelled:
     some = rows.select(np.flatnonzero(np.isin(own, codes)))
     found = np.searchsorted(codes, some.targets.require_codes())
     return replace(some, targets=replace(some.targets, classes=some.targets.classes[codes], codes=found))
-
-
-def _of_classes_in(sample: Labelled, valid: Labelled) -> Labelled | None:
-    """The validation rows that a sample of the training rows can speak of."""
-    if sample.targets.kind != "class":
-        return valid
-    there = np.isin(valid.targets.require_codes(), sample.targets.require_codes())
-    return valid.select(np.flatnonzero(there)) if there.any() else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -37,16 +36,11 @@ class Projection:
         """The (n, K) float32 coordinates of (n, D) vectors in memory."""
         return ((block - self.mean) @ self.components.T).astype(np.float32)
 
-    def blocks(self, X: Features) -> Iterator[tuple[slice, Float32]]:
-        """Slices of rows and their (n, K) float32 coordinates."""
-        for rows, block in checked_blocks(X, n_features=len(self.mean)):
-            yield rows, self.coordinates(block)
-
     def __call__(self, X: Features) -> Float32:
         """The coordinates of all rows, (N, K) float32."""
         out = np.empty((X.shape[0], len(self.components)), np.float32)
-        for rows, block in self.blocks(X):
-            out[rows] = block
+        for rows, block in checked_blocks(X, n_features=len(self.mean)):
+            out[rows] = self.coordinates(block)
         return out
 
     @classmethod

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from heads.base import Head, Labelled
 from heads.streams import FeaturesLike, Float32
-from heads.vectors.holdout import folds, of_seen_classes
+from heads.vectors.holdout import folds, n_groups, of_seen_classes
 from heads.vectors.members import make_member, member_arrays, member_records, restore_members
 
-LEAST_ROWS = 100
-"""Training rows that are worth parting in folds."""
+LEAST_ROWS, LEAST_GROUPS = 100, 20
+"""Training rows, and proteins that they are of, which are worth parting in folds."""
 
 _NAME = "linear"
 _N_FOLDS = 5
+_STEPS = np.float32(2**18)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,8 +29,15 @@ class LinearColumns:
     head: Head
 
     def __call__(self, X: FeaturesLike) -> Float32:
-        """The outputs for rows that were not learned from."""
-        return np.concatenate(list(self.head.outputs(X)))
+        """The outputs for rows that were not learned from, less the last bits, which hang on what is in a block."""
+        fractions, exponents = np.frexp(np.concatenate(list(self.head.outputs(X))))
+        found: Float32 = np.ldexp(np.round(fractions * _STEPS) / _STEPS, exponents)
+        return found
+
+    @staticmethod
+    def can_be_fitted(train: Labelled) -> bool:
+        """Whether there are rows enough, of proteins enough."""
+        return len(train) >= LEAST_ROWS and n_groups(train.features) >= LEAST_GROUPS
 
     @classmethod
     def fit(cls, train: Labelled, stop: Labelled, *, class_weight: str | None, seed: int) -> tuple[Self, Float32]:
@@ -41,16 +49,18 @@ class LinearColumns:
         Parameters
         ----------
         train
-            At least `LEAST_ROWS`.
+            Of which `can_be_fitted` is true.
         stop
             Rows that settings are chosen on.
         class_weight, seed
-            As of `heads.vectors.linear.LinearHead`; the seed also parts the rows.
+            As of `heads.vectors.linear.LinearHead`, which weighs classes and labels alone; the seed also parts the
+            rows.
         """
+        kind = train.targets.kind
 
         def fitted(part: Labelled) -> Head:
-            own = {"class_weight": class_weight, "refine": False}
-            head = make_member(_NAME, kind=train.targets.kind, seed=seed, params=own)
+            own = {"class_weight": class_weight if kind in ("class", "multilabel") else None, "refine": False}
+            head = make_member(_NAME, kind=kind, seed=seed, params=own)
             return head.fit_labelled(part, of_seen_classes(stop, part))
 
         # By another draw than the one by which rows are set aside.

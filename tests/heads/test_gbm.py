@@ -108,11 +108,16 @@ def test_trees_that_see_the_linear_head_are_kept_where_they_are_better(tmp_path:
     np.testing.assert_array_equal(load(tmp_path / "head").head.predict(X), chosen.predict(X))
 
 
-def test_trees_alone_are_kept_where_no_line_tells_anything() -> None:
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_trees_of_the_lesser_loss_are_kept(seed: int) -> None:
+    rng = np.random.default_rng(seed)
     X = rng.normal(size=(900, 8)).astype(np.float32)
-    y = (X[:, 0] * X[:, 1] > 0).astype(int)
-    assert not BoostedHead(max_rounds=60).fit(X[:600], y[:600], X[600:], y[600:]).linear_
+    y = (X[:, 0] * X[:, 1] + 0.1 * X[:, 2] > 0).astype(int)
+    alone, on_top, chosen = (
+        BoostedHead(max_rounds=60, linear=how).fit(X[:600], y[:600], X[600:], y[600:]) for how in (False, True, "auto")
+    )
+    assert chosen.valid_loss_ == min(alone.valid_loss_, on_top.valid_loss_)
+    assert chosen.linear_ == (on_top.valid_loss_ < alone.valid_loss_)
 
 
 @pytest.mark.parametrize("kind", ["class", "ordinal"])
@@ -123,6 +128,24 @@ def test_a_class_of_one_row_does_no_harm_to_the_linear_head(kind: str) -> None:
     head = BoostedHead(linear=True, max_rounds=20, kind=kind).fit(X, y, X, y)
     assert head.linear_
     assert np.isfinite(head.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("kind", ["class", "multilabel", "regression", "ordinal"])
+def test_every_kind_takes_balanced_weights_beside_the_linear_head(kind: str) -> None:
+    X, y = families(300, seed=0, n_classes=4)
+    targets = [[f"l{code}"] for code in y] if kind == "multilabel" else y
+    head = BoostedHead(linear=True, max_rounds=5, kind=kind, class_weight="balanced").fit(X, targets)
+    assert head.linear_
+
+
+@pytest.mark.parametrize("kind", ["class", "regression"])
+@pytest.mark.parametrize("n_proteins", [1, 2, 3])
+def test_a_few_proteins_are_not_parted(kind: str, n_proteins: int) -> None:
+    X, y = families(300, seed=0, n_classes=4)
+    keys = np.repeat(np.random.default_rng(0).bytes(24 * n_proteins), 1)
+    digests = np.frombuffer(keys[0], np.uint8).reshape(n_proteins, 24)[np.arange(300) % n_proteins]
+    head = BoostedHead(linear=True, max_rounds=5, kind=kind).fit(ArrayFeatures(X, digests), y)
+    assert not head.linear_
 
 
 def test_balanced_weights_find_more_of_a_rare_class() -> None:

@@ -14,7 +14,7 @@ from heads.base import answered
 from heads.homology.blastp import BlastpHead
 from heads.homology.confidence import ScoreSigmoid, ScoreSoftmax, fit_softmax
 from heads.homology.diamond import DiamondHead
-from heads.homology.family_alignment import align_family
+from heads.homology.family_alignment import align_as_given, align_family, given_alignment
 from heads.homology.hits import ClassScores, class_scores, hits_of
 from heads.homology.hmm_top_pick import HmmTopPickHead
 from heads.homology.hmmer import amino, digital
@@ -22,6 +22,8 @@ from heads.homology.mmseqs import MMseqsHead
 from heads.homology.phmmer import PhmmerHead
 from heads.homology.programs import run
 from heads.homology.smith_waterman import SmithWatermanHead
+from heads.persist import load
+from heads.testing.head_contract import as_fitted_head
 from heads.testing.sequence_contract import ODD, families, random_proteins
 
 HARD = {"changed": 0.45}
@@ -170,6 +172,8 @@ def test_profiles_are_made_of_the_alignment_that_is_given(tmp_path: Path) -> Non
     table = tmp_path / "families.csv"
     table.write_text("\n".join(["sequence_name,sequence,aligned_sequence", *lines]) + "\n")
     head, by_itself = HmmTopPickHead(alignment=table).fit(X, y), HmmTopPickHead(aligner="hmmer").fit(X, y)
+    again = load(as_fitted_head(head).save(tmp_path / "head")).head
+    np.testing.assert_array_equal(again.predict(X), head.predict(X))
     assert (head.settings()["aligner"], by_itself.settings()["aligner"]) == ("given", "hmmer")
     np.testing.assert_array_equal(head.hits(X).score, by_itself.hits(X).score)
 
@@ -180,8 +184,35 @@ def test_profiles_are_made_of_the_alignment_that_is_given(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="aligned_sequence of 'p0' is not its sequence with gaps"):
         HmmTopPickHead(alignment=table).fit(X, y)
     table.write_text("sequence_name,sequence\np0,MKV\n")
+    with pytest.raises(InputError, match="aligner and alignment are both given"):
+        HmmTopPickHead(alignment=table, aligner="mafft").fit(X, y)
     with pytest.raises(InputError, match="has no column 'aligned_sequence'"):
         HmmTopPickHead(alignment=table).fit(X, y)
+
+
+def test_a_protein_of_two_families_has_the_row_of_each(tmp_path: Path) -> None:
+    table = tmp_path / "families.csv"
+    lines = ["a0,MKVLA,MKVLA--", "a1,MKVLAGG,MKVLAGG", "b0,MKVLA,--MKVLA-", "b1,AAMKVLAA,AAMKVLAA"]
+    table.write_text("\n".join(["sequence_name,sequence,aligned_sequence", *lines]) + "\n")
+    rows = given_alignment(table)
+    assert list(align_as_given(["MKVLA", "MKVLAGG"], rows).textize().alignment) == ["MKVLA--", "MKVLAGG"]
+    assert list(align_as_given(["MKVLA", "AAMKVLAA"], rows).textize().alignment) == ["--MKVLA-", "AAMKVLAA"]
+    table.write_text("\n".join(["sequence_name,sequence,aligned_sequence", *lines[:2], "b0,MKVLA,--MKVLA"]) + "\n")
+    with pytest.raises(InputError, match="of 'b0' differs from that of an equal sequence before it, and both have 7"):
+        given_alignment(table)
+
+
+@pytest.mark.parametrize("aligner", ["pyfamsa", "mafft"])
+def test_a_family_is_aligned_in_the_same_way_twice(aligner: str) -> None:
+    pytest.importorskip("pyhmmer")
+    if aligner == "pyfamsa":
+        pytest.importorskip("pyfamsa")
+    else:
+        needs(aligner)
+    wide = families(60, n_families=4, changed=0.75)
+    groups = [[protein for protein, label in zip(*wide, strict=True) if label == one] for one in np.unique(wide.y)]
+    first, second = ([list(align_family(one, aligner, None).textize().alignment) for one in groups] for _ in range(2))
+    assert first == second
 
 
 def test_blastp_answers_as_blastp_run_by_hand(tmp_path: Path) -> None:
