@@ -102,7 +102,7 @@ SECTIONS: Mapping[str, Section] = {
     "pfam_hard": Section(
         folder="pfam",
         dataset="pfam_hard",
-        note="clusters at 40% identity apart (hard_valid); no validation rows: heads set training rows aside to choose; "
+        note="clusters at 40% identity apart (hard_valid); no validation rows: heads set training rows aside; "
         "hybrid with top-pick HMM",
         also=("macro_f1", "ece"),
         params={"hybrid": {"members": ["linear", "knn", "hmm_top_pick"]}},
