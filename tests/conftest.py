@@ -14,6 +14,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+LONGEST = "test_readme.py"
+"""Its tests take a minute each: begun last, one of them would leave the other worker idle at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real labelled proteins; the test is skipped where there is none."""

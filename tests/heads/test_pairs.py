@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_a_symmetric_pair_is_the_same_both_ways_and_so_is_its_key(pairs: tuple[S
 
 def test_interactions_are_learned_from_pairs(pairs: tuple[Store, Path]) -> None:
     store, _ = pairs
-    data = read_task(SELECTION, store)
+    data = read_task(replace(SELECTION, pairing="product"), store)
     train, test = (rows_of(store.space(), data, data.rows(split)) for split in ("train", "test"))
     head = heads.HEADS.load("linear")().fit(train.features, train.y)
     assert (head.predict(test.features) == test.y).mean() > 0.85

@@ -83,6 +83,8 @@ def test_a_comparison_of_pairs_shows_the_classes(affinity: Store, tmp_path: Path
         "sequence_2",
         "--kind",
         "regression",
+        "--pairing",
+        "product",
         "--heads",
         "linear,knn",
     ]

@@ -152,24 +152,21 @@ def test_answers_are_given_up_where_the_promise_says_so(several: tuple[Store, Pa
     assert (frame["candidate"] != "").all()
 
 
-@pytest.mark.parametrize("ending", [".tsv", ".json", ".parquet"])
-def test_files_say_what_the_frame_says(several: tuple[Store, Path], tmp_path: Path, ending: str) -> None:
+def test_files_say_what_the_frame_says(several: tuple[Store, Path], tmp_path: Path) -> None:
     store, path = several
     records = _test_rows(path, 40)
     for kind, column, top in (("class", "family", 3), ("multilabel", "labels", 1), ("regression", "number", 1)):
         head = fitted(store, kind, column)
         whole = heads.predict(head, records, store=store, top=top)
         batches = [heads.predict(head, part, store=store, top=top) for part in (records[:7], records[7:8], records[8:])]
-        target = tmp_path / f"{kind}{ending}"
-        assert write_predictions(target, iter(batches)) == 40
-        if ending == ".json":
-            assert [one["id"] for one in json.loads(target.read_text())] == (
-                whole.ids if kind != "class" else np.repeat(whole.ids, 3).tolist()
-            )
-            continue
-        read = pd.read_parquet(target) if ending == ".parquet" else pd.read_csv(target, sep="\t", keep_default_na=False)
-        pd.testing.assert_frame_equal(read, whole.to_frame(), check_dtype=False, rtol=1e-4)
-    assert sorted(one.suffix for one in tmp_path.iterdir()) == [ending] * 3
+        files = [tmp_path / f"{kind}{ending}" for ending in (".tsv", ".json", ".parquet")]
+        assert [write_predictions(file, iter(batches)) for file in files] == [40] * 3
+        assert [one["id"] for one in json.loads(files[1].read_text())] == (
+            whole.ids if kind != "class" else np.repeat(whole.ids, 3).tolist()
+        )
+        for read in (pd.read_csv(files[0], sep="\t", keep_default_na=False), pd.read_parquet(files[2])):
+            pd.testing.assert_frame_equal(read, whole.to_frame(), check_dtype=False, rtol=1e-4)
+    assert len(list(tmp_path.iterdir())) == 9
 
 
 def test_a_write_that_fails_leaves_what_was_there(several: tuple[Store, Path], tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def job(path: Path, file: Path) -> Store:
 
 
 @pytest.mark.parametrize("call", ["fsync", "link", "mkdir"])
-@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+@pytest.mark.parametrize("code", [pytest.param(errno.EIO, marks=pytest.mark.slow), errno.ENOSPC])
 def test_a_system_call_that_fails_at_any_point_costs_nothing_that_was_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
 ) -> None:
