@@ -14,7 +14,7 @@ from embedstore.errors import EmbedstoreError, InputError, MissingFileError, Sto
 from embedstore.exchange.selection import select
 from embedstore.exchange.targets import EXPORT_FORMATS, ExportFormat
 from embedstore.store import Store
-from embedstore.store.layout import fsync_directory
+from embedstore.store.layout import fsync_path
 from embedstore.types import ProgressCallback, no_progress
 
 
@@ -128,7 +128,7 @@ def _replacing(path: Path, row: ExportFormat) -> Iterator[Path]:
                     os.fsync(file.fileno())
             for made, due in pairs:
                 made.replace(due)
-            fsync_directory(path.parent)
+            fsync_path(path.parent)
     finally:
         for made, _ in pairs:
             with contextlib.suppress(OSError):

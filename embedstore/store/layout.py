@@ -92,8 +92,8 @@ def writing(path: StorePath) -> Iterator[None]:
         raise StoreWriteError(f"Cannot write to the store at {path}: {error.strerror or error}. {why}") from error
 
 
-def fsync_directory(path: StorePath) -> None:
-    """Make the names inside ``path`` survive a power loss; in object storage they do."""
+def fsync_path(path: StorePath) -> None:
+    """Make a file's bytes, or the names inside a directory, survive a power loss; in object storage they do."""
     if not isinstance(path, Path):
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -123,7 +123,7 @@ def publish(path: StorePath, payload: bytes) -> bool:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        fsync_directory(path.parent)
+        fsync_path(path.parent)
     return published
 
 
@@ -166,7 +166,7 @@ def make_directory(path: StorePath) -> None:
         path.mkdir()
     if not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "Not a directory", str(path))
-    fsync_directory(path.parent)
+    fsync_path(path.parent)
 
 
 def ensure_group(path: StorePath, attributes: dict[str, Any] | None = None) -> None:

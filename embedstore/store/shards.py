@@ -15,7 +15,7 @@ import xxhash
 from numpy.typing import DTypeLike, NDArray
 
 from embedstore.store.files import NewFile, StorePath, blocks, new_file
-from embedstore.store.layout import RECORD, fsync_directory, to_json
+from embedstore.store.layout import RECORD, fsync_path, to_json
 
 CHUNK_BYTES = 256 * 1024
 """Largest inner chunk: the unit of a checksum and of a partial read."""
@@ -105,7 +105,7 @@ class ArrayWriter:
         directory = self._part / self.name
         if isinstance(directory, Path):
             for folder in [directory, *(path for path in directory.rglob("*") if path.is_dir())]:
-                fsync_directory(folder)
+                fsync_path(folder)
         return metadata
 
     def abandon(self) -> None:

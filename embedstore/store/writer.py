@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from embedstore.errors import StoreWriteError
 from embedstore.store.claims import Claim, remove_part
 from embedstore.store.files import StorePath, read_bytes
-from embedstore.store.layout import RECORD, fsync_directory, make_directory, new_part_name, publish, writing
+from embedstore.store.layout import RECORD, fsync_path, make_directory, new_part_name, publish, writing
 from embedstore.store.manifest import commit_record
 from embedstore.store.shards import ArrayWriter, FileTable, copy_file
 
@@ -83,8 +83,8 @@ class PartWriter:
             for name, array in self._arrays.items():
                 metadata[name] = array.close()
                 files.update(array.files)
-            fsync_directory(self.path)
-            fsync_directory(self.path.parent)
+            fsync_path(self.path)
+            fsync_path(self.path.parent)
         record = commit_record(
             kind=self.kind,
             place=self.place,

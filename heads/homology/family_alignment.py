@@ -211,8 +211,8 @@ def _by_program(members: Sequence[str], program: str) -> list[str]:
             run("famsa", "-t", "1", "-refine_mode", "off", given, made)
             text = made.read_text(encoding="ascii")
         else:
-            # FFT-NS-2: what --auto takes for small families is a hundred times slower. Letters that are no residue are
-            # refused without --anysymbol.
+            # FFT-NS-2: for small families --auto takes a much slower method. Letters that are no residue are refused
+            # without --anysymbol.
             fast = ("--retree", "2", "--maxiterate", "0")
             text = run("mafft", *fast, "--amino", "--anysymbol", "--quiet", "--thread", "1", given)
     rows = dict(record.split("\n", 1) for record in text.split(">")[1:])

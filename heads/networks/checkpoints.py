@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from embedstore.errors import InputError, StoreCorruptError, StoreWriteError
-from embedstore.store.layout import fsync_directory
+from embedstore.store.layout import fsync_path
 
 CHECKPOINT_FILE = "training.safetensors"
 
@@ -46,9 +45,9 @@ class Checkpoint:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             header = {"identity": self._identity, "state": json.dumps(state)}
             save_file({name: one.detach().cpu().contiguous() for name, one in tensors.items()}, work, metadata=header)
-            _sync(work)
+            fsync_path(work)
             work.replace(self._file)
-            fsync_directory(self._file.parent)
+            fsync_path(self._file.parent)
         except (OSError, SafetensorError) as error:
             why = getattr(error, "strerror", None) or error
             raise StoreWriteError(
@@ -82,12 +81,3 @@ class Checkpoint:
             if isinstance(error, InputError):
                 raise
             raise StoreCorruptError(f"{self._file} is no checkpoint: {error}. Remove it to start anew.") from error
-
-
-def _sync(file: Path) -> None:
-    """Have the bytes of a file on the disk."""
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

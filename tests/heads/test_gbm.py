@@ -142,8 +142,8 @@ def test_every_kind_takes_balanced_weights_beside_the_linear_head(kind: str) -> 
 @pytest.mark.parametrize("n_proteins", [1, 2, 3])
 def test_a_few_proteins_are_not_parted(kind: str, n_proteins: int) -> None:
     X, y = families(300, seed=0, n_classes=4)
-    keys = np.repeat(np.random.default_rng(0).bytes(24 * n_proteins), 1)
-    digests = np.frombuffer(keys[0], np.uint8).reshape(n_proteins, 24)[np.arange(300) % n_proteins]
+    keys = np.random.default_rng(0).integers(0, 256, size=(n_proteins, 24), dtype=np.uint8)
+    digests = keys[np.arange(300) % n_proteins]
     head = BoostedHead(linear=True, max_rounds=5, kind=kind).fit(ArrayFeatures(X, digests), y)
     assert not head.linear_
 

@@ -106,7 +106,7 @@ def test_a_fault_after_the_record_was_published_does_not_remove_the_part(
             raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(os, "link", link_then_fail)
-    monkeypatch.setattr(layout, "fsync_directory", sync)
+    monkeypatch.setattr(layout, "fsync_path", sync)
     with pytest.raises(StoreWriteError, match="Input/output error"):
         store.add("mine", fasta(tmp_path / "p.fasta", PROTEINS))
     monkeypatch.undo()
@@ -120,7 +120,7 @@ def test_a_fault_after_the_record_was_published_does_not_remove_the_part(
 def test_the_name_of_every_new_directory_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Path] = []
     synced: list[tuple[int, Path]] = []
-    mkdir, sync = os.mkdir, layout.fsync_directory
+    mkdir, sync = os.mkdir, layout.fsync_path
 
     def note_mkdir(path: str | Path, *arguments: object, **options: object) -> None:
         mkdir(path, *arguments, **options)  # type: ignore[arg-type]
@@ -132,7 +132,7 @@ def test_the_name_of_every_new_directory_is_synced(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "mkdir", note_mkdir)
     for module in ("layout", "writer", "shards"):
-        monkeypatch.setattr(f"embedstore.store.{module}.fsync_directory", note_sync)
+        monkeypatch.setattr(f"embedstore.store.{module}.fsync_path", note_sync)
     job(tmp_path / "a" / "b" / "store.zarr", fasta(tmp_path / "p.fasta", PROTEINS))
     for position, path in enumerate(made):
         assert any(after > position and parent == path.parent for after, parent in synced), path
