@@ -1,6 +1,7 @@
 """Residues, pairs and trees: an epoch of ours against the way that the field does it, on the same vectors.
 
 Each side does a little of the work before it is measured: what is imported at the first call is no part of an epoch.
+Epochs of pairs, which take seconds, are measured in turns, and the median of each side counts.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from heads.streams import ArrayFeatures, Float32, Rows, shuffled
 
 DIM = 1024
 
-TREES_BUDGET_S = 150.0
+TREES_BUDGET_S = 300.0
 """Processor seconds in which trees on raw vectors may reach our error."""
+
+N_TURNS = 5
 
 
 def cpu(function: Callable[[], object]) -> float:
@@ -171,11 +174,12 @@ def pairs(scale: float) -> dict[str, Any]:
             trained((torch.from_numpy(x), torch.from_numpy(y[rows])) for rows, x in batches)
 
         trained(iter([(torch.zeros(2, 4 * DIM), torch.zeros(2, dtype=torch.long))]))
-        ours = cpu(epoch)
-    single = Single()
-    theirs = cpu(lambda: trained(iter(DataLoader(single, batch_size=128, shuffle=True))))
-    about = {"proteins": n_proteins, "pairs": n_pairs, "dim": DIM, "unit": "an epoch; ours reads the store"}
-    return compared(ours, theirs, "data_loader", **about)
+        single = Single()
+        loader = DataLoader(single, batch_size=128, shuffle=True)
+        turns = [(cpu(epoch), cpu(lambda: trained(iter(loader)))) for _ in range(N_TURNS)]
+    ours, theirs = np.median(turns, axis=0).tolist()
+    unit = f"an epoch, the median of {N_TURNS}; ours reads the store each time"
+    return compared(ours, theirs, "data_loader", proteins=n_proteins, pairs=n_pairs, dim=DIM, unit=unit)
 
 
 def gbm(scale: float) -> dict[str, Any]:

@@ -28,7 +28,7 @@ DEFAULT_MEAN_SHRINKAGE = 1.0
 """Used where there is no validation split to choose on."""
 
 _CLASS_CELLS = 2**24
-_SEARCH_ROWS, _SEARCH_CELLS = 400, 2**21
+_SEARCH_ROWS, _SEARCH_CELLS = 400, 2**20
 """Rows, and rows times classes, that pairs are told apart by, where there are as many."""
 
 
