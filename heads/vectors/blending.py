@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,9 @@ from heads.vectors.losses import SMALLEST, row_losses, summary_loss
 
 METHODS = ("blend", "stack")
 """A weighted mean of probabilities; a weighted sum of their logarithms."""
+
+Objective: TypeAlias = Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
+"""Mean loss at (M,) weights, and its slopes, (M,)."""
 
 _LEAST_WEIGHT = 1e-3
 _MAX_POWER = 5.0
@@ -44,7 +49,7 @@ class Blend:
 
 
 def combine(outputs: Float32, weights: NDArray[np.float64], kind: str, method: str) -> NDArray[np.float64]:
-    """(n, C) outputs from (M, n, C) and (M,) weights; in float64, for slopes are taken from differences."""
+    """(n, C) float64 outputs from (M, n, C) and (M,) weights."""
     if method == "blend":
         mixed: NDArray[np.float64] = np.tensordot(weights, outputs.astype(np.float64), axes=1)
         return mixed
@@ -87,23 +92,20 @@ def _judged(method: str, weights: NDArray[np.float64], outputs: Float32, targets
 
 def _mixture(outputs: Float32, targets: Targets) -> NDArray[np.float64]:
     """Weights on the simplex; tiny ones are dropped."""
-    scale = float(np.var(targets.require_values())) or 1.0 if targets.kind == "regression" else 1.0
-
-    def loss(weights: NDArray[np.float64]) -> float:
-        return float(row_losses(combine(outputs, weights, targets.kind, "blend"), targets).mean()) / scale
-
+    objective = _squared_error(outputs, targets) if targets.kind == "regression" else _mixed_entropy(outputs, targets)
     n_heads = len(outputs)
     found = minimize(
-        loss,
+        objective,
         np.full(n_heads, 1 / n_heads),
+        jac=True,
         method="SLSQP",
         bounds=[(0, 1)] * n_heads,
-        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
+        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1, "jac": np.ones_like},
         options={"ftol": _TOLERANCE},
     )
     # The corners too: a head alone is never beaten by a search that did not get there.
     tried = [np.clip(found.x, 0, 1), *np.eye(n_heads)]
-    best = min((weights / weights.sum() for weights in tried if weights.sum() > 0), key=loss)
+    best = min((weights / weights.sum() for weights in tried if weights.sum() > 0), key=lambda one: objective(one)[0])
     best = np.where(best < _LEAST_WEIGHT, 0.0, best)
     weights: NDArray[np.float64] = best / best.sum()
     return weights
@@ -111,15 +113,88 @@ def _mixture(outputs: Float32, targets: Targets) -> NDArray[np.float64]:
 
 def _powers(outputs: Float32, targets: Targets) -> NDArray[np.float64]:
     """Powers of the probabilities, each from 0 to 5."""
-
-    def loss(weights: NDArray[np.float64]) -> float:
-        mean = float(row_losses(combine(outputs, weights, targets.kind, "stack"), targets).mean())
-        # One row's weight of a normal prior: rows that are all right would else ask for endless powers.
-        return mean + float(((weights - start) ** 2).sum()) / (2 * len(targets))
-
+    objective = (_odds_entropy if targets.kind == "multilabel" else _powers_entropy)(outputs, targets)
     n_heads = len(outputs)
     start = np.full(n_heads, 1 / n_heads)
-    found = minimize(loss, start, method="L-BFGS-B", bounds=[(0, _MAX_POWER)] * n_heads, options={"ftol": _TOLERANCE})
+
+    def penalised(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        # One row's weight of a normal prior: rows that are all right would else ask for endless powers.
+        loss, slopes = objective(weights)
+        away = weights - start
+        return loss + float(away @ away) / (2 * len(targets)), slopes + away / len(targets)
+
+    bounds = [(0, _MAX_POWER)] * n_heads
+    found = minimize(penalised, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"ftol": _TOLERANCE})
     powers: NDArray[np.float64] = np.where(found.x < _LEAST_WEIGHT, 0.0, found.x)
     # Heads that know nothing: all classes alike, but said by someone.
     return powers if powers.any() else _LEAST_WEIGHT * start
+
+
+def _squared_error(outputs: Float32, targets: Targets) -> Objective:
+    """Of a weighted mean of numbers, in units of their variance."""
+    numbers, true = outputs[:, :, 0].astype(np.float64), targets.require_values()
+    scale = float(np.var(true)) or 1.0
+
+    def objective(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        error = weights @ numbers - true
+        return float(error @ error) / (scale * len(true)), 2 / (scale * len(true)) * (numbers @ error)
+
+    return objective
+
+
+def _mixed_entropy(outputs: Float32, targets: Targets) -> Objective:
+    """Of a weighted mean of probabilities: only those of what is true matter."""
+    true = _of_the_true(outputs, targets, lambda shares: 1 - shares)
+    most = 1 - SMALLEST if targets.kind == "multilabel" else np.inf
+
+    def objective(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        mixed = weights @ true
+        clipped = np.clip(mixed, SMALLEST, most)
+        slopes = true @ np.where(clipped == mixed, -1 / clipped, 0.0)
+        return -float(np.log(clipped).mean()), slopes / len(mixed)
+
+    return objective
+
+
+def _odds_entropy(outputs: Float32, targets: Targets) -> Objective:
+    """Of a weighted sum of the log-odds of labels."""
+    clipped = np.clip(outputs.astype(np.float64), SMALLEST, 1 - SMALLEST)
+    true = _of_the_true(np.log(clipped) - np.log1p(-clipped), targets, np.negative)
+
+    def objective(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        shares = 0.5 * (1 + np.tanh(0.5 * (weights @ true)))
+        kept = np.clip(shares, SMALLEST, 1 - SMALLEST)
+        slopes = true @ np.where(kept == shares, shares - 1, 0.0)
+        return -float(np.log(kept).mean()), slopes / len(shares)
+
+    return objective
+
+
+def _powers_entropy(outputs: Float32, targets: Targets) -> Objective:
+    """Of a weighted sum of the logarithms of the classes' probabilities, made to sum to 1."""
+    logs = np.log(np.clip(outputs.astype(np.float64), SMALLEST, 1 - SMALLEST))
+    rows, codes = np.arange(len(targets)), targets.require_codes()
+    true = logs[:, rows, codes]
+
+    def objective(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = np.tensordot(weights, logs, axes=1)
+        most = logits.max(axis=1, keepdims=True)
+        shares = np.exp(logits - most)
+        total = shares.sum(axis=1, keepdims=True)
+        losses = (np.log(total) + most)[:, 0] - logits[rows, codes]
+        counts = losses < -np.log(SMALLEST)
+        shares *= counts[:, None] / total
+        slopes = np.tensordot(logs, shares, axes=2) - true @ counts
+        return float(np.minimum(losses, -np.log(SMALLEST)).mean()), slopes / len(rows)
+
+    return objective
+
+
+def _of_the_true(
+    outputs: NDArray[Any], targets: Targets, turned: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """What heads say of the true class of each row, (M, n); or of each label, (M, nC), turned where it is not there."""
+    if targets.kind != "multilabel":
+        return outputs[:, np.arange(len(targets)), targets.require_codes()].astype(np.float64)
+    said = outputs.astype(np.float64)
+    return np.where(targets.require_members().toarray(), said, turned(said)).reshape(len(said), -1)

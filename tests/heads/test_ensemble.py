@@ -93,6 +93,38 @@ def test_weights_are_those_of_least_loss(method: str) -> None:
         assert row_losses(combine(outputs, other, "class", method), targets).mean() > loss - 1e-4
 
 
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [("multilabel", "blend"), ("multilabel", "stack"), ("regression", "blend"), ("ordinal", "stack")],
+)
+def test_weights_for_other_targets_are_those_of_least_loss_too(kind: str, method: str) -> None:
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(3000, 4))
+    # Two witnesses see what there is through noise of their own, one sees nothing.
+    seen = np.stack([hidden + rng.normal(size=hidden.shape), hidden + rng.normal(size=hidden.shape), 0 * hidden])
+    if kind == "multilabel":
+        y = [[str(label) for label in np.flatnonzero(row)] for row in hidden > 0]
+        outputs = 1 / (1 + np.exp(-seen))
+    elif kind == "regression":
+        y, outputs = 100 * hidden[:, 0] + 7, 100 * seen[:, :, :1] + 7
+    else:
+        y = hidden.argmax(axis=1).astype(np.float64)
+        outputs = np.exp(seen) / np.exp(seen).sum(axis=2, keepdims=True)
+    targets, outputs = encode(y, kind=kind, n_rows=len(hidden)), outputs.astype(np.float32)
+    blend = choose(outputs, targets, method=method)
+
+    def loss(weights: np.ndarray) -> float:
+        return row_losses(combine(outputs, weights, kind, method), targets).mean()
+
+    least = loss(np.array(blend.weights))
+    assert blend.weights[0] > 0.3 < blend.weights[1]
+    assert least < 0.95 * loss(np.eye(3)[0])
+    for change in rng.normal(0, 0.03, size=(50, 3)):
+        other = np.maximum(np.array(blend.weights) + change, 0)
+        other = other / other.sum() if method == "blend" else other
+        assert loss(other) > least * (1 - 1e-4)
+
+
 def test_a_blend_is_never_worse_than_its_best_head_on_the_rows_it_was_chosen_on() -> None:
     head = EnsembleHead(method="blend").fit(*unions(600, seed=0), *unions(300, seed=1))
     assert head.settings()["valid_loss"] <= min(head.settings()["alone"].values()) + 1e-6
