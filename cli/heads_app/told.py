@@ -31,6 +31,7 @@ def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
     print_rows(rows, tsv=tsv)
     if not tsv:
         _tell_tables(report)
+    _tell_seen(report.split)
     _tell_audit(report)
     if report.training_changed:
         warn("the training rows are other ones now than those that this head was fitted on: fit it again.")
@@ -68,6 +69,7 @@ def tell_comparison(found: Comparison, saved: list[Path], *, json_: bool, tsv: b
         if found.rows[0].by_partners:
             title = f"\n{found.rows[0].name} by proteins trained on"
             print_rows(_partner_rows(found.rows[0].by_partners, found.main_metric), title=title)
+    _tell_seen(found.split)
     for row in found.rows:
         if row.failure:
             warn(f"{row.name} failed: {row.failure}")
@@ -117,6 +119,13 @@ def _partner_rows(classes: Sequence[PartnerClass], metric: str) -> list[dict[str
         }
         for one in classes
     ]
+
+
+def _tell_seen(split: str) -> None:
+    from heads.measuring.protocol import SEEN
+
+    if split in SEEN:
+        warn(SEEN[split])
 
 
 def _tell_audit(report: Report) -> None:

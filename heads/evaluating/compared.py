@@ -16,7 +16,7 @@ from heads.evaluating.published.beside import Published
 from heads.measuring.audit import Audit, IdentityBin
 from heads.measuring.metrics import Bin, Measured, Paired
 from heads.measuring.partners import PartnerClass
-from heads.measuring.protocol import LOWER_IS_BETTER
+from heads.measuring.protocol import LOWER_IS_BETTER, SEEN
 from heads.predicting.writing import finite, write_text
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ class Comparison:
         document = {name: getattr(self, name) for name in ("task", "kind", "input", "split", "main_metric")}
         document |= {
             "lower_is_better": sorted(LOWER_IS_BETTER),
+            "seen": SEEN.get(self.split),
             "rows": [row.to_dict() for row in self.rows],
             "audit": self.audit.to_dict(),
             "about": dict(self.about),

@@ -37,8 +37,8 @@ from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 from heads.tasks.training import training_sha256
 
-_FAILURES = (EmbedstoreError, ValueError, ArithmeticError, MemoryError, RuntimeError)
-"""What a row may fail with without stopping the others; anything else is a fault of ours and keeps its traceback."""
+_FAILURES = (EmbedstoreError, ValueError, TypeError, ArithmeticError, MemoryError, OSError, RuntimeError)
+"""What a row may fail with without stopping the others, which may have taken hours."""
 
 _PACKAGES = ("embedstore", "numpy", "scipy", "scikit-learn", "torch", "lightgbm")
 

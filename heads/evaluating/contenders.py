@@ -11,7 +11,6 @@ from typing import Any, Protocol
 from embedstore.errors import InputError
 from embedstore.pooling import RESIDUES
 from embedstore.store.store import Store
-from heads.base import Head
 from heads.catalog import HEADS
 from heads.fitting import make_head
 from heads.measuring.costs import Cost, measured
@@ -161,7 +160,7 @@ class HeadContender:
         self.name = name or (head if source.id == SEQUENCES else f"{head} · {source.id}")
         self._source = source
         self._params = params
-        self._fitted: Head | None = None
+        self._settings: dict[str, Any] = {}
 
     def judge(self, data: TaskData, split: str, *, seed: int, n_resamples: int, draw_seed: int) -> tuple[Cost, Judged]:
         """Fit, then predict."""
@@ -170,7 +169,8 @@ class HeadContender:
         valid = validation_rows(self._source, data)
         with measured() as cost:
             model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
-        self._fitted = model
+        # Not the head itself: those of all rows would stand in memory together.
+        self._settings = {"params": dict(self._params), **model.settings()}
         return cost, judge(model, self._source, data, split, n_resamples=n_resamples, seed=draw_seed)
 
     def describe(self) -> dict[str, Any]:
@@ -179,7 +179,7 @@ class HeadContender:
 
     def settings(self) -> Mapping[str, Any]:
         """What the head was told, under ``params``, and what it chose."""
-        return {} if self._fitted is None else {"params": dict(self._params), **self._fitted.settings()}
+        return self._settings
 
 
 def contenders_of(

@@ -18,7 +18,7 @@ from heads.measuring.audit import SAMPLE_ROWS, Audit, IdentityBin, Relatives, au
 from heads.measuring.metrics import N_RESAMPLES, Bin, ClassOutcomes, LabelOutcomes, Metric, Outcomes, reliability
 from heads.measuring.metrics.reliability import reliability_of
 from heads.measuring.partners import PartnerClass, by_partners
-from heads.measuring.protocol import Judged, drawn_of, judge, main_metric
+from heads.measuring.protocol import SEEN, Judged, drawn_of, judge, main_metric
 from heads.persist import FittedHead, FittedLike, as_fitted
 from heads.predicting.writing import finite
 from heads.rows.features import StoreLike, as_store
@@ -115,7 +115,7 @@ class Report:
         """The report for JSON: each metric under its own name, as value, low and high."""
         plain = asdict(self)
         metrics: dict[str, Any] = plain.pop("metrics")
-        document: dict[str, Any] = finite(plain | metrics)
+        document: dict[str, Any] = finite(plain | metrics | {"seen": SEEN.get(self.split)})
         return document
 
 

@@ -54,8 +54,10 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "weight_decay": 0.0,
         "schedule": "constant",
         "clip": None,
-        "epochs": 100,
-        "batch_size": 32,
+        "epochs": 50,
+        "batch_size": 16,
+        "max_residues": 300,
+        "long": "crop",
         "precision": "mixed",
     },
 }

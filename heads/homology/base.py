@@ -16,6 +16,7 @@ from heads.homology.confidence import ScoreSigmoid, ScoreSoftmax, fit_sigmoid, f
 from heads.homology.hits import ClassScores, Hits, class_scores
 from heads.homology.residues import ALIGNABLE, cleaned, pack, unpack
 from heads.streams import Features, FeaturesLike, Float32, sequences_of
+from heads.thresholds import choose_thresholds
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -24,7 +25,7 @@ _BLOCK = 4096
 """Queries that a program is given at once."""
 
 _VALID_ROWS = 1000
-"""Validation rows that are searched at most: two or three numbers are fitted on them."""
+"""Validation rows that are searched at most: two or three numbers are fitted on them, and a threshold a label."""
 
 
 class HomologyHead(Head):
@@ -106,6 +107,7 @@ class HomologyHead(Head):
         self._learn(cleaned(sequences_of(train.features).residues, self.letters), train)
         one_of = self.kind == "class"
         self.confidence_ = ScoreSoftmax() if one_of else ScoreSigmoid()
+        self._searched: tuple[ClassScores, csr_array] | None = None
         if valid is None:
             return
         valid = valid.sample(_VALID_ROWS, seed=0)
@@ -113,7 +115,16 @@ class HomologyHead(Head):
         if one_of:
             self.confidence_ = fit_softmax(scores, valid.targets.require_codes(), self.n_outputs)
         else:
-            self.confidence_ = fit_sigmoid(scores, valid.targets.require_members())
+            members = valid.targets.require_members()
+            self.confidence_ = fit_sigmoid(scores, members)
+            self._searched = scores, members
+
+    def _thresholds(self, valid: Labelled | None) -> Float32:
+        if self._searched is None:
+            return super()._thresholds(None)
+        # What was found for the confidences; to search again takes as long as all the rest.
+        (scores, members), self._searched = self._searched, None
+        return choose_thresholds(self.confidence_.shares(scores, self.n_outputs), members)
 
     def _outputs(self, X: Features) -> Iterator[Float32]:
         self._require()

@@ -47,11 +47,12 @@ class BlastpHead(ProgramHead):
         self.kind = kind
 
     def _make_database(self, fasta: Path, directory: Path) -> None:
-        run("makeblastdb", "-dbtype", "prot", "-in", fasta, "-out", directory / "targets")
+        # Names without their directory: blanks in it would part them.
+        run("makeblastdb", "-dbtype", "prot", "-in", fasta.name, "-out", "targets", cwd=directory)
 
     def _run(self, fasta: Path, directory: Path, work: Path) -> str:
         return run(
-            "blastp", "-query", fasta, "-db", directory / "targets", "-outfmt", "10 qseqid sseqid evalue bitscore",
+            "blastp", "-query", fasta, "-db", "targets", "-outfmt", "10 qseqid sseqid evalue bitscore",
             "-evalue", f"{self.evalue:g}", "-max_hsps", "1", "-num_alignments", str(max(self.n_hits, self.n_votes)),
-            "-num_threads", str(n_threads(self.threads)),
+            "-num_threads", str(n_threads(self.threads)), cwd=directory,
         )  # fmt: skip

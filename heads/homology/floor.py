@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError
 from heads.base import Head, Labelled, as_tuple, softmax
 from heads.calibrate import fit_temperature
-from heads.homology.logistic import Numbers, Weights, fit_logistic, fit_ridge, sigmoid
+from heads.homology.logistic import LOGIT_CELLS, Numbers, Weights, fit_logistic, fit_ridge, sigmoid
 from heads.streams import Features, Float32, sequences_of
 
-MAX_WEIGHTS = 2**28
-"""Coefficients that are fitted at most; L-BFGS keeps a dozen copies in float64."""
+MAX_WEIGHTS = 2**27
+"""Coefficients that are fitted at most; L-BFGS keeps a dozen copies in float64, 13 GB of them."""
+
+_LEAST_VALID = 2000
 
 
 class LinearFloor(Head):
@@ -74,6 +76,8 @@ class LinearFloor(Head):
                 f"{X.shape[1]:,} numbers a protein and {self.n_outputs:,} classes make {n_weights:,} coefficients; "
                 f"expected at most {MAX_WEIGHTS:,}. Use shorter words (kmer: k=2), or a head of alignments."
             )
+        if valid is not None:
+            valid = valid.sample(max(_LEAST_VALID, LOGIT_CELLS // self.n_outputs), seed=0)
         X_valid = None if valid is None else self._numbers(sequences_of(valid.features).residues)
         best: tuple[float, float, float, Weights] | None = None
         weights: Weights | None = None
@@ -98,12 +102,7 @@ class LinearFloor(Head):
         targets = train.targets
         if self.kind == "regression":
             return fit_ridge(X, targets.require_values(), penalty)
-        if self.kind == "multilabel":
-            truth = targets.require_members().toarray().astype(np.float32)
-            return fit_logistic(X, truth, penalty, one_of=False, start=start)
-        truth = np.zeros((len(targets), self.n_outputs), np.float32)
-        truth[np.arange(len(targets)), targets.require_codes()] = 1
-        return fit_logistic(X, truth, penalty, one_of=True, start=start)
+        return fit_logistic(X, targets, penalty, start=start)
 
     def _judge(self, X: Numbers | None, valid: Labelled | None, weights: Weights) -> tuple[float, float]:
         """Loss on the validation rows, and the temperature with it."""

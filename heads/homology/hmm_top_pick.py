@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 SECOND_PASSES = (True, False, "loose")
 
+_MAX_HITS = 1000
+"""Families kept of each query; of the rest all shares are next to nothing."""
+
+_HITS_AT_ONCE = 2**20
+
 
 class HmmTopPickHead(HomologyHead):
     """The family with the best full-sequence score of its profile (Bileschi et al. 2022).
@@ -154,24 +159,27 @@ class HmmTopPickHead(HomologyHead):
         found = self._hits(list(enumerate(queries)), E=self.evalue, Z=float(len(self._profiles)))
         again = {True: (EVERYTHING,), False: (), "loose": (LOOSE, EVERYTHING)}[self.second_pass]
         for options in again:
-            hit = {query for query, *_ in found}
+            hit = set(found[:, 0].astype(np.int64).tolist())
             lost = [(row, residues) for row, residues in enumerate(queries) if row not in hit]
-            found += self._hits(lost, **options)
-        rows = np.array(sorted(found, key=lambda hit: (hit[0], -hit[2], hit[1])), np.float64).reshape(-1, 4)
-        query, family, score, evalue = rows.T
-        return hits_of(len(queries), query, family, score, evalue)
+            found = np.concatenate([found, self._hits(lost, **options)])
+        return hits_of(len(queries), *found.T)
 
-    def _hits(self, queries: Sequence[tuple[int, str]], **options: Any) -> list[tuple[int, int, float, float]]:
-        """Query, family, bits and E-value of whatever is found, in no order."""
+    def _hits(self, queries: Sequence[tuple[int, str]], **options: Any) -> NDArray[np.float64]:
+        """Query, family, bits and E-value of the best hits of each query, (m, 4), the best first."""
         from pyhmmer.hmmer import hmmsearch
 
         require_searchable((residues for _, residues in queries), "a protein")
         block = digital(queries)
+        kept, fresh = np.zeros((0, 4)), []
         if not len(block):
-            return []
+            return kept
         cpus = n_threads(self.threads)
-        searches = hmmsearch(self._profiles, block, cpus=cpus, parallel=PARALLEL, **options)
-        return [(int(hit.name), int(top.query.name), hit.score, hit.evalue) for top in searches for hit in top.reported]
+        for top in hmmsearch(self._profiles, block, cpus=cpus, parallel=PARALLEL, **options):
+            fresh += [(float(hit.name), float(top.query.name), hit.score, hit.evalue) for hit in top.reported]
+            # The second pass reports nearly every family for every query.
+            if len(fresh) > _HITS_AT_ONCE:
+                kept, fresh = _best(np.concatenate([kept, fresh])), []
+        return _best(np.concatenate([kept, np.array(fresh, np.float64).reshape(-1, 4)]))
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {"n_profiles": np.array([self.n_outputs])}
@@ -190,6 +198,14 @@ class HmmTopPickHead(HomologyHead):
         super()._restore(arrays, settings, texts)
         self.aligner_ = settings.get("aligner", "hmmer")
         self._adopt(texts["profiles"])
+
+
+def _best(hits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The best `_MAX_HITS` hits of each query, the best first."""
+    hits = hits[np.lexsort((hits[:, 1], -hits[:, 2], hits[:, 0]))]
+    rank = np.arange(len(hits)) - np.searchsorted(hits[:, 0], hits[:, 0])
+    best: NDArray[np.float64] = hits[rank < _MAX_HITS]
+    return best
 
 
 def _profile(alignment: Any, builder: Any, *, name: str) -> str:

@@ -38,11 +38,14 @@ class ProgramHead(NearestHead):
         What makes it say its version.
     install
         How to get it.
+    shortest
+        Length below which it fails where all training proteins are shorter; they are then not searched.
     """
 
     programs: ClassVar[tuple[str, ...]]
     version_words: ClassVar[tuple[str, ...]]
     install: ClassVar[str]
+    shortest: ClassVar[int] = 1
 
     evalue: float
     n_hits: int
@@ -70,7 +73,7 @@ class ProgramHead(NearestHead):
 
     def _search(self, queries: Sequence[str]) -> Hits:
         found: list[list[str]] = []
-        if any(queries):
+        if any(queries) and max(map(len, self.residues_)) >= self.shortest:
             directory = self._directory()
             with tempfile.TemporaryDirectory(prefix="embedstore-") as work:
                 fasta = _write_fasta(Path(work) / "queries.fasta", queries)
@@ -96,8 +99,8 @@ def _version_of(program: str, *words: str) -> str:
     return said if said.startswith(program) else f"{program} {said}"
 
 
-def run(*command: str | Path) -> str:
-    """What a program writes to its output.
+def run(*command: str | Path, cwd: Path | None = None) -> str:
+    """What a program writes to its output; `cwd` is where it runs.
 
     Raises
     ------
@@ -106,7 +109,7 @@ def run(*command: str | Path) -> str:
     """
     # No shell; the words are ours and names of temporary files.
     words = [str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603
+    done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False, cwd=cwd)  # noqa: S603
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
         raise WorkerDiedError(

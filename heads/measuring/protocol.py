@@ -32,6 +32,12 @@ MAIN_METRICS: Mapping[str, str] = {
 LOWER_IS_BETTER = frozenset({"error_rate", "log_loss", "brier", "ece", "rmse", "mae", "mae_levels"})
 """Metrics of which less is better."""
 
+SEEN: Mapping[str, str] = {
+    "train": "Heads were trained on these rows: the figures flatter.",
+    "valid": "Heads chose their settings on these rows, and were calibrated on them: the figures flatter.",
+}
+"""What has to be said of figures on a split that is not held out."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Judged:

@@ -165,6 +165,28 @@ def test_a_row_that_fails_is_named_and_stops_no_other(store: Store, tmp_path: Pa
         heads.compare(store, task="pfam", heads=["knn"], params={"mlp": {}})
 
 
+@pytest.mark.parametrize("error", [TypeError("'int' object is not iterable"), OSError(28, "No space left on device")])
+def test_a_row_that_fails_in_no_way_of_ours_stops_no_other(error: Exception, store: Store) -> None:
+    class Failing(Majority):
+        name = "failing"
+
+        def judge(self, data: Any, split: str, **rest: Any) -> Any:
+            raise error
+
+    found = heads.compare(store, task="pfam", heads=["linear"], contenders=[Failing()], relatives="none")
+    assert [row.name for row in found.rows] == ["linear · kmer", "failing"]
+    assert str(error) in found.rows[-1].failure
+
+
+def test_figures_on_rows_that_heads_have_seen_say_so(store: Store, tmp_path: Path) -> None:
+    found = heads.compare(store, task="pfam", heads=["linear"], split="valid", relatives="none", n_resamples=50)
+    assert "Not held out." in found.save_html(tmp_path / "valid.html").read_text()
+    assert "chose their settings on these rows" in found.to_dict()["seen"]
+    held_out = heads.compare(store, task="pfam", heads=["linear"], relatives="none", n_resamples=50)
+    assert held_out.to_dict()["seen"] is None
+    assert "Not held out." not in held_out.save_html(tmp_path / "test.html").read_text()
+
+
 def test_several_seeds_are_one_row_with_their_mean(store: Store) -> None:
     found = heads.compare(store, task="pfam", heads=["linear"], seeds=2, relatives="none", n_resamples=50)
     assert len(found.rows[0].by_seed) == 2

@@ -28,6 +28,16 @@ def test_kmer_is_scikit_learns_tf_idf_and_logistic_regression() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["class", "multilabel"])
+def test_logits_of_some_rows_at_a_time_make_the_same_floor(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (X, y), (queries, _) = families(50), families(20, seed=2)
+    labels = y if kind == "class" else [[name, "all"] for name in y]
+    whole = CompositionHead(kind=kind).fit(X, labels).predict_proba(queries)
+    monkeypatch.setattr("heads.homology.logistic.LOGIT_CELLS", 7 * 6)
+    parts = CompositionHead(kind=kind).fit(X, labels).predict_proba(queries)
+    np.testing.assert_allclose(parts, whole, atol=2e-3)
+
+
 def test_words_do_not_run_from_one_protein_into_the_next() -> None:
     together, alone = word_counts(["AC", "DE", "", "F"], 3), word_counts(["DE"], 3)
     assert together.sum(axis=1).tolist() == [3, 3, 0, 1]

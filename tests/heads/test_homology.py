@@ -15,7 +15,7 @@ from heads.homology.blastp import BlastpHead
 from heads.homology.confidence import ScoreSigmoid, ScoreSoftmax, fit_softmax
 from heads.homology.diamond import DiamondHead
 from heads.homology.family_alignment import align_as_given, align_family, given_alignment
-from heads.homology.hits import ClassScores, class_scores, hits_of
+from heads.homology.hits import ClassScores, Hits, class_scores, hits_of
 from heads.homology.hmm_top_pick import HmmTopPickHead
 from heads.homology.hmmer import amino, digital
 from heads.homology.mmseqs import MMseqsHead
@@ -268,6 +268,40 @@ def test_mmseqs_answers_and_drops_no_row() -> None:
     assert found[0] == ""
 
 
+@pytest.mark.parametrize("kind", [BlastpHead, DiamondHead, MMseqsHead])
+@pytest.mark.parametrize("length", [1, 9, 10])
+def test_peptides_too_short_to_be_found_are_no_hits(kind: type[BlastpHead], length: int) -> None:
+    needs(*kind.programs)
+    peptides = [protein[:length] for protein in random_proteins(12, seed=0)]
+    head = kind().fit(peptides, ["a", "b"] * 6)
+    assert head.predict_proba([*peptides[:2], *families(2).X]).shape == (4, 2)
+
+
+@pytest.mark.parametrize("kind", [BlastpHead, DiamondHead, MMseqsHead])
+def test_a_temporary_directory_may_have_blanks_in_its_name(
+    kind: type[BlastpHead], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs(*kind.programs)
+    (tmp_path / "my files").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "my files"))
+    X, y = families(24)
+    assert kind().fit(X, y).predict(X[:6]).tolist() == y[:6].tolist()
+
+
+def test_only_the_best_families_of_a_query_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyhmmer")
+    head = HmmTopPickHead(aligner="hmmer").fit(*families(60))
+    # The second pass gives every family to each of these.
+    strangers = random_proteins(5, seed=4)
+    every = head.hits(strangers)
+    monkeypatch.setattr("heads.homology.hmm_top_pick._MAX_HITS", 2)
+    monkeypatch.setattr("heads.homology.hmm_top_pick._HITS_AT_ONCE", 3)
+    best = head.hits(strangers)
+    assert len(every) > len(best) == 10
+    np.testing.assert_array_equal(best.target, every.top(2).target)
+    np.testing.assert_array_equal(best.score, every.top(2).score)
+
+
 def test_a_program_that_fails_is_an_error_with_its_last_words() -> None:
     with pytest.raises(WorkerDiedError, match="ls ended with code 2 and said: .*no-such-folder"):
         run("ls", "/no-such-folder")
@@ -337,10 +371,21 @@ def test_several_labels_are_shared_out_by_score_and_by_share_of_the_best() -> No
     assert not shares[1].any()
 
 
-def test_labels_of_the_best_hits_are_given_to_a_protein_that_may_have_several() -> None:
+def test_labels_of_the_best_hits_are_given_to_a_protein_that_may_have_several(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pytest.importorskip("pyopal")
     labels = {"PF00000.0": ["a"], "PF00001.1": ["a", "b"], "PF00002.2": []}
     (X, y), (X_valid, y_valid), (queries, truth) = (families(n, seed=n, n_families=3) for n in (30, 24, 12))
     head = SmithWatermanHead(kind="multilabel")
+    searched: list[str] = []
+
+    def search(queries: list[str]) -> Hits:
+        searched.extend(queries)
+        return SmithWatermanHead._search(head, queries)
+
+    monkeypatch.setattr(head, "_search", search)
     head.fit(X, [labels[name] for name in y], X_valid, [labels[name] for name in y_valid])
+    # Once for confidences and thresholds together.
+    assert len(searched) == len(X_valid)
     assert [head.classes_[row].tolist() for row in head.predict(queries)] == [labels[name] for name in truth]

@@ -91,6 +91,8 @@ def _kind(document: Mapping[str, Any]) -> str:
 def _leakage(document: Mapping[str, Any]) -> str:
     audit = document["audit"]
     split, parts = document["split"], []
+    if document["seen"]:
+        parts.append(f'<p class="alert"><b>Not held out.</b> {escape(document["seen"])}</p>')
     if audit["n_exact"]:
         parts.append(
             f'<p class="alert"><b>{audit["n_exact"]:,} sequences</b> of the {escape(split)} split '

@@ -337,7 +337,7 @@ def test_presets_are_the_studies_own_and_what_is_given_goes_first() -> None:
     head = FinetuneHead(preset="protbert_study", epochs=2)
     assert (head.get_params()["model"], head.chosen.method, head.chosen.head_rate) == ("prot_bert", "frozen", 3e-5)
     assert (head.chosen.max_residues, head.chosen.optimizer, head.chosen.epochs) == (1536, "adam", 2)
-    assert PRESETS["deepprotein"]["batch_size"] == 32
+    assert [PRESETS["deepprotein"][name] for name in ("epochs", "batch_size", "max_residues")] == [50, 16, 300]
     with pytest.raises(UnknownNameError, match=r"Unknown preset 'protbert'\. Did you mean 'protbert_study'"):
         FinetuneHead(preset="protbert")
 
