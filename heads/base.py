@@ -111,7 +111,9 @@ class Head(ABC):
         features = as_features(X)
         train = Labelled(features=features, targets=encode(y, kind=self.kind, n_rows=features.shape[0]))
         valid = None
-        if X_valid is not None and y_valid is not None:
+        if (X_valid is None) != (y_valid is None):
+            raise InputError("Validation rows need X_valid and y_valid; one was given without the other.")
+        if X_valid is not None:
             valid = self._usable(as_features(X_valid), y_valid, train)
         if not self.whole_proteins and not train.targets.known.all():
             train = train.select(np.flatnonzero(train.targets.known))

@@ -23,6 +23,7 @@ _PENALTY = 1.0
 _ISOTONIC_ROWS = 200
 """With fewer rows steps would be noise: the logistic curve alone is used."""
 
+_NO_VARIANCE = 1e-12
 _N_CANDIDATES = 200
 _STARTS = (1, 3, 9)
 """A search for a threshold begins where the fewest rows that can prove anything are answered, and at three and nine
@@ -212,7 +213,7 @@ def rows_needed(max_error: float, confidence: float) -> int:
 
 
 def effective_rows(weights: Float64) -> float:
-    """Rows of equal weight that tell as much (Kish 1965).
+    """How many of equal weight tell as much (Kish 1965).
 
     >>> effective_rows(np.ones(7))
     7.0
@@ -226,14 +227,16 @@ def find_threshold(logits: Float64, evidence: Evidence, *, max_error: float, con
 
     Thresholds are tested from strict to lax until one fails (fixed-sequence testing, as in Angelopoulos et al. 2021,
     "Learn then test"), from three starts that share the allowed risk. Each test is a Clopper-Pearson bound with an
-    effective number of rows, which weights and relatives make smaller (Korn and Graubard 1998). The logits are
-    cross-fitted, so that no row is judged by a calibrator that has seen its family.
+    effective number of rows, which weights and relatives make smaller (Korn and Graubard 1998). Where errors say
+    nothing of how alike relatives are, there being none or as many in each cluster, a cluster counts once, as it does
+    for the starts. The logits are cross-fitted, so that no row is judged by a calibrator that has seen its family.
 
     The promise holds for queries that are like the calibration rows, mixed as their weights say. It is on average over
     such queries, not for each family.
     """
     order = np.argsort(-logits, kind="stable")
     ranked = evidence.take(order)
+    clusters = np.unique(ranked.clusters, return_inverse=True)[1]
     sorted_logits = logits[order]
     n_rows = len(logits)
     # A threshold answers all rows of its logit or none.
@@ -241,12 +244,13 @@ def find_threshold(logits: Float64, evidence: Evidence, *, max_error: float, con
     wanted = np.linspace(n_rows / _N_CANDIDATES, n_rows, _N_CANDIDATES)
     stops = ends[np.unique(np.minimum(np.searchsorted(ends, wanted), len(ends) - 1))]
     risk = (1 - confidence) / len(_STARTS)
-    bounds = np.array([_upper_bound(ranked, int(stop), risk) for stop in stops])
-    sizes = np.array([effective_rows(ranked.weights[:stop]) for stop in stops])
+    bounds = np.array([_upper_bound(ranked, clusters, int(stop), risk) for stop in stops])
+    sizes = np.array([_effective_clusters(ranked.weights[:stop], clusters[:stop]) for stop in stops])
     needed = rows_needed(max_error, confidence)
     reached = -1
     for factor in _STARTS:
-        first = int(np.searchsorted(sizes, factor * needed))
+        enough = np.flatnonzero(sizes >= factor * needed)
+        first = int(enough[0]) if len(enough) else len(stops)
         failing = np.flatnonzero(bounds[first:] > max_error)
         last = first + (int(failing[0]) if len(failing) else len(stops) - first) - 1
         if last >= first:
@@ -267,16 +271,22 @@ def find_threshold(logits: Float64, evidence: Evidence, *, max_error: float, con
     )
 
 
-def _upper_bound(ranked: Evidence, stop: int, risk: float) -> float:
-    """Upper bound of the share of wrong rows among the first `stop`."""
-    weights, wrong = ranked.weights[:stop], ~ranked.right[:stop]
+def _effective_clusters(weights: Float64, clusters: NDArray[np.int64]) -> float:
+    return effective_rows(np.bincount(clusters, weights=weights).astype(np.float64))
+
+
+def _upper_bound(ranked: Evidence, numbers: NDArray[np.int64], stop: int, risk: float) -> float:
+    """Upper bound of the share of wrong rows among the first `stop`, whose clusters are numbered from 0."""
+    weights, wrong, clusters = ranked.weights[:stop], ~ranked.right[:stop], numbers[:stop]
     total = float(weights.sum())
     share = float(weights[wrong].sum()) / total
-    size = effective_rows(weights)
-    if 0 < share < 1:
-        names, cluster = np.unique(ranked.clusters[:stop], return_inverse=True)
-        sums = np.bincount(cluster, weights=weights * (wrong - share)) / total
-        variance = float((sums**2).sum()) * len(names) / max(len(names) - 1, 1)
-        size = min(size, share * (1 - share) / variance)
+    if share == 1:
+        return 1.0
+    n_clusters = int((np.bincount(clusters) > 0).sum())
+    sums = np.bincount(clusters, weights=weights * (wrong - share)) / total
+    variance = float((sums**2).sum()) * n_clusters / max(n_clusters - 1, 1)
+    size = _effective_clusters(weights, clusters)
+    if variance > _NO_VARIANCE * share * (1 - share):
+        size = min(effective_rows(weights), share * (1 - share) / variance)
     n_wrong = share * size
-    return 1.0 if share == 1 else float(beta.ppf(1 - risk, n_wrong + 1, size - n_wrong))
+    return float(beta.ppf(1 - risk, n_wrong + 1, size - n_wrong))

@@ -179,7 +179,14 @@ def codes_of(classes: NDArray[Any], y: ArrayLike) -> Codes:
     >>> codes_of(np.array(["a", "c"]), ["c", "b", "a"])
     array([ 1, -1,  0])
     """
-    return codes_of_numbers(classes, _as_labels(y))
+    labels = _as_labels(y)
+    if len(labels) and (labels.dtype.kind == "U") != (classes.dtype.kind == "U"):
+        raise InputError(
+            f"The training rows' classes are {'names' if classes.dtype.kind == 'U' else 'integers'} (first: "
+            f"{classes[0].item()!r}), and other rows' are of another kind (first: {labels[0].item()!r}). Give both as "
+            "text or both as integers."
+        )
+    return codes_of_numbers(classes, labels)
 
 
 def codes_of_numbers(classes: NDArray[Any], values: NDArray[Any]) -> Codes:
@@ -192,6 +199,11 @@ def _encode_sets(y: Any, *, n_rows: int, classes: NDArray[Any] | None, name: str
     """(N, C) members of N collections of texts; labels that are no class are left out."""
     from scipy.sparse import csr_array
 
+    if hasattr(y, "toarray") or (isinstance(y, np.ndarray) and y.dtype.kind in "biuf"):
+        raise InputError(
+            f"{name} is a matrix of indicators, which do not say what the labels are; expected for each row a list of "
+            "labels: [[names[k] for k in np.flatnonzero(row)] for row in y]."
+        )
     if isinstance(y, str) or len(y) != n_rows or any(isinstance(labels, str) for labels in y):
         raise InputError(
             f"{name} has {len(y):,} entries for {n_rows:,} rows of X; expected for each row a list of labels."

@@ -132,6 +132,7 @@ class PairFeatures:
         self.space, self.first, self.second, self.pairing = space, first, second, pairing
         self._proteins = _Proteins(space, np.concatenate([first, second]))
         self._places = self._proteins.places(first), self._proteins.places(second)
+        self._digests: Digests | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -142,7 +143,9 @@ class PairFeatures:
     @property
     def digests(self) -> Digests:
         """Key of each pair, the same whichever protein comes first, (N, 24) uint8."""
-        return pair_digests(self.first, self.second)
+        if self._digests is None:
+            self._digests = pair_digests(self.first, self.second)
+        return self._digests
 
     @property
     def offsets(self) -> None:
@@ -165,6 +168,7 @@ class PairFeatures:
         chosen = copy.copy(self)
         chosen.first, chosen.second = self.first[rows], self.second[rows]
         chosen._places = self._places[0][rows], self._places[1][rows]
+        chosen._digests = None if self._digests is None else self._digests[rows]
         return chosen
 
     def _combined(self, rows: Rows | slice) -> Float32:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ MASKED = " "
 """Stands in a text of labels for a residue that has none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TaskData:
     """The labelled rows of a task.
 
@@ -91,7 +92,7 @@ class TaskData:
     residues: Callable[[NDArray[np.int64]], list[bytes]]
     partner_residues: Callable[[NDArray[np.int64]], list[bytes]] | None = None
 
-    @property
+    @cached_property
     def keys(self) -> Digests:
         """What tells a row from others, (N, 24) uint8: the protein's key, or one of both proteins of a pair."""
         return self.digests if self.partners is None else pair_digests(self.digests, self.partners)

@@ -13,7 +13,7 @@ from embedstore.errors import InputError, SequenceError
 from embedstore.sequences import digest, normalise
 from embedstore.types import DIGEST_BYTES, Digests
 from heads.clusters import Clusters, cluster_sequences
-from heads.rows.pairs import ORDERED
+from heads.rows.pairs import ORDERED, pair_digests
 from heads.splits import split_by_clusters, split_by_column, split_by_key
 from heads.tasks.base import MASKED, TaskData
 from heads.tasks.selection import NO_GROUPS, TaskSelection
@@ -122,21 +122,23 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
     input_ = selection.input or ("pair" if partner_column else task.input)
     if input_ == "residue" and kind != "class":
         raise InputError(f"A task on residues predicts a class each; kind is {kind!r} (kind=, --kind). Leave it out.")
-    texts = _texts(table, label_column, selection.mask_column or task.mask_column, input_=input_, named=selection)
+    texts = _texts(
+        table, label_column, selection.mask_column or task.mask_column, kind=kind, input_=input_, named=selection
+    )
     has_label = _has_label(texts, separator)
     if not has_label.any():
         raise InputError(
             f"{table.source} has no labels: column {label_column!r} is empty in all {len(table.ids):,} rows. "
             "Name another (label_column=, --label-column)."
         )
-    parts, rule = _split(table, task, selection)
+    partners = _partners(table, partner_column) if input_ == "pair" else None
+    parts, rule = _split(table, task, selection, partners)
     splits = {part: rows[has_label[rows]] for part, rows in parts.items()}
     if selection.top is not None:
         splits = most_frequent(texts, splits, selection.top, kind=kind, input_=input_)
         rule += f"; the {selection.top:,} labels with most training rows"
     rule += "".join(f", without {name} rows" for name, part in (("validation", "valid"), ("test", "test"))
                     if not len(splits[part]))  # fmt: skip
-    partners = _partners(table, partner_column) if input_ == "pair" else None
     group_column = _group_column(table, task, selection)
     return TaskData(
         name=table.name,
@@ -184,12 +186,15 @@ def most_frequent(
 
 
 def _texts(
-    table: Table, column: str, mask_column: str | None, *, input_: str, named: TaskSelection
+    table: Table, column: str, mask_column: str | None, *, kind: str, input_: str, named: TaskSelection
 ) -> NDArray[np.str_]:
-    """The label of each row; of residues with `MASKED` where there is none, as objects, since they are long."""
+    """The label of each row; of residues with `MASKED` where there is none.
+
+    Several labels, and those of residues, are objects: one long text would make all rows of an array as wide.
+    """
     texts = table.read(column)
     if input_ != "residue":
-        return np.asarray(texts, dtype=np.str_)
+        return np.asarray(texts, dtype=object if kind == "multilabel" else np.str_)
     if named.mask_column is not None:
         _require_column(named.mask_column, table, "mask residues by")
     if mask_column is None or mask_column not in table.columns:
@@ -206,32 +211,48 @@ def _texts(
 
 
 def _has_label(texts: NDArray[np.str_], separator: str | None) -> NDArray[np.bool_]:
-    if texts.dtype == object:
-        return np.fromiter((bool(text.strip()) for text in texts), np.bool_, count=len(texts))
     # A row of separators alone has no label either.
+    if texts.dtype == object:
+        ends = None if separator is None else f"{separator} "
+        return np.fromiter((bool(text.strip(ends)) for text in texts), np.bool_, count=len(texts))
     stripped: NDArray[np.str_] = texts if separator is None else np.strings.strip(texts, f"{separator} ")
     there: NDArray[np.bool_] = stripped != ""
     return there
 
 
-def _split(table: Table, task: Task, selection: TaskSelection) -> tuple[dict[str, NDArray[np.int64]], str]:
+def _split(
+    table: Table, task: Task, selection: TaskSelection, partners: list[bytes] | None
+) -> tuple[dict[str, NDArray[np.int64]], str]:
     """Rows of each part, and the rule in words."""
     way, seed = selection.split_by, selection.seed
-    if way == "clusters":
-        clusters = _clusters(table, selection.identity)
-        return split_by_clusters(clusters.codes, table.digests, seed=seed), f"80/10/10 by {clusters.rule}, seed {seed}"
-    if way != "random" and (column := _split_column(table, task, selection)) is not None:
+    if way not in ("random", "clusters") and (column := _split_column(table, task, selection)) is not None:
         texts = list(table.read(column))
         if column in SET_COLUMNS and VALIDATION_COLUMN in table.columns:
             flags = table.read(VALIDATION_COLUMN)
             texts = ["valid" if flag.lower() in _TRUE and text.lower() == "train" else text
                      for text, flag in zip(texts, flags, strict=True)]  # fmt: skip
         return split_by_column(texts, names=task.splits, column=column), f"column {column}"
-    return split_by_key(table.digests, seed=seed), f"random 80/10/10 by key, seed {seed}"
+    keys = table.digests if partners is None else pair_digests(table.digests, _keys(partners))
+    if way == "clusters":
+        clusters = _clusters(table, selection.identity, partners)
+        return split_by_clusters(clusters.codes, keys, seed=seed), f"80/10/10 by {clusters.rule}, seed {seed}"
+    what = "key" if partners is None else "key of the pair"
+    return split_by_key(keys, seed=seed), f"random 80/10/10 by {what}, seed {seed}"
 
 
-def _clusters(table: Table, identity: float) -> Clusters:
-    return cluster_sequences(table.digests, lambda: table.residues(np.arange(len(table.ids))), identity=identity)
+def _clusters(table: Table, identity: float, partners: list[bytes] | None) -> Clusters:
+    """Clusters of the rows; of pairs those that have their proteins in the same two clusters are in one."""
+    n_rows = len(table.ids)
+    if partners is None:
+        return cluster_sequences(table.digests, lambda: table.residues(np.arange(n_rows)), identity=identity)
+    found = cluster_sequences(
+        np.concatenate([table.digests, _keys(partners)]),
+        lambda: [*table.residues(np.arange(n_rows)), *partners],
+        identity=identity,
+    )
+    both = np.sort(np.stack([found.codes[:n_rows], found.codes[n_rows:]]), axis=0)
+    codes = np.unique(both, axis=1, return_inverse=True)[1].reshape(-1)
+    return Clusters(codes=codes, rule=f"pairs of {found.rule}")
 
 
 def _split_column(table: Table, task: Task, selection: TaskSelection) -> str | None:

@@ -124,7 +124,7 @@ def usual_members(train: Labelled) -> tuple[str, ...]:
 def _score(head: Head, outputs: Float32, targets: Targets) -> dict[str, float]:
     """Accuracy of classes and levels, Spearman's rho of numbers."""
     if targets.kind == "regression":
-        varies = np.ptp(outputs) > 0
+        varies = np.ptp(outputs) > 0 and np.ptp(targets.require_values()) > 0
         return {"spearman": float(spearmanr(outputs[:, 0], targets.require_values()).statistic) if varies else 0.0}
     if targets.kind == "multilabel":
         return {}

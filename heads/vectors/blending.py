@@ -20,7 +20,9 @@ METHODS = ("blend", "stack")
 Objective: TypeAlias = Callable[[NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
 """Mean loss at (M,) weights, and its slopes, (M,)."""
 
+_ONE_OF = ("class", "ordinal")
 _LEAST_WEIGHT = 1e-3
+_LEAST_GAIN = 1e-3
 _MAX_POWER = 5.0
 _TOLERANCE = 1e-10
 
@@ -52,6 +54,10 @@ def combine(outputs: Float32, weights: NDArray[np.float64], kind: str, method: s
     """(n, C) float64 outputs from (M, n, C) and (M,) weights."""
     if method == "blend":
         mixed: NDArray[np.float64] = np.tensordot(weights, outputs.astype(np.float64), axes=1)
+        if kind in _ONE_OF:
+            # A head without an answer, which has zeros alone, leaves the row to the others.
+            said = mixed.sum(axis=1, keepdims=True)
+            mixed /= np.where(said > 0, said, 1.0)
         return mixed
     clipped = np.clip(outputs.astype(np.float64), SMALLEST, 1 - SMALLEST)
     if kind == "multilabel":
@@ -106,7 +112,12 @@ def _mixture(outputs: Float32, targets: Targets) -> NDArray[np.float64]:
     # The corners too: a head alone is never beaten by a search that did not get there.
     tried = [np.clip(found.x, 0, 1), *np.eye(n_heads)]
     best = min((weights / weights.sum() for weights in tried if weights.sum() > 0), key=lambda one: objective(one)[0])
-    best = np.where(best < _LEAST_WEIGHT, 0.0, best)
+    for head in np.flatnonzero(best < _LEAST_WEIGHT).tolist():
+        # Little weight may be all that a head needs: its word counts where the others have none.
+        with_it, without = best.copy(), best.copy()
+        with_it[head], without[head] = _LEAST_WEIGHT, 0.0
+        gain = objective(without / without.sum())[0] - objective(with_it / with_it.sum())[0]
+        best = with_it if gain > _LEAST_GAIN else without
     weights: NDArray[np.float64] = best / best.sum()
     return weights
 
@@ -143,15 +154,19 @@ def _squared_error(outputs: Float32, targets: Targets) -> Objective:
 
 
 def _mixed_entropy(outputs: Float32, targets: Targets) -> Objective:
-    """Of a weighted mean of probabilities: only those of what is true matter."""
+    """Of a weighted mean of probabilities: only those of what is true matter, and whether a head says anything."""
     true = _of_the_true(outputs, targets, lambda shares: 1 - shares)
-    most = 1 - SMALLEST if targets.kind == "multilabel" else np.inf
+    one_of = targets.kind in _ONE_OF
+    # A label is there or not: both are said together.
+    said = outputs.sum(axis=2, dtype=np.float64) if one_of else np.ones_like(true)
+    most = np.inf if one_of else 1 - SMALLEST
 
     def objective(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        mixed = weights @ true
-        clipped = np.clip(mixed, SMALLEST, most)
-        slopes = true @ np.where(clipped == mixed, -1 / clipped, 0.0)
-        return -float(np.log(clipped).mean()), slopes / len(mixed)
+        share, total = weights @ true, np.maximum(weights @ said, SMALLEST)
+        clipped = np.clip(share / total, SMALLEST, most)
+        counts = (share > SMALLEST * total) & (share < most * total)
+        slopes = said @ (counts / total) - true @ (counts / np.maximum(share, SMALLEST))
+        return -float(np.log(clipped).mean()), slopes / len(share)
 
     return objective
 

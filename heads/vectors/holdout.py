@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from embedstore.types import Digests
 from heads.base import Labelled
 from heads.leakage import is_among
-from heads.rows.residues import LooseResidues
+from heads.rows.residues import LooseResidues, ResidueFeatures
 from heads.splits import uniform_by_key
 from heads.streams import Features, Rows
 from heads.targets import Targets
@@ -50,11 +50,12 @@ def of_seen_classes(rows: Labelled, train: Labelled) -> Labelled | None:
 
 def group_keys(features: Features) -> Digests:
     """A key for each row, (N, 24), the same for rows that must not be parted."""
+    if isinstance(features, LooseResidues):
+        return features.whole.proteins[features.owners]
     if features.offsets is not None:
         sizes = np.diff(features.offsets)
-        return np.repeat(row_keys(len(sizes)), sizes, axis=0)
-    if isinstance(features, LooseResidues):
-        return row_keys(len(features.whole.proteins))[features.owners]
+        proteins = features.proteins if isinstance(features, ResidueFeatures) else row_keys(len(sizes))
+        return np.repeat(proteins, sizes, axis=0)
     return row_keys(features.shape[0]) if features.digests is None else features.digests
 
 

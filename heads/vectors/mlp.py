@@ -228,7 +228,7 @@ class NetworkHead(Head):
         self._number_mean, self._number_scale = 0.0, 1.0
         if targets.kind == "regression":
             values = targets.require_values()
-            self._number_mean, self._number_scale = float(values.mean()), float(values.std())
+            self._number_mean, self._number_scale = float(values.mean()), float(values.std()) or 1.0
         return self._scale_numbers(targets)
 
     def _scale_numbers(self, targets: Targets) -> Targets:

@@ -75,6 +75,33 @@ def test_relatives_among_the_rows_weaken_a_promise() -> None:
     assert find_threshold(logits, together, max_error=0.05, confidence=0.95).answered < alone.answered
 
 
+@pytest.mark.parametrize(("n_answers", "a", "b"), [(50, 0.1, 0.0), (200, 0.75, 4.25)])
+def test_answers_on_one_protein_that_are_wrong_together_prove_little(n_answers: int, a: float, b: float) -> None:
+    broken, n_times, n_proteins = 0, 40, 120
+    for seed in range(n_times):
+        rng = np.random.default_rng(seed)
+        # A tenth or more of the answers are wrong, of a protein all of them or a share of its own.
+        share = rng.beta(a, b, n_proteins) if b else (rng.random(n_proteins) < a).astype(float)
+        wrong = rng.random((n_proteins, n_answers)) < share[:, None]
+        said = (rng.random(n_proteins)[:, None] + 0.001 * rng.random(wrong.shape)).ravel()
+        proteins = np.repeat(np.arange(n_proteins), n_answers)
+        evidence = Evidence(
+            features=said[:, None], right=~wrong.ravel(), weights=np.ones(len(said)), groups=proteins, clusters=proteins
+        )
+        broken += find_threshold(said, evidence, max_error=0.05, confidence=0.95).n_answered > 0
+    assert broken <= binom.ppf(0.99, n_times, 0.05)
+
+
+def test_one_protein_with_many_answers_is_one_proof() -> None:
+    wrong = np.tile([True, False], 50)
+    evidence = Evidence(
+        features=np.zeros((100, 1)), right=~wrong, weights=np.ones(100), groups=np.zeros(100, int),
+        clusters=np.zeros(100, int),
+    )  # fmt: skip
+    promise = find_threshold(np.arange(100.0), evidence, max_error=0.2, confidence=0.95)
+    assert promise.n_answered == 0
+
+
 def test_without_enough_right_rows_nothing_is_answered_and_the_least_error_is_told() -> None:
     evidence, _ = drawn(1000, seed=6)
     wrong = replace(evidence, right=np.arange(1000) % 2 == 0)

@@ -1,5 +1,6 @@
 """Blends of heads: better than their parts, one space, the best one picked where it stands out."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,6 +124,29 @@ def test_weights_for_other_targets_are_those_of_least_loss_too(kind: str, method
         other = np.maximum(np.array(blend.weights) + change, 0)
         other = other / other.sum() if method == "blend" else other
         assert loss(other) > least * (1 - 1e-4)
+
+
+def test_a_head_without_an_answer_leaves_the_row_to_the_others() -> None:
+    rng = np.random.default_rng(0)
+    targets = encode(rng.integers(0, 3, 400), kind="class", n_rows=400)
+    right = np.eye(3, dtype=np.float32)[targets.require_codes()]
+    # One knows little of all rows, one nearly all of half of them, and is silent on the others.
+    little, much = 0.4 * right + 0.2, np.where(rng.random((400, 1)) < 0.5, 0.97 * right + 0.01, 0).astype(np.float32)
+    outputs = np.stack([little, much])
+    blend = choose(outputs, targets, method="blend")
+    mixed = blend.apply(outputs, "class")
+    np.testing.assert_allclose(mixed.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(mixed[~much.any(axis=1)], little[~much.any(axis=1)], atol=1e-6)
+    assert row_losses(mixed, targets).mean() < 0.3
+
+
+def test_targets_that_do_not_vary_are_told_and_saved() -> None:
+    X, y = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32), np.zeros(60)
+    y[7] = 1
+    # A part of the rows has one number alone, and so have the validation rows.
+    assert EnsembleHead(members=["linear", "mlp"], kind="regression").fit(X, y).settings()["alone"]["mlp"] < 1
+    head = AutoHead(members=["linear", "knn"], kind="regression").fit(X[:40], y[:40], X[40:], y[40:])
+    assert json.dumps(head.settings(), allow_nan=False)
 
 
 def test_a_blend_is_never_worse_than_its_best_head_on_the_rows_it_was_chosen_on() -> None:

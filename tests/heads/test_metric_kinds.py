@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 
 from heads.base import Head
 from heads.measuring.metrics import NumberOutcomes, compare_paired, mcnemar, measure
+from heads.measuring.metrics.combined import mean_of
 from heads.measuring.metrics.intervals import resamples
 from heads.measuring.outcomes import join, outcomes_of, take, with_missing
 from heads.streams import ArrayFeatures
@@ -87,6 +88,15 @@ def test_ordinal_metrics_are_those_of_scikit_learn() -> None:
     assert found["mae_levels"] == pytest.approx(sk.mean_absolute_error(true, predicted))
 
 
+def test_a_level_that_training_never_saw_keeps_its_place_among_the_others() -> None:
+    known, rng = np.array([1.0, 2.0, 4.0, 5.0]), np.random.default_rng(3)
+    true = rng.integers(1, 6, 300).astype(float)
+    guess = np.abs(known - true[:, None]).argmin(axis=1)
+    found = figures(told(Told(kind="ordinal", classes=known), np.eye(4)[guess], true))
+    assert found["quadratic_kappa"] == pytest.approx(sk.cohen_kappa_score(true, known[guess], weights="quadratic"))
+    assert found["mae_levels"] == pytest.approx(np.abs(true - known[guess]).mean())
+
+
 def test_number_metrics_are_those_of_scipy_and_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     true = rng.normal(size=150).round(1)
@@ -155,6 +165,22 @@ def test_every_metric_of_a_resample_is_that_of_the_rows_it_repeats() -> None:
             again = figures(take(outcomes, rows))
             here = {name: one.draws[number] for name, one in measured.items()}
             assert here == pytest.approx({name: again[name] for name in here}, abs=1e-5)
+
+
+def test_how_many_draws_are_made_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    y, outputs = shares(90, 3, seed=6)
+    found, groups = told(Told(kind="class", classes=np.unique(y)), outputs, y), np.arange(90) // 9
+    whole = measure(found.parts(), 90, groups=groups, n_resamples=40)
+    monkeypatch.setattr("heads.measuring.metrics.intervals._BATCH_DRAWS", 7 * 90)
+    for name, one in measure(found.parts(), 90, groups=groups, n_resamples=40).items():
+        np.testing.assert_array_equal(one.draws, whole[name].draws)
+
+
+def test_the_mean_of_fits_without_an_error_has_the_interval_of_one() -> None:
+    found = told(Told(kind="class", classes=["a", "b"]), np.eye(2)[[0, 1] * 30], np.array(["a", "b"] * 30))
+    one = measure(found.parts(), 60, n_resamples=50)
+    assert mean_of([one, one])["accuracy"].interval == one["accuracy"].interval
+    assert one["accuracy"].interval.low < 0.95
 
 
 def test_groups_are_drawn_whole() -> None:

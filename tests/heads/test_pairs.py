@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from heads.inputs import rows_of
 from heads.rows.pairs import ORDERED, SYMMETRIC, PairFeatures, pair_digests, parse_pairing
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
+from heads.testing.sequence_contract import random_proteins
 
 SELECTION = TaskSelection(dataset="ppi", partner_column="sequence_2", pairing=SYMMETRIC)
 
@@ -53,6 +55,22 @@ def test_both_proteins_of_a_pair_get_into_the_store(pairs: tuple[Store, Path]) -
     again, partners = add_pairs(store, "ppi", path, partner_column="sequence_2")
     assert again.already_there
     assert partners.already_there
+
+
+@pytest.mark.parametrize("way", ["random", "clusters"])
+def test_a_pair_and_its_mirror_are_in_one_part_of_a_split(way: str, tmp_path: Path, simulated: Any) -> None:
+    both = list(pairwise(random_proteins(60, seed=1)))
+    mirrored = [(b, a) for a, b in both]
+    rows = [(f"p{number}", a, b, str(number % 2)) for number, (a, b) in enumerate([*both, *mirrored])]
+    path = simulated.table(tmp_path / "pairs.csv", rows, ("id", "sequence", "sequence_2", "label"))
+    chosen = TaskSelection(labels=path, partner_column="sequence_2", split_by=way)
+    data = read_task(chosen, None)
+    part = np.empty(len(rows), object)
+    for name, found in data.splits.items():
+        part[found] = name
+    assert (part[: len(both)] == part[len(both) :]).all()
+    assert len(set(part)) == 3
+    assert "pair" in data.split_rule
 
 
 @pytest.mark.parametrize("kept_bytes", [2**28, 0])

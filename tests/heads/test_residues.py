@@ -139,6 +139,18 @@ def test_loose_residues_are_read_protein_by_protein_and_set_aside_so(residue_sto
     assert not set(loose.owners[learn]) & set(loose.owners[choose])
 
 
+def test_equal_sequences_are_set_aside_together(residue_store: Store) -> None:
+    proteins = residue_store.dataset("ss").digests[:20]
+    twice = ResidueFeatures.of(residue_store.residue_space(), np.concatenate([proteins, proteins]))
+    codes = np.arange(twice.shape[0]) % 2
+    targets = encode(codes, kind="class", n_rows=len(codes))
+    owner = np.repeat(np.tile(np.arange(20), 2), np.diff(twice.offsets))
+    for features in (twice, twice.select(np.arange(len(codes)))):
+        learn, choose = hold_out(Labelled(features=features, targets=targets), seed=1, share=0.3)
+        assert len(choose) > 0
+        assert not set(owner[learn]) & set(owner[choose])
+
+
 def test_a_label_of_another_length_names_the_protein(store: Store, tmp_path: Path, residue_store: Store) -> None:
     rows = residue_store.dataset("ss")
     sequence = residue_store.sequences.take(rows.digests[:1])[0].decode()

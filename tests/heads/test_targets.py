@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from embedstore.errors import InputError
+from heads.fitting import make_head
 from heads.streams import sequences_of
 from heads.targets import encode
 from heads.thresholds import choose_thresholds
@@ -23,6 +25,20 @@ def test_sets_of_labels_become_members_and_unknown_ones_are_left_out() -> None:
     other = encode([["new", "y"]], kind="multilabel", n_rows=1, classes=train.classes)
     assert other.require_members().toarray().tolist() == [[False, True, False]]
     assert other.known.all()
+
+
+@pytest.mark.parametrize("matrix", [np.eye(3, dtype=bool), np.eye(3, dtype=int), csr_array(np.eye(3))])
+def test_a_matrix_of_indicators_is_no_collection_of_labels(matrix: object) -> None:
+    with pytest.raises(InputError, match="y is a matrix of indicators, .* expected for each row a list of labels"):
+        encode(matrix, kind="multilabel", n_rows=3)
+
+
+def test_validation_rows_are_not_dropped_without_a_word() -> None:
+    X, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+    with pytest.raises(InputError, match="Validation rows need X_valid and y_valid"):
+        make_head("linear").fit(X, y, X)
+    with pytest.raises(InputError, match=r"classes are integers \(first: 0\), and other rows' are of another kind"):
+        make_head("linear").fit(X, y, X, y.astype(str))
 
 
 def test_levels_are_sorted_as_numbers_and_a_new_level_is_unknown() -> None:

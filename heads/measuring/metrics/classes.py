@@ -68,8 +68,11 @@ class ClassOutcomes:
 
     def parts(self) -> list[Part]:
         """Everything that can be measured of them."""
+        # Classes that training never saw stand after the others; levels count by their order.
+        rank = np.argsort(np.argsort(self.names)) if self.ordered else np.arange(len(self.names))
+        predicted = np.where(self.predicted >= 0, rank[self.predicted], -1)
         parts: list[Part] = [
-            confusion_part(self.true, self.predicted, n_classes=len(self.names), ordered=self.ordered),
+            confusion_part(rank[self.true], predicted, n_classes=len(self.names), ordered=self.ordered),
             _probability_part(self),
             reliability_part(self.confidence, self.right),
         ]
@@ -150,7 +153,14 @@ def classification_metrics(
 def confusion_part(
     true: NDArray[np.int64], predicted: NDArray[np.int64], *, n_classes: int, ordered: bool = False
 ) -> Sums:
-    """Metrics of the counts of (true, predicted) pairs; a predicted code of -1 is no class."""
+    """Metrics of the counts of (true, predicted) pairs; a predicted code of -1 is no class, ordered ones are ranks."""
+    if not ordered:
+        # Of thousands of classes a few stand among the rows, and each resample has sums of all.
+        given = predicted >= 0
+        there, codes = np.unique(np.concatenate([true, predicted[given]]), return_inverse=True)
+        n_classes, true = len(there), codes[: len(true)]
+        predicted = predicted.copy()
+        predicted[given] = codes[len(true) :]
     pairs, cell = np.unique(true * (n_classes + 1) + predicted + 1, return_inverse=True)
     confusion = _Confusion(pairs // (n_classes + 1), pairs % (n_classes + 1) - 1, n_classes)
     columns = csr_array((np.ones(len(true)), (np.arange(len(true)), cell)), shape=(len(true), len(pairs)))

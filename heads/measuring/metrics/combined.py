@@ -25,8 +25,9 @@ def mean_of(fits: Sequence[Mapping[str, Measured]]) -> dict[str, Measured]:
             high=float(np.mean([one.interval.high for one in each])),
         )
         draws = np.mean([one.draws for one in each], axis=0)
-        if np.isfinite(draws).any():
-            # The intervals' shift and shape are kept, their width is that of the mean.
+        if np.isfinite(draws).any() and np.nanmax(draws) > np.nanmin(draws):
+            # Where draws do not differ, as of rows that are all right, the bootstrap knows no interval. Elsewhere the
+            # intervals' shift and shape are kept, their width is that of the mean.
             low, high = np.nanquantile(draws - np.nanmean(draws), [0.025, 0.975])
             values = Metric(value=values.value, low=values.value + float(low), high=values.value + float(high))
         found[name] = Measured(value=values.value, draws=draws, interval=values)

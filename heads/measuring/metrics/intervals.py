@@ -135,10 +135,15 @@ def measure(
     for counts in resamples(n_units, n_resamples, seed=seed):
         for joined, columns in by_unit:
             _keep(draws, joined.statistic(counts @ columns))
-        weights = counts if groups is None else counts[:, groups]
-        for part in parts:
-            if isinstance(part, Weighted) and done < part.limit:
-                _keep(draws, part.statistic(weights[: part.limit - done]))
+        wanted = [part for part in parts if isinstance(part, Weighted) and done < part.limit]
+        # A group has many rows: as many draws at a time as fit into memory by rows.
+        step = len(counts) if groups is None else max(1, _BATCH_DRAWS // n_rows)
+        for start in range(0, len(counts) if wanted else 0, step):
+            some = counts[start : start + step]
+            weights = some if groups is None else some[:, groups]
+            for one in wanted:
+                if one.limit > done + start:
+                    _keep(draws, one.statistic(weights[: one.limit - done - start]))
         done += len(counts)
     found: dict[str, Measured] = {}
     for part in parts:
