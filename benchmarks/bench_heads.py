@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import RESULTS, write_result
+from benchmarks.harness import RESULTS, machine, write_result
 from benchmarks.judge_heads.shapes import gbm, pairs, residues
 from benchmarks.judge_heads.simulated import Families
 
@@ -145,7 +145,7 @@ def main() -> None:
                 found = SECTIONS[name](Path(folder) / name, given.scale, given.budget, given.iterations, **kept)
             else:
                 found = SHAPES[name](given.scale)
-        found |= {"load_1min_before": round(load, 1), "ratios_to_reach": GOALS.get(name, {})}
+        found |= {"cpu": machine()["cpu"], "load_1min_before": round(load, 1), "ratios_to_reach": GOALS.get(name, {})}
         results = {**read_sections(RESULTS / f"{given.name}.json"), name: found}
         payload = {"vectors": "simulated", "threads": 1, **results}
         print(write_result(given.name, payload, packages=("numpy", "scikit-learn", "torch", "lightgbm")))

@@ -33,7 +33,7 @@ import torch
 
 import embedstore
 import heads
-from benchmarks.harness import RESULTS, write_result
+from benchmarks.harness import RESULTS, machine, write_result
 from benchmarks.study_table import study_of
 from benchmarks.train_mini.data import order
 from embedstore.errors import EmbedstoreError
@@ -182,7 +182,7 @@ def table_of(sections: Mapping[str, Any]) -> str:
         "",
         "Made by `python -m benchmarks.bench_table DATA`. Test rows; 95% bootstrap intervals over proteins (residues: "
         "over whole proteins). Settings were chosen on validation rows. Processor seconds of one fit and of predicting "
-        "the test rows, vectors given, on the machine that `heads_table.json` names; other work ran on it.",
+        "the test rows, vectors given, on a machine that `heads_table.json` names for each row; other work ran on it.",
         "",
     ]
     for name, section in sections.items():
@@ -214,7 +214,7 @@ def table_of(sections: Mapping[str, Any]) -> str:
 
 def _judged(store: Store, section: Section, head: str, model: str, given: argparse.Namespace) -> dict[str, Any]:
     """One head on one space."""
-    about = {"date": datetime.now(UTC).isoformat(timespec="seconds")}
+    about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "cpu": machine()["cpu"]}
     try:
         spaces = None if model == SEQUENCES else [model]
         params = {**SETTINGS.get(head, {}), **section.params.get(head, {})}
