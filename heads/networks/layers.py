@@ -59,7 +59,8 @@ class MaskedBatchNorm(nn.Module):
 
     def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """States (n, T, D) after it; what stands beyond the ends means nothing."""
-        if not self.training:
+        # One residue alone has no variance: it is seen with that of the batches before, and teaches none.
+        if not self.training or int(mask.sum()) < 2:
             scale = self.weight / (self.variance + self._eps).sqrt()
             return states * scale + (self.bias - self.mean * scale)
         flat = states.flatten(0, 1)

@@ -71,6 +71,16 @@ def test_the_same_seed_gives_the_same_head(name: str, proteins: Callable[..., An
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_one_residue_alone_in_a_batch_is_taken(name: str, proteins: Callable[..., Any]) -> None:
+    """Guard N = k * B + 1 where the last protein is one residue, which has no variance."""
+    X, y = proteins(17)
+    X[16] = "M"
+    head = small(name, epochs=1, batch_size=8, valid_share=0.0).fit(X, y)
+    assert np.isfinite(head.predict_proba(X)).all()
+    assert all(np.isfinite(array).all() for array in head.arrays().values())
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_shuffled_labels_are_guessed(name: str, proteins: Callable[..., Any]) -> None:
     """Guard against a leak of validation rows or of order."""
     X, _ = proteins(240)
