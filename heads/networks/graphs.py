@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from heads.networks.batches import Rows
 from heads.networks.residues import N_CODES, Tokens, letters_of
 
 Int64 = NDArray[np.int64]
+
+_RESIDUES = re.compile(r"[A-Za-z*]+")
+_PAIR = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +83,7 @@ class ResidueGraphs:
         pairs: list[Int64] = []
         types: list[Int64] = []
         for distance in range(1, self._n_nearest + 1):
-            near = place[: len(place) - distance]
+            near = place[: max(0, len(place) - distance)]
             near = near[protein[near] == protein[near + distance]]
             both = np.concatenate([np.stack([near, near + distance]), np.stack([near + distance, near])], axis=1)
             pairs.append(both)
@@ -112,32 +116,50 @@ class ResidueGraphs:
 def read_contacts(path: str) -> dict[str, Int64]:
     """Read which residues touch: a line a protein, its letters, a tab, and pairs such as ``1-9 3-20``.
 
-    Residues are counted from 1.
+    Residues are counted from 1. A pair that is given twice, or turned around, is one contact.
 
     Raises
     ------
     MissingFileError
         If there is no such file.
     InputError
-        For a line that is not of this form, or a residue that the protein does not have.
+        For a line that is not of this form, a residue that the protein does not have, or a protein that is given
+        again with other contacts.
     """
     file = Path(path)
     if not file.is_file():
         raise MissingFileError(f"No file of contacts at {path}. Write one: letters, a tab, pairs such as `1-9 3-20`.")
     found: dict[str, Int64] = {}
+    lines: dict[str, int] = {}
     for number, line in enumerate(file.read_text(encoding="ascii", errors="replace").splitlines(), start=1):
         if not line.strip():
             continue
-        letters, _, text = line.partition("\t")
-        try:
-            pairs = np.array([[int(one) for one in pair.split("-", 1)] for pair in text.split()], np.int64) - 1
-            pairs = pairs.reshape(-1, 2)
-        except ValueError as error:
-            raise InputError(f"Line {number} of {path}: {text[:40]!r}; expected pairs such as 1-9 3-20.") from error
-        if pairs.size and not (pairs.min() >= 0 and pairs.max() < len(letters)):
+        here = f"Line {number} of {path}"
+        letters, tab, text = line.partition("\t")
+        if not (tab and _RESIDUES.fullmatch(letters)):
             raise InputError(
-                f"Line {number} of {path} names residue {int(pairs.max()) + 1} or 0 of a protein of {len(letters)}; "
-                "count from 1."
+                f"{here} begins with {line[:40]!r}; expected letters of residues, a tab, and pairs such as 1-9 3-20. "
+                "Where nothing touches, end the line with the tab."
             )
-        found[letters.upper().replace("*", "X")] = pairs
+        pairs = _pairs(text, len(letters), here)
+        letters = letters.upper().replace("*", "X")
+        if not np.array_equal(found.setdefault(letters, pairs), pairs):
+            raise InputError(
+                f"{here} gives other contacts than line {lines[letters]} for the same protein ({letters[:12]}...); "
+                "expected one line a protein. Remove one."
+            )
+        lines.setdefault(letters, number)
     return found
+
+
+def _pairs(text: str, n_residues: int, here: str) -> Int64:
+    """Contacts of a line, each once and sorted, (n, 2) int64 from 0."""
+    found = [_PAIR.fullmatch(pair) for pair in text.split()]
+    if None in found:
+        raise InputError(f"{here}: {text[:40]!r}; expected pairs such as 1-9 3-20.")
+    pairs = np.array([one.groups() for one in found if one is not None], np.int64).reshape(-1, 2) - 1
+    if pairs.size and not (pairs.min() >= 0 and pairs.max() < n_residues):
+        raise InputError(
+            f"{here} names residue {int(pairs.max()) + 1} or 0 of a protein of {n_residues}; count from 1."
+        )
+    return np.unique(np.sort(pairs, axis=1), axis=0)

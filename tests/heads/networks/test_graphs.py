@@ -72,6 +72,14 @@ def test_residues_are_joined_to_those_near_and_to_no_other_protein() -> None:
     assert not {kind for a, b, kind in found if a < b} & {kind for a, b, kind in found if a > b}
 
 
+@pytest.mark.parametrize(("texts", "n_nearest"), [(["GG"], 3), (["MKV"], 4), (["M"], 2), (["M", "KL"], 8)])
+def test_a_protein_shorter_than_the_neighbourhood_is_a_graph(texts: list[str], n_nearest: int) -> None:
+    """Guard distances beyond all residues of a batch: each residue is joined to all others of its protein."""
+    batch = ResidueGraphs(n_nearest=n_nearest)(encode_residues(texts), ALL[: len(texts)])
+    assert batch.edges.shape[1] == sum(len(text) * (len(text) - 1) for text in texts)
+    assert len(batch.protein) == sum(map(len, texts))
+
+
 def test_contacts_come_from_a_file_and_are_asked_for(tmp_path: Path, proteins: Callable[..., Any]) -> None:
     file = tmp_path / "contacts.tsv"
     file.write_text("ACDEF\t1-5 2-4\nMKV\t\n")
@@ -92,6 +100,32 @@ def test_contacts_come_from_a_file_and_are_asked_for(tmp_path: Path, proteins: C
     X, y = proteins(8)
     with pytest.raises(InputError, match="contacts are given and graph is 'atoms'"):
         HEADS.load("gcn")(contacts=str(file)).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("ACDEF\t1-5\nMKV 1-3\n", r"Line 2 of .* begins with 'MKV 1-3'; expected letters of residues, a tab"),
+        ("MKV\n", r"Line 1 of .* begins with 'MKV'; expected .*end the line with the tab"),
+        ("MK-V\t1-3\n", r"Line 1 of .* begins with 'MK-V\\t1-3'; expected letters of residues"),
+        ("\t1-3\n", r"Line 1 of .* begins with '\\t1-3'; expected letters of residues"),
+        ("ACDEF\t1 5\n", r"Line 1 of .*: '1 5'; expected pairs such as 1-9"),
+        ("ACDEF\t1-5\nMKV\t\nacdef\t\n", r"Line 3 of .* other contacts than line 1 for the same protein \(ACDEF"),
+    ],
+)
+def test_a_file_of_contacts_that_is_of_another_form_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    """Guard against a protein that would have no contacts, or those of another line, without a word."""
+    file = tmp_path / "contacts.tsv"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_contacts(str(file))
+
+
+def test_a_contact_that_is_given_twice_is_one(tmp_path: Path) -> None:
+    file = tmp_path / "contacts.tsv"
+    file.write_text("MKLV\t2-4 1-2 2-1\nMK*V\t\nmklv\t1-2 4-2\n")
+    found = {letters: pairs.tolist() for letters, pairs in read_contacts(str(file)).items()}
+    assert found == {"MKLV": [[0, 1], [1, 3]], "MKXV": []}
 
 
 def test_atom_graphs_tell_families_apart(proteins: Callable[..., Any]) -> None:
