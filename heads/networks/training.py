@@ -63,7 +63,10 @@ class Examples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Epoch:
-    """A point of the learning curve: losses as in `Objective.loss` a row, time since the start of the training."""
+    """A point of the learning curve: losses as in `Objective.loss` a row, time since the start of the training.
+
+    Where time ran out within an epoch, the last point is that of its first steps.
+    """
 
     epoch: int
     train_loss: float
@@ -83,7 +86,6 @@ class _State:
     seconds: float = 0.0
     best_loss: float = math.inf
     best_epoch: int = 0
-    finished: bool = False
     clipping: dict[str, Any] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
 
@@ -171,7 +173,7 @@ class Trainer:
         state, recipe = self._state, self.recipe
         begun = saved = time.monotonic()
         before = state.seconds
-        while not state.finished and state.epoch < recipe.epochs:
+        while not self._done():
             steps = plan_epoch(train.tokens.lengths, batch_size=recipe.batch_size, seed=(recipe.seed, state.epoch))
             while state.step < len(steps) and not self._out_of_time():
                 self._step(train, steps[state.step], schedule.rate(state.steps_done))
@@ -180,11 +182,24 @@ class Trainer:
                 if checkpoint is not None and now - saved >= recipe.checkpoint_s:
                     self._save(checkpoint)
                     saved = time.monotonic()
+            if state.step < len(steps):
+                break
             self._end_epoch(valid)
             state.seconds = before + time.monotonic() - begun
             if checkpoint is not None:
                 self._save(checkpoint)
                 saved = time.monotonic()
+        if state.step and self._out_of_time():
+            # The checkpoint keeps the step, so that with more time the epoch's other rows are still seen.
+            if checkpoint is not None:
+                self._save(checkpoint)
+            self._end_epoch(valid)
+
+    def _done(self) -> bool:
+        """Whether to stop before the next step, by the recipe of now: a training may go on with another."""
+        state, recipe = self._state, self.recipe
+        worse = state.epoch - state.best_epoch >= recipe.patience
+        return worse or state.epoch >= recipe.epochs or self._out_of_time()
 
     def _out_of_time(self) -> bool:
         limit = self.recipe.max_seconds
@@ -232,7 +247,6 @@ class Trainer:
             state.best_loss, state.best_epoch = math.inf if loss is None else loss, point.epoch
             # Without validation rows the last weights are the best that is known: no copy of them is needed.
             self._best = {} if loss is None else copy.deepcopy(self.network.state_dict())
-        state.finished = self._out_of_time() or point.epoch - state.best_epoch >= self.recipe.patience
         state.epoch, state.step, state.loss_sum, state.rows_seen = point.epoch, 0, 0.0, 0
 
     def _loss(self, examples: Examples) -> float:
@@ -272,6 +286,8 @@ class Trainer:
         if found is None:
             return
         tensors, state = found
+        # Checkpoints used to say whether a training was over, by a patience and a time that may since have been raised.
+        state.pop("finished", None)
         self._state = _State(**state)
         self._clipping.restore(self._state.clipping)
         self.network.load_state_dict(_under(tensors, "network."))

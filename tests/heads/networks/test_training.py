@@ -49,6 +49,37 @@ def test_a_training_that_goes_on_has_the_same_curve(proteins: Callable[..., Any]
         ConvolutionHead(epochs=4, checkpoint=place, **params).fit(*train, *valid)
 
 
+def test_with_more_patience_it_goes_on_from_where_it_stopped(proteins: Callable[..., Any], tmp_path: Path) -> None:
+    """Guard that a checkpoint does not say that a training is over: more patience than it stopped by is taken."""
+    rng = np.random.default_rng(0)
+    (X, _), (X_valid, _) = proteins(40), proteins(40, seed=1)
+    rows = (X, rng.choice(["a", "b"], 40), X_valid, rng.choice(["a", "b"], 40))
+    params = {"epochs": 30, "checkpoint": str(tmp_path), **SMALL}
+    stopped = ProtCNNHead(patience=2, **params).fit(*rows)
+    again = ProtCNNHead(patience=8, **params).fit(*rows)
+    whole = ProtCNNHead(patience=8, **{**params, "checkpoint": None}).fit(*rows)
+    assert losses(again) == losses(whole)
+    assert len(losses(stopped)) < len(losses(whole)) <= 30
+    np.testing.assert_array_equal(again.predict_proba(X), whole.predict_proba(X))
+
+
+def test_out_of_time_within_an_epoch_its_other_rows_are_seen_later(
+    proteins: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Guard that an epoch that time cut short is not taken for a whole one when the limit is lifted."""
+    train, valid = proteins(40), proteins(20, seed=1)
+    params: dict[str, Any] = {"epochs": 2, "learning_rate": 1e-3, "batch_size": 8, "predictor": (16,)}
+    place, first_step = str(tmp_path), {"max_seconds": 1e-9, **params}
+    short = ConvolutionHead(checkpoint=place, **first_step).fit(*train, *valid)
+    assert [point.epoch for point in short.curve_] == [1]
+    assert losses(short) == losses(ConvolutionHead(**first_step).fit(*train, *valid))
+    assert losses(short) == losses(ConvolutionHead(checkpoint=place, **first_step).fit(*train, *valid))
+    again = ConvolutionHead(checkpoint=place, **params).fit(*train, *valid)
+    whole = ConvolutionHead(**params).fit(*train, *valid)
+    assert losses(again) == losses(whole)
+    np.testing.assert_array_equal(again.predict_proba(valid.X), whole.predict_proba(valid.X))
+
+
 SCRIPT = """
 import sys, torch
 torch.set_num_threads(1)
