@@ -9,8 +9,9 @@ from torch import nn
 
 from embedstore.errors import InputError
 from heads.networks.batches import TokenBatch
-from heads.networks.head import NetworkHead, require_positive
+from heads.networks.head import NetworkHead
 from heads.networks.layers import MaskedConvolution, OneHot, Predictor, Readout
+from heads.networks.parameters import require_share, require_sizes, require_whole
 
 
 class Convolutions(nn.Module):
@@ -71,7 +72,10 @@ class ConvolutionHead(NetworkHead):
     dropout: float = 0.1
 
     def _build(self, n_outputs: int) -> nn.Module:
-        require_positive(filters=self.filters, kernels=self.kernels, embedding=self.embedding)
+        require_sizes(filters=self.filters, kernels=self.kernels)
+        require_whole(embedding=self.embedding)
+        require_sizes(empty=True, predictor=self.predictor)
+        require_share(dropout=self.dropout)
         if len(self.filters) != len(self.kernels):
             raise InputError(f"There are {len(self.filters)} filters and {len(self.kernels)} kernels; give one each.")
         return Convolutions(

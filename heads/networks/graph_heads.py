@@ -11,8 +11,9 @@ from torch import nn
 from embedstore.errors import InputError
 from heads.networks.atoms import AtomGraphs
 from heads.networks.graphs import ResidueGraphs, read_contacts
-from heads.networks.head import NetworkHead, require_positive
+from heads.networks.head import NetworkHead
 from heads.networks.packages import require_graph
+from heads.networks.parameters import require_share, require_sizes, require_whole
 
 GRAPHS = ("atoms", "residues")
 _ATTENTION_HEADS = 4
@@ -56,7 +57,9 @@ class GraphHead(NetworkHead):
     learning_rate: float = 1e-5
 
     def _prepare(self, residues: Sequence[str]) -> None:
-        require_positive(n_nearest=self.n_nearest, hidden=self.hidden, layers=self.layers, embedding=self.embedding)
+        require_whole(n_nearest=self.n_nearest, hidden=self.hidden, layers=self.layers, embedding=self.embedding)
+        require_sizes(empty=True, predictor=self.predictor)
+        require_share(dropout=self.dropout)
         if self.graph not in GRAPHS:
             raise InputError(f"graph is {self.graph!r}; expected one of {', '.join(GRAPHS)}.")
         if self.contacts is not None and self.graph != "residues":

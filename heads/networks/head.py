@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from embedstore.errors import InputError
 from embedstore.models.devices import DTYPES, resolve_device, resolve_precision
 from heads.base import Head, Labelled
 from heads.calibrate import fit_temperature
@@ -137,6 +136,7 @@ class NetworkHead(_Learned):
         return collate_tokens
 
     def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+        self._recipe()
         residues = sequences_of(train.features).residues
         # All rows are checked before a part of them is held out, so that a message has the row's own number.
         encode_residues(residues, max_length=self.max_length)
@@ -194,9 +194,11 @@ class NetworkHead(_Learned):
 
     def _trainer(self) -> Trainer:
         device = resolve_device(self.device)
-        recipe = Recipe(**{one.name: getattr(self, one.name) for one in fields(Recipe)})
         dtype = DTYPES[resolve_precision(self.precision, device, half=self.half)]
-        return Trainer(self.network_, self._collate(), self.objective_, recipe, device=device, dtype=dtype)
+        return Trainer(self.network_, self._collate(), self.objective_, self._recipe(), device=device, dtype=dtype)
+
+    def _recipe(self) -> Recipe:
+        return Recipe(**{one.name: getattr(self, one.name) for one in fields(Recipe)})
 
     def _calibrate(self, trainer: Trainer, valid: Labelled | None) -> float:
         if valid is None or self.kind not in ("class", "ordinal"):
@@ -224,17 +226,3 @@ def _target_bytes(targets: Targets) -> bytes:
     if targets.members is not None:
         return bytes(targets.members.indptr.tobytes() + targets.members.indices.tobytes())
     return (targets.require_codes() if targets.values is None else targets.values).tobytes()
-
-
-def require_positive(**sizes: int | Sequence[int]) -> None:
-    """Refuse sizes of a network that are no whole numbers from 1 on.
-
-    Raises
-    ------
-    InputError
-        Naming the first.
-    """
-    for name, given in sizes.items():
-        each = (given,) if isinstance(given, int) else tuple(given)
-        if not each or min(each) < 1:
-            raise InputError(f"{name} is {given!r}; expected whole numbers from 1 on.")

@@ -15,9 +15,10 @@ from torch import nn
 from embedstore.errors import InputError
 from heads.base import Labelled
 from heads.networks.batches import TokenBatch
-from heads.networks.head import NetworkHead, require_positive
+from heads.networks.head import NetworkHead
 from heads.networks.layers import MaskedBatchNorm, MaskedConvolution, Readout
 from heads.networks.objectives import Objective
+from heads.networks.parameters import require_whole
 from heads.networks.residues import STANDARD, standard_shares
 from heads.networks.training import Epoch
 from heads.streams import Features, Float32
@@ -99,7 +100,7 @@ class ProtCNNHead(NetworkHead):
     clip: float | str | None = "adaptive"
 
     def _build(self, n_outputs: int) -> nn.Module:
-        require_positive(width=self.width)
+        require_whole(width=self.width)
         if self.width % 2:
             raise InputError(f"width is {self.width}; expected an even number, for half of it is the bottleneck.")
         return ProtCNN(n_outputs, width=self.width)
@@ -190,6 +191,6 @@ class ProtENNHead(ProtCNNHead):
         self.curve_: list[Epoch] = [point for member in self.members_ for point in member.curve_]
 
     def _check(self) -> None:
-        require_positive(members=self.members)
+        require_whole(members=self.members)
         if self.vote not in VOTES:
             raise InputError(f"vote is {self.vote!r}; expected one of {', '.join(VOTES)}.")

@@ -10,8 +10,9 @@ from torch import nn
 
 from embedstore.errors import InputError
 from heads.networks.batches import TokenBatch
-from heads.networks.head import NetworkHead, require_positive
+from heads.networks.head import NetworkHead
 from heads.networks.layers import MaskedConvolution, OneHot, Predictor, Readout
+from heads.networks.parameters import require_share, require_sizes, require_whole
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -120,7 +121,7 @@ class RnnHead(NetworkHead):
     clip: float | str | None = 1.0
 
     def _build(self, n_outputs: int) -> nn.Module:
-        require_positive(hidden=self.hidden, layers=self.layers)
+        require_whole(hidden=self.hidden, layers=self.layers)
         return Recurrent(
             n_outputs,
             cell="lstm",
@@ -158,7 +159,9 @@ class GruHead(NetworkHead):
     dropout: float = 0.1
 
     def _build(self, n_outputs: int) -> nn.Module:
-        require_positive(hidden=self.hidden, layers=self.layers, predictor=tuple(self.predictor) or 1)
+        require_whole(hidden=self.hidden, layers=self.layers)
+        require_sizes(empty=True, predictor=self.predictor)
+        require_share(dropout=self.dropout)
         return Recurrent(
             n_outputs,
             cell=self.cell,
@@ -216,7 +219,10 @@ class ConvolutionRecurrentHead(NetworkHead):
     dropout: float = 0.1
 
     def _build(self, n_outputs: int) -> nn.Module:
-        require_positive(filters=self.filters, kernels=self.kernels, hidden=self.hidden, layers=self.layers)
+        require_sizes(filters=self.filters, kernels=self.kernels)
+        require_whole(hidden=self.hidden, layers=self.layers, embedding=self.embedding)
+        require_sizes(empty=True, predictor=self.predictor)
+        require_share(dropout=self.dropout)
         if len(self.filters) != len(self.kernels):
             raise InputError(f"There are {len(self.filters)} filters and {len(self.kernels)} kernels; give one each.")
         return Recurrent(

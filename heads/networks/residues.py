@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
+from heads.networks.parameters import require_whole
 
 STANDARD = "ACDEFGHIKLMNPQRSTVWY"
 N_CODES = 27
@@ -74,6 +75,8 @@ def encode_residues(residues: Sequence[str], *, max_length: int | None = None) -
     InputError
         For a protein without residues, longer than `max_length`, or with something that is no residue. Nothing is cut.
     """
+    if max_length is not None:
+        require_whole(max_length=max_length)
     lengths = np.fromiter((len(text) for text in residues), np.int64, count=len(residues))
     if not lengths.all():
         raise InputError(f"Row {int(np.argmin(lengths))} of X has no residues. Leave such rows out.")

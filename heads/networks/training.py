@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from embedstore.errors import InputError, NonFiniteError
+from embedstore.errors import NonFiniteError
 from heads.networks.batches import Collate, Rows, plan_epoch, within_budget
 from heads.networks.checkpoints import Checkpoint
 from heads.networks.objectives import Objective
+from heads.networks.parameters import require_above_zero, require_seconds, require_whole
 from heads.networks.residues import Tokens
 from heads.networks.schedules import Clipping, Schedule
 from heads.streams import Float32
@@ -47,10 +48,15 @@ class Recipe:
     seed: int
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience", "residue_budget"):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value >= 1):
-                raise InputError(f"{name} is {value!r}; expected a whole number from 1 on.")
+        require_whole(
+            epochs=self.epochs, batch_size=self.batch_size, patience=self.patience, residue_budget=self.residue_budget
+        )
+        require_whole(least=0, warmup_steps=self.warmup_steps, seed=self.seed)
+        require_above_zero(learning_rate=self.learning_rate)
+        require_above_zero(most=1, decay_rate=self.decay_rate)
+        require_seconds(checkpoint_s=self.checkpoint_s)
+        if self.max_seconds is not None:
+            require_seconds(max_seconds=self.max_seconds)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from embedstore.errors import InputError
 from heads.networks.batches import TokenBatch
-from heads.networks.head import NetworkHead, require_positive
+from heads.networks.head import NetworkHead
 from heads.networks.layers import READOUTS, Predictor, Readout
+from heads.networks.parameters import require_share, require_sizes, require_whole
 from heads.networks.residues import Tokens
 from heads.networks.subwords import LETTERS, MOST_SUBWORDS, count_subwords, encode_subwords, learn_subwords
 
@@ -140,9 +141,9 @@ class TransformerHead(NetworkHead):
     dropout: float = 0.1
 
     def _prepare(self, residues: Sequence[str]) -> None:
+        require_whole(n_subwords=self.n_subwords, subword_rows=self.subword_rows)
         if not len(LETTERS) <= self.n_subwords <= MOST_SUBWORDS:
             raise InputError(f"n_subwords is {self.n_subwords}; expected a number from 26 to {MOST_SUBWORDS:,}.")
-        require_positive(subword_rows=self.subword_rows)
         self.subwords_: str = learn_subwords(
             residues, n_subwords=self.n_subwords, n_rows=self.subword_rows, seed=self.seed
         )
@@ -151,7 +152,9 @@ class TransformerHead(NetworkHead):
         return encode_subwords(self.subwords_, residues, max_length=self.max_length)
 
     def _build(self, n_outputs: int) -> nn.Module:
-        require_positive(size=self.size, heads=self.heads, layers=self.layers, inner=self.inner)
+        require_whole(size=self.size, heads=self.heads, layers=self.layers, inner=self.inner)
+        require_sizes(empty=True, predictor=self.predictor)
+        require_share(dropout=self.dropout)
         if self.size % (2 * self.heads):
             raise InputError(f"size is {self.size} and heads {self.heads}; expected a multiple of twice the heads.")
         if self.readout not in ("first", *READOUTS):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from embedstore.errors import InputError
 from embedstore.sequences import digest
 from embedstore.types import DIGEST_BYTES
 from heads.base import Labelled
+from heads.networks.parameters import require_share
 from heads.splits import split_by_key
 from heads.streams import sequences_of
 
@@ -31,8 +31,7 @@ def hold_out(train: Labelled, *, share: float, seed: int) -> tuple[Labelled, Lab
     InputError
         For another share.
     """
-    if not 0 <= share < 1:
-        raise InputError(f"valid_share is {share}; expected a number from 0 to below 1.")
+    require_share(valid_share=share)
     if not share:
         return train, None
     digests = train.features.digests

@@ -107,6 +107,41 @@ def test_both_directions_are_those_of_packed_sequences() -> None:
     assert sum(one.numel() for one in ours.parameters()) == sum(one.numel() for one in theirs.parameters())
 
 
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
+        ("rnn", {"learning_rate": "fast"}, "learning_rate is 'fast'; expected a number above 0"),
+        ("rnn", {"learning_rate": float("nan")}, "learning_rate is nan; expected a number above 0"),
+        ("rnn", {"epochs": 2.5}, "epochs is 2.5; expected a whole number from 1 on"),
+        ("rnn", {"batch_size": True}, "batch_size is True; expected a whole number from 1 on"),
+        ("rnn", {"warmup_steps": -5}, "warmup_steps is -5; expected a whole number from 0 on"),
+        ("rnn", {"decay_rate": 0}, "decay_rate is 0; expected a number above 0, at most 1"),
+        ("rnn", {"max_seconds": "soon"}, "max_seconds is 'soon'; expected a number of seconds from 0 on"),
+        ("rnn", {"checkpoint_s": None}, "checkpoint_s is None; expected a number of seconds from 0 on"),
+        ("rnn", {"seed": -1}, "seed is -1; expected a whole number from 0 on"),
+        ("rnn", {"valid_share": "some"}, "valid_share is 'some'; expected a number from 0 to below 1"),
+        ("rnn", {"max_length": "long"}, "max_length is 'long'; expected a whole number from 1 on"),
+        ("rnn", {"hidden": (8,)}, r"hidden is \(8,\); expected a whole number from 1 on"),
+        ("protenn", {"members": 1.5}, "members is 1.5; expected a whole number from 1 on"),
+        ("deepprotein_cnn", {"filters": 8}, "filters is 8; expected a list of whole numbers from 1 on, such as"),
+        ("deepprotein_cnn", {"kernels": ()}, r"kernels is \(\); expected a list of whole numbers from 1 on, such as"),
+        ("deepprotein_cnn", {"predictor": 64}, "predictor is 64; expected a list of whole numbers from 1 on, or none"),
+        ("deepprotein_cnn", {"dropout": 1.0}, "dropout is 1.0; expected a number from 0 to below 1"),
+        ("deepprotein_gru", {"predictor": (64, 0)}, r"predictor is \(64, 0\); expected a list of whole numbers"),
+        ("deepprotein_cnn_rnn", {"embedding": "wide"}, "embedding is 'wide'; expected a whole number from 1 on"),
+        ("deepprotein_transformer", {"n_subwords": "many"}, "n_subwords is 'many'; expected a whole number"),
+        ("deepprotein_transformer", {"dropout": -0.1}, "dropout is -0.1; expected a number from 0 to below 1"),
+        ("gcn", {"predictor": "64"}, "predictor is '64'; expected a list of whole numbers from 1 on, or none"),
+    ],
+)
+def test_a_parameter_that_is_no_such_number_is_named(
+    name: str, params: dict[str, Any], message: str, proteins: Callable[..., Any]
+) -> None:
+    """Guard one error for one row of a comparison, not an end to all of them."""
+    with pytest.raises(InputError, match=message):
+        small(name, **{"epochs": 1, **params}).fit(*proteins(12))
+
+
 def test_too_long_a_protein_is_an_error_and_nothing_is_cut(proteins: Callable[..., Any]) -> None:
     X, y = proteins(12)
     X[5] = X[5] * 3
