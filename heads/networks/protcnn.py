@@ -119,7 +119,9 @@ class ProtENNHead(ProtCNNHead):
         How many; seeds count up from `seed`.
     vote
         ``"majority"``: the class that most members give, as published; ties go to the higher mean probability.
-        ``"mean"``: the class of the highest mean probability. Numbers and sets of labels always get the mean.
+        ``"mean"``: the class of the highest mean probability. Numbers, levels and sets of labels always get the mean.
+        Probabilities are the mean of the members'; where that leads to another class than the vote, the voted one is
+        lifted to its height.
 
     Attributes
     ----------
@@ -147,13 +149,20 @@ class ProtENNHead(ProtCNNHead):
     def _joined(self, each: NDArray[np.float32]) -> Float32:
         """One output of those of the members, (members, n, C)."""
         mean: Float32 = each.mean(axis=0)
-        if self.vote == "mean" or self.kind in ("regression", "multilabel"):
+        if self.vote == "mean" or self.kind != "class":
             return mean
-        votes = np.zeros_like(mean)
+        votes = np.zeros(mean.shape)
         for member in each:
             votes[np.arange(len(mean)), member.argmax(axis=1)] += 1
         # One vote weighs as much as the whole mean: it breaks ties and nothing else.
-        return (votes + mean) / np.float32(len(each) + 1)
+        voted = (votes + mean).argmax(axis=1)
+        behind = np.flatnonzero(mean.argmax(axis=1) != voted)
+        rows, theirs = mean[behind], (np.arange(len(behind)), voted[behind])
+        rows[theirs] = rows.max(axis=1)
+        rows /= rows.sum(axis=1, keepdims=True)
+        rows[theirs] = np.nextafter(rows.max(axis=1), np.float32(2))
+        mean[behind] = rows
+        return mean
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {

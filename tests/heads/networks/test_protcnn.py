@@ -12,6 +12,7 @@ import torch
 from embedstore.errors import InputError
 from heads.networks.protcnn import ProtCNN, ProtENNHead
 from heads.networks.residues import STANDARD, standard_shares
+from heads.testing.sequence_contract import random_proteins
 
 
 def published(n_families: int, *, filters: int = 1100) -> int:
@@ -65,7 +66,33 @@ def test_the_majority_wins_and_the_mean_breaks_ties(proteins: Callable[..., Any]
     assert head._joined(each[1:]).argmax() == 0
     assert ProtENNHead(members=3, vote="mean")._joined(each).argmax() == 0
     np.testing.assert_allclose(head._joined(each).sum(), 1, rtol=1e-6)
+    np.testing.assert_allclose(head._joined(each)[0], [0.5, 0.5, 0], rtol=1e-6)
     with pytest.raises(InputError, match="vote is 'loudest'; expected one of majority, mean"):
         ProtENNHead(vote="loudest", width=8).fit(*proteins(8))
     with pytest.raises(InputError, match="width is 7; expected an even number"):
         ProtENNHead(width=7).fit(*proteins(8))
+
+
+def test_members_that_agree_and_are_unsure_stay_unsure() -> None:
+    """Guard the vote against saying that it is sure: where it changes nothing, probabilities are the mean."""
+    rng = np.random.default_rng(0)
+    each = rng.dirichlet(np.ones(6), (5, 400)).astype(np.float32)
+    joined, mean = ProtENNHead(members=5)._joined(each), each.mean(axis=0)
+    counts = np.stack([(each.argmax(axis=2) == code).sum(axis=0) for code in range(6)], axis=1)
+    voted = np.where(counts == counts.max(axis=1, keepdims=True), mean, -1).argmax(axis=1)
+    assert joined.argmax(axis=1).tolist() == voted.tolist()
+    same = mean.argmax(axis=1) == voted
+    assert 100 < same.sum() < 400
+    np.testing.assert_array_equal(joined[same], mean[same])
+    np.testing.assert_allclose(joined.sum(axis=1), 1, rtol=1e-6)
+    assert (joined.max(axis=1) <= mean.max(axis=1) * (1 + 1e-6)).all()
+
+
+def test_labels_without_a_signal_leave_the_vote_unsure() -> None:
+    """Guard the confidence of several members that have nothing to learn but how common a class is."""
+    rng = np.random.default_rng(0)
+    X, X_valid, queries = (random_proteins(n, seed=seed, length=30) for n, seed in ((120, 1), (120, 2), (300, 3)))
+    y, y_valid, truth = (rng.choice(["a", "b"], len(part), p=[0.65, 0.35]) for part in (X, X_valid, queries))
+    head = ProtENNHead(members=3, width=8, warmup_steps=0, epochs=2, device="cpu").fit(X, y, X_valid, y_valid)
+    accuracy = (head.predict(queries) == truth).mean()
+    assert abs(head.predict_proba(queries).max(axis=1).mean() - accuracy) < 0.1
