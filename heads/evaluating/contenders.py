@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -164,7 +165,11 @@ class HeadContender:
 
     def judge(self, data: TaskData, split: str, *, seed: int, n_resamples: int, draw_seed: int) -> tuple[Cost, Judged]:
         """Fit, then predict."""
-        model = make_head(self.head, self._params, kind=data.kind, input_=data.input, seed=seed)
+        params = dict(self._params)
+        if params.get("checkpoint") is not None:
+            # Each seed is a training of its own.
+            params["checkpoint"] = str(Path(params["checkpoint"]) / f"seed_{seed}")
+        model = make_head(self.head, params, kind=data.kind, input_=data.input, seed=seed)
         train = self._source.rows(data, data.rows("train"), what="train row")
         valid = validation_rows(self._source, data)
         with measured() as cost:

@@ -73,11 +73,15 @@ def learning_curve(
         return ()
     trained = np.random.default_rng(seed).permutation(data.rows("train"))
     valid = validation_rows(source, data)
+    params = head.get_params()
+    if "checkpoint" in params:
+        # That of the whole training: parts of its rows are others.
+        params["checkpoint"] = None
     points = []
     for fraction in sorted(fractions):
         rows = np.sort(trained[: max(2, round(fraction * len(trained)))])
         train = source.rows(data, rows, what="training row")
-        fresh = type(head)(**head.get_params())
+        fresh = type(head)(**params)
         with measured() as cost:
             fresh.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
         found = judge(fresh, source, data, split, seed=seed).measured[metric].interval

@@ -73,7 +73,8 @@ class NetworkHead(_Learned):
     residue_budget
         Most residues in memory at once, padding counted; a step with more is computed in parts.
     checkpoint
-        Directory to go on from after a kill, written after each epoch and every `checkpoint_s` seconds.
+        Directory to go on from after a kill, written after each epoch and every `checkpoint_s` seconds. A comparison makes
+        one in it for each seed.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``.
     precision

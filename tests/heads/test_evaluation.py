@@ -187,6 +187,29 @@ def test_figures_on_rows_that_heads_have_seen_say_so(store: Store, tmp_path: Pat
     assert "Not held out." not in held_out.save_html(tmp_path / "test.html").read_text()
 
 
+def test_a_checkpoint_is_of_one_training_and_stops_no_other(store: Store, tmp_path: Path) -> None:
+    """Guard learning curves, which are of fewer rows, and several seeds: each is a training of its own."""
+    place = tmp_path / "run"
+    params = {"epochs": 1, "filters": (4,), "kernels": (3,), "predictor": (), "checkpoint": str(place)}
+    fitted = heads.fit(store, task="pfam", head="deepprotein_cnn", params=params)
+    kept = {file: file.read_bytes() for file in place.iterdir()}
+    assert kept
+    report = heads.evaluate(fitted, store, relatives="none", fractions=(0.3,))
+    assert [point.n_rows for point in report.curve] == [45]
+    found = heads.compare(
+        store,
+        task="pfam",
+        heads=["deepprotein_cnn"],
+        params={"deepprotein_cnn": params},
+        seeds=2,
+        relatives="none",
+        n_resamples=50,
+    )
+    assert found.rows[0].failure == ""
+    assert {file: file.read_bytes() for file in place.iterdir() if file.is_file()} == kept
+    assert sorted(file.name for file in place.iterdir() if file.is_dir()) == ["seed_0", "seed_1"]
+
+
 def test_several_seeds_are_one_row_with_their_mean(store: Store) -> None:
     found = heads.compare(store, task="pfam", heads=["linear"], seeds=2, relatives="none", n_resamples=50)
     assert len(found.rows[0].by_seed) == 2
