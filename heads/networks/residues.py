@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,18 +34,20 @@ class Tokens:
         (R,) numbers of all tokens; 0 is left for padding.
     offsets
         (N + 1,) int64: sequence i has ``codes[offsets[i]:offsets[i + 1]]``.
+    lengths
+        (N,) int64: tokens of each.
     """
 
     codes: NDArray[np.uint8] | NDArray[np.uint16]
     offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Every step asks for the lengths of its rows; to take the differences of all rows anew would cost more.
+        object.__setattr__(self, "lengths", np.diff(self.offsets))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """(N,) int64: tokens of each."""
-        return np.diff(self.offsets)
 
     def padded(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Some sequences side by side: (n, T) int64 numbers, 0 beyond the end, and where residues are, (n, T) bool."""

@@ -23,6 +23,7 @@ from heads.networks.checkpoints import CHECKPOINT_FILE
 from heads.networks.convolution import ConvolutionHead
 from heads.networks.protcnn import ProtCNNHead
 from heads.networks.recurrent import RnnHead
+from heads.networks.residues import encode_residues
 from heads.networks.schedules import Clipping, Schedule
 
 SMALL: dict[str, Any] = {"width": 16, "warmup_steps": 0, "batch_size": 8, "device": "cpu"}
@@ -130,6 +131,13 @@ def test_batches_hold_each_row_once_and_little_padding() -> None:
     parts = within_budget(batches[0], lengths, budget=1000)
     assert sorted(np.concatenate(parts).tolist()) == sorted(batches[0].tolist())
     assert all(len(part) * lengths[part].max() <= 1000 or len(part) == 1 for part in parts)
+
+
+def test_lengths_are_worked_out_once() -> None:
+    """Guard steps that cost the same whatever the number of training rows."""
+    tokens = encode_residues(["MKV", "A", "GG"])
+    assert tokens.lengths.tolist() == [3, 1, 2]
+    assert tokens.lengths is tokens.lengths
 
 
 def test_a_step_in_parts_is_the_step(proteins: Callable[..., Any]) -> None:
