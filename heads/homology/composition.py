@@ -37,7 +37,7 @@ class StandardisedFloor(LinearFloor):
         self.scale_ = np.where(spread > 1e-6, spread, 1).astype(np.float32)
         return (raw - self.centre_) / self.scale_
 
-    def _numbers(self, residues: Sequence[str]) -> Float32:
+    def _numbers(self, residues: Sequence[str], first_row: int = 0) -> Float32:
         return (self._raw(residues) - self.centre_) / self.scale_
 
     def _number_arrays(self) -> dict[str, NDArray[Any]]:

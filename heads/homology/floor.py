@@ -56,8 +56,8 @@ class LinearFloor(Head):
         """The training proteins' numbers, (N, F); keep what is needed to make those of others."""
 
     @abstractmethod
-    def _numbers(self, residues: Sequence[str]) -> Numbers:
-        """The numbers of any proteins."""
+    def _numbers(self, residues: Sequence[str], first_row: int = 0) -> Numbers:
+        """The numbers of any proteins; rows of an error are counted from `first_row`."""
 
     @abstractmethod
     def _number_arrays(self) -> dict[str, NDArray[Any]]:
@@ -120,7 +120,7 @@ class LinearFloor(Head):
     def _outputs(self, X: Features) -> Iterator[Float32]:
         features = sequences_of(X)
         for rows, _ in features.blocks():
-            logits = self._numbers(features.residues[rows]) @ self.coef_ + self.intercept_
+            logits = self._numbers(features.residues[rows], rows.start) @ self.coef_ + self.intercept_
             logits = np.asarray(logits, np.float32)
             if self.kind == "class":
                 yield softmax(logits / np.float32(self.temperature_))

@@ -72,7 +72,7 @@ class KmerHead(LinearFloor):
         self.idf_ = (1 + np.log((1 + len(residues)) / (1 + n_with[self.words_]))).astype(np.float32)
         return self._weighted(counts)
 
-    def _numbers(self, residues: Sequence[str]) -> csr_array:
+    def _numbers(self, residues: Sequence[str], first_row: int = 0) -> csr_array:
         return self._weighted(word_counts(residues, self.k))
 
     def _weighted(self, counts: csr_array) -> csr_array:

@@ -48,10 +48,10 @@ class OneHotRidgeHead(LinearFloor):
         self.length_ = len(residues[0])
         return self._numbers(residues)
 
-    def _numbers(self, residues: Sequence[str]) -> csr_array:
+    def _numbers(self, residues: Sequence[str], first_row: int = 0) -> csr_array:
         from scipy.sparse import csr_array
 
-        codes = aligned_codes(residues, self.length_)
+        codes = aligned_codes(residues, self.length_, first_row=first_row)
         columns = np.arange(self.length_) * 21 + codes
         starts = np.arange(len(codes) + 1) * self.length_
         ones = np.ones(columns.size, np.float32)

@@ -126,7 +126,7 @@ class PositionMeansHead(Head):
     def _outputs(self, X: Features) -> Iterator[Float32]:
         features = sequences_of(X)
         for rows, _ in features.blocks():
-            codes = aligned_codes(features.residues[rows], len(self.wild_type_))
+            codes = aligned_codes(features.residues[rows], len(self.wild_type_), first_row=rows.start)
             values = self._centre + self._scale * self.trees_.predict(self._numbers(codes))
             yield values.astype(np.float32)[:, None]
 

@@ -11,13 +11,15 @@ from embedstore.errors import InputError
 from heads.homology.residues import codes_of_residues
 
 
-def aligned_codes(residues: Sequence[str], length: int | None = None) -> NDArray[np.uint8]:
+def aligned_codes(residues: Sequence[str], length: int | None = None, *, first_row: int = 0) -> NDArray[np.uint8]:
     """Code of each residue of variants, (N, L) uint8.
 
     Parameters
     ----------
     length
         L; None takes that of the first variant.
+    first_row
+        Number of the first variant in X, for messages.
 
     Raises
     ------
@@ -25,10 +27,10 @@ def aligned_codes(residues: Sequence[str], length: int | None = None) -> NDArray
         If a sequence has another length.
     """
     expected = len(residues[0]) if length is None else length
-    for row, sequence in enumerate(residues):
+    for row, sequence in enumerate(residues, start=first_row):
         if len(sequence) != expected:
             raise InputError(
-                f"Row {row} has {len(sequence):,} residues and the others {expected:,}; expected variants of one "
+                f"Row {row} of X has {len(sequence):,} residues and the others {expected:,}; expected variants of one "
                 "protein, all of one length. Use a head that needs no alignment (kmer, composition)."
             )
     return np.array([codes_of_residues(sequence) for sequence in residues], np.uint8).reshape(len(residues), expected)

@@ -73,8 +73,8 @@ class NetworkHead(_Learned):
     residue_budget
         Most residues in memory at once, padding counted; a step with more is computed in parts.
     checkpoint
-        Directory to go on from after a kill, written after each epoch and every `checkpoint_s` seconds. A comparison makes
-        one in it for each seed.
+        Directory to go on from after a kill, written after each epoch and every `checkpoint_s` seconds. A comparison
+        makes one in it for each seed.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``.
     precision
@@ -128,9 +128,9 @@ class NetworkHead(_Learned):
         """Learn from the training rows what sequences are read with: sub-words, say."""
         return
 
-    def _tokenise(self, residues: Sequence[str]) -> Tokens:
-        """What stands for each residue or piece of it."""
-        return encode_residues(residues, max_length=self.max_length)
+    def _tokenise(self, residues: Sequence[str], *, first_row: int = 0) -> Tokens:
+        """What stands for each residue or piece of it; rows of an error are counted from `first_row`."""
+        return encode_residues(residues, max_length=self.max_length, first_row=first_row)
 
     def _collate(self) -> Collate:
         """Makes what the network reads of some rows."""
@@ -162,7 +162,7 @@ class NetworkHead(_Learned):
         residues = sequences_of(X).residues
         trainer = self._trainer()
         for start in range(0, len(residues), _BLOCK_ROWS):
-            tokens = self._tokenise(residues[start : start + _BLOCK_ROWS])
+            tokens = self._tokenise(residues[start : start + _BLOCK_ROWS], first_row=start)
             yield self.objective_.outputs(trainer.logits(tokens), self.temperature_)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:

@@ -62,7 +62,7 @@ class Tokens:
         return np.concatenate([self.codes[self.offsets[row] : self.offsets[row + 1]] for row in rows]).astype(np.int64)
 
 
-def encode_residues(residues: Sequence[str], *, max_length: int | None = None) -> Tokens:
+def encode_residues(residues: Sequence[str], *, max_length: int | None = None, first_row: int = 0) -> Tokens:
     """Letters of some proteins as numbers 1 to 26; an inner ``*`` is X, and case means nothing.
 
     Parameters
@@ -71,6 +71,8 @@ def encode_residues(residues: Sequence[str], *, max_length: int | None = None) -
         N texts of letters.
     max_length
         Longest that is taken, in residues; None takes all.
+    first_row
+        Number of the first of them in X, for messages.
 
     Raises
     ------
@@ -81,12 +83,12 @@ def encode_residues(residues: Sequence[str], *, max_length: int | None = None) -
         require_whole(max_length=max_length)
     lengths = np.fromiter((len(text) for text in residues), np.int64, count=len(residues))
     if not lengths.all():
-        raise InputError(f"Row {int(np.argmin(lengths))} of X has no residues. Leave such rows out.")
+        raise InputError(f"Row {first_row + int(np.argmin(lengths))} of X has no residues. Leave such rows out.")
     if max_length is not None and len(lengths) and lengths.max() > max_length:
         row = int(np.argmax(lengths > max_length))
         raise InputError(
-            f"Row {row} of X has {lengths[row]:,} residues and max_length is {max_length:,}; nothing is cut. "
-            "Raise max_length, set it to None, or leave such proteins out."
+            f"Row {first_row + row} of X has {lengths[row]:,} residues and max_length is {max_length:,}; nothing is "
+            "cut. Raise max_length, set it to None, or leave such proteins out."
         )
     codes = _CODES[np.frombuffer("".join(residues).encode("ascii", errors="replace"), np.uint8)]
     offsets = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
@@ -94,7 +96,9 @@ def encode_residues(residues: Sequence[str], *, max_length: int | None = None) -
         place = int(np.argmax(codes == _REFUSED))
         row = int(np.searchsorted(offsets, place, side="right")) - 1
         letter = residues[row][place - int(offsets[row])]
-        raise InputError(f"Row {row} of X holds {letter!r}; expected letters of residues. Normalise the sequence.")
+        raise InputError(
+            f"Row {first_row + row} of X holds {letter!r}; expected letters of residues. Normalise the sequence."
+        )
     return Tokens(codes, offsets)
 
 

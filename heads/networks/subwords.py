@@ -36,7 +36,9 @@ def learn_subwords(residues: Sequence[str], *, n_subwords: int, n_rows: int, see
     return str(tokenizer.to_str())
 
 
-def encode_subwords(learned: str, residues: Sequence[str], *, max_length: int | None = None) -> Tokens:
+def encode_subwords(
+    learned: str, residues: Sequence[str], *, max_length: int | None = None, first_row: int = 0
+) -> Tokens:
     """Some proteins as numbers of sub-words, from 1 on.
 
     Raises
@@ -44,7 +46,7 @@ def encode_subwords(learned: str, residues: Sequence[str], *, max_length: int | 
     InputError
         As `heads.networks.residues.encode_residues`.
     """
-    letters = encode_residues(residues, max_length=max_length)
+    letters = encode_residues(residues, max_length=max_length, first_row=first_row)
     tokenizer = Tokenizer.from_str(learned)
     starts, ends = letters.offsets[:-1].tolist(), letters.offsets[1:].tolist()
     texts = [letters_of(letters.codes[start:end]) for start, end in zip(starts, ends, strict=True)]

@@ -148,8 +148,8 @@ class TransformerHead(NetworkHead):
             residues, n_subwords=self.n_subwords, n_rows=self.subword_rows, seed=self.seed
         )
 
-    def _tokenise(self, residues: Sequence[str]) -> Tokens:
-        return encode_subwords(self.subwords_, residues, max_length=self.max_length)
+    def _tokenise(self, residues: Sequence[str], *, first_row: int = 0) -> Tokens:
+        return encode_subwords(self.subwords_, residues, max_length=self.max_length, first_row=first_row)
 
     def _build(self, n_outputs: int) -> nn.Module:
         require_whole(size=self.size, heads=self.heads, layers=self.layers, inner=self.inner)

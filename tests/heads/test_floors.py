@@ -14,6 +14,7 @@ from heads.homology.kmer import KmerHead, word_counts
 from heads.homology.one_hot_ridge import OneHotRidgeHead
 from heads.homology.position_means import PositionMeansHead
 from heads.homology.residues import STANDARD
+from heads.streams import SequenceFeatures
 from heads.testing.sequence_contract import families
 from heads.testing.sequence_kind_contract import variants
 
@@ -61,10 +62,12 @@ def test_one_hot_ridge_is_ridge_on_one_hot_rows() -> None:
 @pytest.mark.parametrize("kind", [OneHotRidgeHead, PositionMeansHead])
 def test_proteins_of_several_lengths_are_no_variants(kind: type[OneHotRidgeHead]) -> None:
     X, y = variants(40)
-    with pytest.raises(InputError, match="Row 1 has 39 residues and the others 40; expected variants of one protein"):
+    with pytest.raises(InputError, match="Row 1 of X has 39 residues and the others 40; expected variants of one"):
         kind().fit([X[0], X[1][1:], *X[2:]], y)
-    with pytest.raises(InputError, match="Row 0 has 3 residues and the others 40"):
+    with pytest.raises(InputError, match="Row 0 of X has 3 residues and the others 40"):
         kind().fit(X, y).predict(["MKV"])
+    with pytest.raises(InputError, match="Row 7 of X has 3 residues and the others 40"):
+        kind().fit(X, y).predict(SequenceFeatures([*X[:7], "MKV"], block_rows=5))
 
 
 def test_position_means_know_a_position_that_matters() -> None:

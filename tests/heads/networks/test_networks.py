@@ -151,3 +151,15 @@ def test_too_long_a_protein_is_an_error_and_nothing_is_cut(proteins: Callable[..
         small("rnn", epochs=1).fit([*X[:2], "M-V", *X[3:]], y)
     with pytest.raises(InputError, match="Row 0 of X has no residues"):
         small("rnn", epochs=1).fit(["", *X[1:]], y)
+
+
+@pytest.mark.parametrize("name", ["rnn", "deepprotein_transformer"])
+def test_an_error_of_a_later_block_names_the_row_of_X(
+    name: str, proteins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heads.networks.head._BLOCK_ROWS", 4)
+    X, y = proteins(12)
+    fitted = small(name, epochs=1, max_length=40).fit(X, y)
+    for wrong, message in (("", "has no residues"), ("M-V", "holds '-'"), ("M" * 41, "has 41 residues")):
+        with pytest.raises(InputError, match=f"Row 6 of X {message}"):
+            fitted.predict([*X[:6], wrong, *X[6:]])
