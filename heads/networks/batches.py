@@ -17,8 +17,13 @@ Rows: TypeAlias = NDArray[np.int64]
 Collate: TypeAlias = Callable[[Tokens, Rows], Any]
 """Makes what a network reads of some rows; it has a method ``to(device)``."""
 
-POOL_BATCHES = 64
-"""Batches that are sorted by length among themselves: many enough for little padding, few enough to stay random."""
+POOL_BATCHES = 2
+"""Batches that are sorted by length among themselves.
+
+Relatives are of one length: batches from a pool of 64 hold few families, whose statistics batch norm takes for those of
+all. ProtCNN of width 32 on 6,000 domains of Pfam had after four epochs an accuracy of 0.35 with 64, 0.44 with 8, 0.53
+with 2 (for 1.45 times the time) and 0.55 with 1 (1.85 times).
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
