@@ -20,18 +20,20 @@ TERMINATED = 143
 """Exit code after SIGTERM, which batch systems and clouds send before they kill."""
 
 _GO_ON = "What was committed stays; run the same command again to go on."
+_BEGIN_ANEW = "What was embedded stays, and a fine-tuning goes on; any other command begins anew."
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def embedstore() -> None:
     """Run the ``embedstore`` command."""
-    _run(_embedstore_app)
+    _run(_embedstore_app, after=_GO_ON)
 
 
 def heads() -> None:
     """Run the ``heads`` command."""
-    _run(_heads_app)
+    _run(_heads_app, after=_BEGIN_ANEW)
 
 
 def _embedstore_app() -> None:
@@ -46,28 +48,33 @@ def _heads_app() -> None:
     app()
 
 
-def _run(command: Callable[[], Any]) -> None:
-    """Run a command; what we raise, a full disk and Ctrl-C are one line, all others keep their traceback."""
+def _run(command: Callable[[], Any], *, after: str) -> None:
+    """Run a command; what we raise, a disk that takes nothing and Ctrl-C are one line, others keep their traceback.
+
+    `after` says what an interrupted command leaves.
+    """
     signal.signal(signal.SIGTERM, _terminate)
     try:
         command()
     except EmbedstoreError as error:
         _stop(f"error: {error}", 2)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno not in (*_NO_ROOM, *_NO_PLACE):
             raise
         _give_up_stdout()
         _stop(
-            f"error: Cannot write {error.filename or 'the output'}: {error.strerror}. Make room, or write elsewhere.", 2
+            f"error: Cannot write {error.filename or 'the output'}: {error.strerror}. "
+            f"{'Make room, or write' if error.errno in _NO_ROOM else 'Write'} elsewhere.",
+            2,
         )
     except KeyboardInterrupt:
-        _interrupted()
+        _interrupted(after)
     except SystemExit as end:
         if end.code == TERMINATED:
-            _stop(f"Ended by SIGTERM. {_GO_ON}", TERMINATED)
+            _stop(f"Ended by SIGTERM. {after}", TERMINATED)
         # typer turns Ctrl-C into this code itself, and says nothing.
         if end.code == INTERRUPTED:
-            _interrupted()
+            _interrupted(after)
         raise
 
 
@@ -76,8 +83,8 @@ def _terminate(*_: object) -> NoReturn:
     sys.exit(TERMINATED)
 
 
-def _interrupted() -> NoReturn:
-    _stop(f"Interrupted. {_GO_ON}", INTERRUPTED)
+def _interrupted(after: str) -> NoReturn:
+    _stop(f"Interrupted. {after}", INTERRUPTED)
 
 
 def _stop(message: str, code: int) -> NoReturn:

@@ -38,27 +38,21 @@ def reading(path: Path, *, limit: int | None, **options: Any) -> Iterator[Iterat
     from embedstore.sequences import read_records
 
     reader = read_records(path, **options)
-    seen = _Seen(islice(reader, limit))
-    yield iter(seen)
+    yield _some_of(path, islice(reader, limit), options["split"])
     for sentence in reader.report.warnings:
         warn(sentence)
     for rejected in reader.report.rejected:
         warn(f"left out {rejected.id!r} ({rejected.where}): {rejected.reason}")
-    if not seen.n and options["split"]:
-        raise InputError(f"No protein in {path} has the split {options['split']!r}; look at its column or folders.")
 
 
-class _Seen:
-    """Records that are counted as they go by."""
-
-    def __init__(self, records: Iterator[Record]) -> None:
-        self._records = records
-        self.n = 0
-
-    def __iter__(self) -> Iterator[Record]:
-        for record in self._records:
-            self.n += 1
-            yield record
+def _some_of(path: Path, records: Iterator[Record], split: str | None) -> Iterator[Record]:
+    """The records; an error where a split has none, and at their end, so that whoever writes them writes nothing."""
+    empty = True
+    for record in records:
+        empty = False
+        yield record
+    if empty and split:
+        raise InputError(f"No protein in {path} has the split {split!r}; look at its column or folders.")
 
 
 def given_model(space: Space, *, weights: Path | None, device: str) -> Model | None:

@@ -116,8 +116,7 @@ class FittedHead:
             If it cannot be written; nothing is left behind then.
         """
         target = Path(path)
-        if target.exists() and not is_fitted_head(target):
-            raise InputError(f"{target} is there and is no fitted head. Choose another name, or remove it.")
+        require_free(target)
         work = target.with_name(f".{target.name}.{uuid4().hex}")
         try:
             work.mkdir(parents=True)
@@ -172,6 +171,18 @@ class FittedHead:
         }
         text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
         (directory / HEAD_FILE).write_text(text + "\n", encoding="utf-8", errors="surrogateescape")
+
+
+def require_free(path: str | PathLike[str]) -> None:
+    """Refuse a place where something stands that is no fitted head.
+
+    Raises
+    ------
+    InputError
+        If there is such a thing.
+    """
+    if Path(path).exists() and not is_fitted_head(Path(path)):
+        raise InputError(f"{path} is there and is no fitted head. Choose another name, or remove it.")
 
 
 def is_fitted_head(path: str | PathLike[str]) -> bool:

@@ -73,7 +73,10 @@ def compare(
     from cli.params import parse_head_params
     from cli.progress import progress_bar
     from heads import compare as compare_heads
+    from heads.predicting.writing import require_place
 
+    if out is not None:
+        require_place(out)
     with progress_bar() as progress:
         found = compare_heads(
             store,

@@ -86,6 +86,7 @@ def finetune(
     from cli.params import parse_params
     from cli.progress import progress_bar
     from heads import finetune as finetune_model
+    from heads.predicting.writing import require_place
 
     settings = chosen_settings(
         parse_params(param or []),
@@ -110,6 +111,7 @@ def finetune(
         merge=merge or None,
     )
     target = out or default_out(settings, task=of.task, dataset=of.dataset, labels=of.labels)
+    require_place(target)
     with progress_bar() as progress:
         fitted = finetune_model(
             store,

@@ -51,8 +51,12 @@ def fit(
     from cli.heads_app.fitted import tell_fitted
     from cli.params import parse_params
     from heads import fit as fit_head
-    from heads.persist import is_fitted_head
+    from heads.persist import is_fitted_head, require_free
+    from heads.predicting.writing import require_place
 
+    if out is not None:
+        require_place(out)
+        require_free(out)
     fitted = fit_head(
         store,
         head=head,

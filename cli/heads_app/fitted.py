@@ -30,7 +30,7 @@ def tell_fitted(fitted: FittedHead, saved: Path, *, replaced: bool, json_: bool)
     else:
         say(
             f"{saved}{' (replaced)' if replaced else ''}: {fitted.head_name} on {fitted.space_id}, "
-            f"{len(fitted.head.classes_):,} classes; {n_rows['train']:,} training, {n_rows['valid']:,} validation and "
+            f"{_n_classes(fitted)}{n_rows['train']:,} training, {n_rows['valid']:,} validation and "
             f"{n_rows['test']:,} test rows ({fitted.split_rule})."
         )
     if fitted.search is not None and not json_:
@@ -46,6 +46,12 @@ def tell_fitted(fitted: FittedHead, saved: Path, *, replaced: bool, json_: bool)
         )
 
 
+def _n_classes(fitted: FittedHead) -> str:
+    """How many classes there are to choose from, or nothing for numbers."""
+    n_classes = len(fitted.head.classes_)
+    return f"{n_classes:,} classes; " if n_classes else ""
+
+
 def _tell_search(search: Mapping[str, Any]) -> None:
     """Print the trials of a search, best first."""
     rows = [
@@ -58,7 +64,7 @@ def _tell_search(search: Mapping[str, Any]) -> None:
         for trial in sorted(search["trials"], key=_by_loss)
     ]
     print_rows(rows)
-    say(f"searched {len(rows)} settings on validation rows; best: {_settings(search['best'])}.")
+    say(f"searched {len(rows)} settings on rows that they were not fitted on; best: {_settings(search['best'])}.")
 
 
 def _settings(params: Mapping[str, Any]) -> str:

@@ -68,7 +68,10 @@ def predict(
     from cli.reading import given_model, reading
     from heads import load, predict_batches
     from heads.predicting.prediction import space_of
+    from heads.predicting.writing import require_place
 
+    if out is not None:
+        require_place(out, other_than=proteins)
     loaded = load(fitted)
     place_encoder(loaded, weights=weights, device=device)
     space = space_of(loaded, store)

@@ -175,6 +175,8 @@ def compare(
             "train_sha256": training_sha256(data.keys[trained], data.labels[trained]),
             "seeds": list(range(seed, seed + seeds)),
             "n_resamples": n_resamples,
+            "small": small,
+            "epochs": epochs,
             "drawn": drawn_of(data, data.rows(split)),
             "sources": _sources(entered),
             "versions": _versions(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
@@ -12,7 +13,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from embedstore.errors import StoreWriteError
+from embedstore.errors import InputError, StoreWriteError
 
 
 @contextmanager
@@ -35,6 +36,23 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
         ) from error
     finally:
         work.unlink(missing_ok=True)
+
+
+def require_place(path: str | PathLike[str], *, other_than: str | PathLike[str] | None = None) -> None:
+    """Refuse a place where nothing can be written, before the work is done.
+
+    Raises
+    ------
+    InputError
+        If its folder is not there or must not be written to, or the place is that of the file `other_than`.
+    """
+    target, folder = Path(path), Path(path).absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"{target} cannot be written: there is no folder {folder}. Make it, or choose another place.")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{target} cannot be written: {folder} must not be written to. Choose another place.")
+    if other_than is not None and target.exists() and target.samefile(other_than):
+        raise InputError(f"{target} is what is read, and would be lost. Choose another place.")
 
 
 def finite(value: Any) -> Any:

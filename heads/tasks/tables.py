@@ -92,7 +92,7 @@ def header_fields(text: str) -> dict[str, str]:
     {'os': 'Homo sapiens', 'label': 'Cell membrane'}
     """
     found = list(_FIELD.finditer(text))
-    ends = [one.start() for one in found[1:]] + [len(text)]
+    ends = [*(one.start() for one in found[1:]), len(text)][: len(found)]
     return {one[1].lower(): text[one.end() : end].strip() for one, end in zip(found, ends, strict=True)}
 
 
@@ -259,10 +259,10 @@ def _split_column(table: Table, task: Task, selection: TaskSelection) -> str | N
     """The column to split by; None where no usual one is there, but never for one that was asked for."""
     if selection.split_column is not None:
         return _require_column(selection.split_column, table, "split by")
-    usual = next((name for name in (task.split_column, *SET_COLUMNS) if name in table.columns), None)
+    usual = next((name for name in (task.split_column, *SET_COLUMNS) if _column(name, table) is not None), None)
     if usual is None and selection.split_by == "column":
         return _require_column(task.split_column, table, "split by")
-    return usual
+    return None if usual is None else _column(usual, table)
 
 
 def _group_column(table: Table, task: Task, selection: TaskSelection) -> str | None:
@@ -305,10 +305,18 @@ def _partners(table: Table, column: str | None) -> list[bytes]:
     return found
 
 
+def _column(name: str, table: Table) -> str | None:
+    """The column of that name, or else the one that is called so but for upper and lower case."""
+    alike = [column for column in table.columns if column.lower() == name.lower()]
+    if name in table.columns:
+        return name
+    return alike[0] if len(alike) == 1 else None
+
+
 def _first_column(wanted: Sequence[str], table: Table) -> str:
     for name in wanted:
-        if name in table.columns:
-            return name
+        if (column := _column(name, table)) is not None:
+            return column
     raise InputError(
         f"{table.where} has no labels: there is no column {' or '.join(repr(name) for name in wanted)} among its "
         f"columns ({', '.join(table.columns) or 'none besides id and sequence'}). Name the column with the labels "
@@ -317,8 +325,8 @@ def _first_column(wanted: Sequence[str], table: Table) -> str:
 
 
 def _require_column(name: str, table: Table, what: str) -> str:
-    if name not in table.columns:
+    if (column := _column(name, table)) is None:
         raise InputError(
             f"{table.where} has no column {name!r} to {what}; it has {', '.join(table.columns) or 'none'}."
         )
-    return name
+    return column

@@ -65,6 +65,37 @@ def test_contradictory_labels_and_changed_training_rows_are_one_warning_each(
     assert [line.startswith("warning: the training rows are other ones now") for line in told].count(True) == 1
 
 
+def test_a_prediction_that_fails_leaves_what_was_there_and_never_overwrites_its_proteins(
+    heads: Any, tmp_path: Path, simulated: Any
+) -> None:
+    heads("fit", "--task", "pfam")
+    rows = [(*row, "test") for row in simulated.proteins(3, seed=1)]
+    proteins = simulated.table(tmp_path / "some.csv", rows, ("id", "sequence", "label", "split"))
+    before = proteins.read_bytes()
+    (tmp_path / "kept.tsv").write_text("what was there")
+    misspelt = heads("predict", "pfam-linear", "some.csv", "--split", "Tset", "--out", "kept.tsv")
+    assert isinstance(misspelt.exception, InputError)
+    assert "has the split 'Tset'" in str(misspelt.exception)
+    assert (tmp_path / "kept.tsv").read_text() == "what was there"
+    onto = heads("predict", "pfam-linear", "some.csv", "--out", "some.csv")
+    assert "some.csv is what is read, and would be lost" in str(onto.exception)
+    assert proteins.read_bytes() == before
+    assert heads("predict", "pfam-linear", "some.csv", "--out", "kept.tsv").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["fit", "compare", "finetune"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(heads: Any, command: str) -> None:
+    done = heads(command, "--task", "pfam", "--out", "nowhere/x")
+    assert isinstance(done.exception, InputError)
+    assert "nowhere/x cannot be written: there is no folder" in str(done.exception)
+
+
+def test_a_folder_that_is_no_head_is_refused_before_the_work(heads: Any, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    done = heads("fit", "--task", "pfam", "--head", "no_such_head", "--out", "notes")
+    assert "notes is there and is no fitted head" in str(done.exception)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

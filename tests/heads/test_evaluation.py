@@ -184,7 +184,14 @@ def test_figures_on_rows_that_heads_have_seen_say_so(store: Store, tmp_path: Pat
     assert "chose their settings on these rows" in found.to_dict()["seen"]
     held_out = heads.compare(store, task="pfam", heads=["linear"], relatives="none", n_resamples=50)
     assert held_out.to_dict()["seen"] is None
-    assert "Not held out." not in held_out.save_html(tmp_path / "test.html").read_text()
+    page = held_out.save_html(tmp_path / "test.html").read_text()
+    assert "Not held out." not in page
+    assert "A quick trial." not in page
+
+
+def test_a_page_of_small_networks_says_so(store: Store, tmp_path: Path) -> None:
+    found = heads.compare(store, task="pfam", heads=["linear"], small=True, relatives="none", n_resamples=50)
+    assert "A quick trial." in found.save_html(tmp_path / "small.html").read_text()
 
 
 def test_a_checkpoint_is_of_one_training_and_stops_no_other(store: Store, tmp_path: Path) -> None:

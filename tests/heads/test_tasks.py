@@ -144,6 +144,23 @@ def test_labels_and_splits_stand_in_fasta_headers(store: Store, tmp_path: Path, 
         read_task(TaskSelection(labels=str(tmp_path / "none.fasta")), store)
 
 
+def test_columns_are_found_whatever_their_case_and_headers_without_fields_are_no_labels(
+    store: Store, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("ID,Sequence,Label,Split\na,MKV,x,train\nb,MKA,y,train\nc,MKL,x,test\n")
+    data = read_task(TaskSelection(labels=str(path)), store)
+    assert (data.label_column, data.split_rule) == ("Label", "column Split, without validation rows")
+    assert read_task(TaskSelection(labels=str(path), label_column="label"), store).labels.tolist() == ["x", "y", "x"]
+    path.write_text("id,sequence,Label,LABEL\na,MKV,x,y\n")
+    with pytest.raises(InputError, match="no column 'label'"):
+        read_task(TaskSelection(labels=str(path), label_column="label"), store)
+    fasta = tmp_path / "a.fasta"
+    fasta.write_text(">sp|P1|A_HUMAN Some protein OS=one\nMKV\n>b\nMKA\n>c plain words\nMKL\n>d OS=two\nMKI\n")
+    data = read_task(TaskSelection(labels=str(fasta), label_column="OS"), store)
+    assert (data.labels.tolist(), data.n_unlabelled) == (["one", "", "", "two"], 2)
+
+
 def test_only_the_most_frequent_labels_of_the_training_rows_are_kept(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     labels = ["b", "b", "c", "c", "a", "a", "a", "d"]

@@ -72,8 +72,21 @@ def _head(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str
     return (
         f"<h1>{escape(document['task'])}, {escape(document['split'])} split</h1>"
         f'<p class="lead">{escape(_kind(document))}; split: {escape(about["split_rule"])}. All rows were fitted on '
-        f"the same training rows and judged on the same {escape(document['split'])} rows.</p>"
+        f"the same training rows and judged on the same {escape(document['split'])} rows.</p>{_trial(about)}"
         f'<ul class="facts">{items}</ul>'
+    )
+
+
+def _trial(about: Mapping[str, Any]) -> str:
+    """What has to be said where networks are not as large, or not trained as long, as they are by default."""
+    cut = [
+        *(["of the catalog's small settings"] if about["small"] else []),
+        *([f"trained for {about['epochs']} epochs at most"] if about["epochs"] else []),
+    ]
+    if not cut:
+        return ""
+    return (
+        f'<p class="alert mild"><b>A quick trial.</b> Networks are {" and ".join(cut)}: no measure of the methods.</p>'
     )
 
 
@@ -158,6 +171,11 @@ def _test(row: Mapping[str, Any], main: str) -> str:
     return f"{cell(paired['difference'], main)}<small>{p_value}</small>"
 
 
+def _left_out(n_rows: int) -> str:
+    """Says that a chart has not all of so many rows."""
+    return f" The best {_MOST_FIGURES} of {n_rows} rows." if n_rows > _MOST_FIGURES else ""
+
+
 def _bar_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     metric = "error_rate" if document["main_metric"] in ("accuracy", "error_rate") else document["main_metric"]
     marks = _marks(rows, metric)
@@ -182,7 +200,8 @@ def _identity_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, A
     what = {"regression": "Mean absolute error", "multilabel": "Share with exactly the right labels"}
     title = f"{what.get(document['kind'], 'Accuracy')} by identity to the nearest training protein"
     chart = by_bins(names, [n for _, n in bins], series, label=title, percent=not numbers)
-    note = f"Identity: {escape(document['audit']['method'])}."
+    n_rows = sum(bool(row["by_identity"]) for row in rows)
+    note = f"Identity: {escape(document['audit']['method'])}.{_left_out(n_rows)}"
     return section(title, f'{_legend(shown)}<div class="chart">{chart}</div><p class="note">{note}</p>')
 
 
@@ -249,7 +268,7 @@ def _reliability_section(document: Mapping[str, Any], rows: Sequence[Mapping[str
     what = "every label" if document["kind"] == "multilabel" else "the answer"
     note = (
         f"Probability of {what} (across) against the share that is right (up), with 95% intervals; larger points hold "
-        "more answers; the dashed line is perfect."
+        f"more answers; the dashed line is perfect.{_left_out(sum(bool(row['reliability']) for row in rows))}"
     )
     return section(
         "Reliability of the probabilities", f'<p class="note">{note}</p><div class="small">{"".join(figures)}</div>'
