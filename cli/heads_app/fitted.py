@@ -33,6 +33,13 @@ def tell_fitted(fitted: FittedHead, saved: Path, *, replaced: bool, json_: bool)
             f"{_n_classes(fitted)}{n_rows['train']:,} training, {n_rows['valid']:,} validation and "
             f"{n_rows['test']:,} test rows ({fitted.split_rule})."
         )
+        left_out = {
+            "without a label": n_rows.get("unlabelled", 0),
+            "in no part of the split": n_rows.get("unassigned", 0),
+            "without a vector": n_rows.get("without_vector", 0),
+        }
+        if any(left_out.values()):
+            say(f"rows left out: {', '.join(f'{n:,} {why}' for why, n in left_out.items() if n)}.")
     if fitted.search is not None and not json_:
         _tell_search(fitted.search)
     if n_rows["unseen"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +19,8 @@ from heads.tasks.catalog import TASKS
 from heads.tasks.selection import TaskSelection
 from heads.tasks.spec import Task
 from heads.tasks.tables import Table, labelled
+
+_logger = logging.getLogger(__name__)
 
 LABEL_COLUMNS = ("label", "family_accession", "family", "target")
 """Columns of a labelled file or of any data set that can hold the label; the first that is there is used."""
@@ -65,7 +68,12 @@ def read_file(selection: TaskSelection) -> TaskData:
         If it has no label column.
     """
     path = Path(cast(str, selection.labels))
-    records = list(read_records(path, id_column=selection.id_column, sequence_column=selection.sequence_column))
+    reader = read_records(path, id_column=selection.id_column, sequence_column=selection.sequence_column)
+    records = list(reader)
+    for sentence in reader.report.warnings:
+        _logger.warning("%s", sentence)
+    for rejected in reader.report.rejected:
+        _logger.warning("%s: left out %r (%s).", rejected.where, rejected.id, rejected.reason)
     table = Table(
         name=path.name.split(".")[0],
         source=str(path),

@@ -83,6 +83,21 @@ def test_a_prediction_that_fails_leaves_what_was_there_and_never_overwrites_its_
     assert heads("predict", "pfam-linear", "some.csv", "--out", "kept.tsv").exit_code == 0
 
 
+def test_rows_that_are_left_out_and_proteins_of_unknown_letters_are_told(
+    heads: Any, tmp_path: Path, simulated: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [(*row, "train" if number < 60 else "test") for number, row in enumerate(simulated.proteins(80, seed=1))]
+    rows += [("bare", "MKVLAT", "", "train"), ("nowhere", "MKVLAC", "F0", ""), ("hollow", "", "F0", "train")]
+    simulated.table(tmp_path / "mine.csv", rows, ("id", "sequence", "label", "split"))
+    told = heads("fit", "--labels", "mine.csv", "--head", "composition", "--out", "head").stderr
+    assert "rows left out: 1 without a label, 1 in no part of the split." in told
+    assert "left out 'hollow'" in caplog.text
+    (tmp_path / "few.fasta").write_text(">known\nMKVLATMKVLAT\n>masked\nMKXXXBXX\n")
+    told = heads("predict", "head", "few.fasta").stderr
+    assert "half of the letters or more name no residue (X, B, Z, J): 1." in told
+    assert "'masked'" in told
+
+
 @pytest.mark.parametrize("command", ["fit", "compare", "finetune"])
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(heads: Any, command: str) -> None:
     done = heads(command, "--task", "pfam", "--out", "nowhere/x")
