@@ -72,8 +72,8 @@ def _warn_of_unknown(ids: list[str]) -> None:
     if ids:
         named = ", ".join(map(repr, ids[:_NAMED])) + (" …" if len(ids) > _NAMED else "")
         warn(
-            f"proteins of which half of the letters or more name no residue (X, B, Z, J): {len(ids):,}. What is said of "
-            f"them means little: {named}"
+            f"proteins of which half of the letters or more name no residue (X, B, Z, J): {len(ids):,}. What is said "
+            f"of them means little: {named}"
         )
 
 
