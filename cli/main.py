@@ -62,10 +62,10 @@ def _run(command: Callable[[], Any], *, after: str) -> None:
         if error.errno not in (*_NO_ROOM, *_NO_PLACE):
             raise
         _give_up_stdout()
+        if error.errno in _NO_PLACE:
+            _stop(f"error: No access to {error.filename}: {error.strerror}. Change its mode, or take another.", 2)
         _stop(
-            f"error: Cannot write {error.filename or 'the output'}: {error.strerror}. "
-            f"{'Make room, or write' if error.errno in _NO_ROOM else 'Write'} elsewhere.",
-            2,
+            f"error: Cannot write {error.filename or 'the output'}: {error.strerror}. Make room, or write elsewhere.", 2
         )
     except KeyboardInterrupt:
         _interrupted(after)

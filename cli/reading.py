@@ -43,12 +43,14 @@ def reading(path: Path, *, limit: int | None, **options: Any) -> Iterator[Iterat
 
     reader = read_records(path, **options)
     unknown: list[str] = []
-    yield _some_of(path, islice(reader, limit), options["split"], unknown)
-    for sentence in reader.report.warnings:
-        warn(sentence)
-    for rejected in reader.report.rejected:
-        warn(f"left out {rejected.id!r} ({rejected.where}): {rejected.reason}")
-    _warn_of_unknown(unknown)
+    try:
+        yield _some_of(path, islice(reader, limit), options["split"], unknown)
+    finally:
+        for sentence in reader.report.warnings:
+            warn(sentence)
+        for rejected in reader.report.rejected:
+            warn(f"left out {rejected.id!r} ({rejected.where}): {rejected.reason}")
+        _warn_of_unknown(unknown)
 
 
 def _some_of(path: Path, records: Iterator[Record], split: str | None, unknown: list[str]) -> Iterator[Record]:

@@ -111,7 +111,7 @@ def finetune(
         merge=merge or None,
     )
     target = out or default_out(settings, task=of.task, dataset=of.dataset, labels=of.labels)
-    require_place(target)
+    require_place(target, makes_folders=True)
     with progress_bar() as progress:
         fitted = finetune_model(
             store,

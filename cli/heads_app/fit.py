@@ -55,7 +55,7 @@ def fit(
     from heads.predicting.writing import require_place
 
     if out is not None:
-        require_place(out)
+        require_place(out, makes_folders=True)
         require_free(out)
     fitted = fit_head(
         store,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from embedstore.errors import WorkerDiedError
 from heads.homology.base import n_threads
 from heads.homology.programs import ProgramHead, run
+
+_NO_SEED = "Maybe the sequences length is less than"
 
 
 class MMseqsHead(ProgramHead):
@@ -27,8 +30,6 @@ class MMseqsHead(ProgramHead):
 
     programs = ("mmseqs",)
     version_words = ("version",)
-    # Its seeds are six residues spread over ten, and it ends with an error where there is none.
-    shortest = 10
     install = "`apt-get install mmseqs2`, or `conda install -c bioconda mmseqs2`"
 
     def __init__(
@@ -54,10 +55,16 @@ class MMseqsHead(ProgramHead):
         queries, found, out = work / "queries", work / "found", work / "hits.tsv"
         targets, threads = directory / "targets", ("--threads", str(n_threads(self.threads)), "-v", "1")
         run("mmseqs", "createdb", fasta, queries, "--dbtype", "1", "-v", "1")
-        run(
-            "mmseqs", "search", queries, targets, found, work / "tmp", "-s", "7.5", "-e", f"{self.evalue:g}",
-            "--max-seqs", str(max(self.n_hits, self.n_votes)), *threads,
-        )  # fmt: skip
+        try:
+            run(
+                "mmseqs", "search", queries, targets, found, work / "tmp", "-s", "7.5", "-e", f"{self.evalue:g}",
+                "--max-seqs", str(max(self.n_hits, self.n_votes)), *threads,
+            )  # fmt: skip
+        except WorkerDiedError as error:
+            # It ends so where no training protein has a seed: peptides, or X and repeats alone.
+            if _NO_SEED in str(error):
+                return ""
+            raise
         columns = ("--format-output", "query,target,evalue,bits")
         run("mmseqs", "convertalis", queries, targets, found, out, *columns, *threads)
         return out.read_text()

@@ -38,14 +38,11 @@ class ProgramHead(NearestHead):
         What makes it say its version.
     install
         How to get it.
-    shortest
-        Length below which it fails where all training proteins are shorter; they are then not searched.
     """
 
     programs: ClassVar[tuple[str, ...]]
     version_words: ClassVar[tuple[str, ...]]
     install: ClassVar[str]
-    shortest: ClassVar[int] = 1
 
     evalue: float
     n_hits: int
@@ -73,7 +70,7 @@ class ProgramHead(NearestHead):
 
     def _search(self, queries: Sequence[str]) -> Hits:
         found: list[list[str]] = []
-        if any(queries) and max(map(len, self.residues_)) >= self.shortest:
+        if any(queries):
             directory = self._directory()
             with tempfile.TemporaryDirectory(prefix="embedstore-") as work:
                 fasta = _write_fasta(Path(work) / "queries.fasta", queries)

@@ -17,7 +17,7 @@ from torch import nn
 from embedstore.models.devices import DTYPES, resolve_device, resolve_precision
 from heads.base import Head, Labelled
 from heads.calibrate import fit_temperature
-from heads.networks.batches import Collate, collate_tokens
+from heads.networks.batches import POOL_BATCHES, Collate, collate_tokens
 from heads.networks.objectives import Objective, make_objective
 from heads.networks.residues import Tokens, encode_residues
 from heads.networks.training import Epoch, Examples, Recipe, Trainer
@@ -214,7 +214,9 @@ class NetworkHead(_Learned):
         params = {name: value for name, value in self.get_params().items() if name not in _NOT_IN_IDENTITY}
         if self.schedule == "cosine":
             params["epochs"] = self.epochs
-        digest = hashlib.sha256(json.dumps([type(self).__name__, params], sort_keys=True, default=str).encode())
+        digest = hashlib.sha256(
+            json.dumps([type(self).__name__, POOL_BATCHES, params], sort_keys=True, default=str).encode()
+        )
         for examples in (train, valid):
             if examples is None:
                 continue

@@ -38,8 +38,19 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
         work.unlink(missing_ok=True)
 
 
-def require_place(path: str | PathLike[str], *, other_than: str | PathLike[str] | None = None) -> None:
+def require_place(
+    path: str | PathLike[str], *, other_than: str | PathLike[str] | None = None, makes_folders: bool = False
+) -> None:
     """Refuse a place where nothing can be written, before the work is done.
+
+    Parameters
+    ----------
+    path
+        Where something will be written.
+    other_than
+        A file that is read, and must not be lost.
+    makes_folders
+        Whether the folders above it are made where they are not there.
 
     Raises
     ------
@@ -47,11 +58,13 @@ def require_place(path: str | PathLike[str], *, other_than: str | PathLike[str] 
         If its folder is not there or must not be written to, or the place is that of the file `other_than`.
     """
     target, folder = Path(path), Path(path).absolute().parent
+    while makes_folders and not folder.exists():
+        folder = folder.parent
     if not folder.is_dir():
         raise InputError(f"{target} cannot be written: there is no folder {folder}. Make it, or choose another place.")
     if not os.access(folder, os.W_OK):
         raise InputError(f"{target} cannot be written: {folder} must not be written to. Choose another place.")
-    if other_than is not None and target.exists() and target.samefile(other_than):
+    if other_than is not None and target.exists() and Path(other_than).exists() and target.samefile(other_than):
         raise InputError(f"{target} is what is read, and would be lost. Choose another place.")
 
 

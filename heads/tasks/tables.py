@@ -71,7 +71,7 @@ class Table:
 
 def with_header_fields(table: Table, wanted: Sequence[str]) -> Table:
     """The table, with the ``key=value`` fields of its FASTA headers as columns where it has no wanted column."""
-    if HEADER_COLUMN not in table.columns or any(name in table.columns for name in wanted):
+    if HEADER_COLUMN not in table.columns or any(_column(name, table) is not None for name in wanted):
         return table
     rows = [header_fields(text) for text in table.read(HEADER_COLUMN)]
     names = dict.fromkeys(name for row in rows for name in row)
@@ -150,7 +150,7 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
         labels=texts,
         splits=splits,
         n_unlabelled=int((~has_label).sum()),
-        n_unassigned=len(table.ids) - sum(len(rows) for rows in parts.values()),
+        n_unassigned=int(has_label.sum()) - sum(int(has_label[rows].sum()) for rows in parts.values()),
         label_separator=separator if kind == "multilabel" else None,
         kind=kind,
         input=input_,
@@ -196,8 +196,10 @@ def _texts(
     if input_ != "residue":
         return np.asarray(texts, dtype=object if kind == "multilabel" else np.str_)
     if named.mask_column is not None:
-        _require_column(named.mask_column, table, "mask residues by")
-    if mask_column is None or mask_column not in table.columns:
+        mask_column = _require_column(named.mask_column, table, "mask residues by")
+    elif mask_column is not None:
+        mask_column = _column(mask_column, table)
+    if mask_column is None:
         return np.asarray(texts, dtype=object)
     out = np.empty(len(texts), dtype=object)
     for row, (text, mask) in enumerate(zip(texts, table.read(mask_column), strict=True)):
@@ -227,8 +229,9 @@ def _split(
     way, seed = selection.split_by, selection.seed
     if way not in ("random", "clusters") and (column := _split_column(table, task, selection)) is not None:
         texts = list(table.read(column))
-        if column in SET_COLUMNS and VALIDATION_COLUMN in table.columns:
-            flags = table.read(VALIDATION_COLUMN)
+        flagged = _column(VALIDATION_COLUMN, table)
+        if column.lower() in SET_COLUMNS and flagged is not None:
+            flags = table.read(flagged)
             texts = ["valid" if flag.lower() in _TRUE and text.lower() == "train" else text
                      for text, flag in zip(texts, flags, strict=True)]  # fmt: skip
         return split_by_column(texts, names=task.splits, column=column), f"column {column}"
@@ -271,7 +274,7 @@ def _group_column(table: Table, task: Task, selection: TaskSelection) -> str | N
         return None
     if selection.group_column is not None:
         return _require_column(selection.group_column, table, "group rows by")
-    return task.group_column if task.group_column in table.columns else None
+    return None if task.group_column is None else _column(task.group_column, table)
 
 
 def _group_codes(texts: Sequence[str]) -> NDArray[np.int64]:

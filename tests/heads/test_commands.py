@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from cli.embedstore_app import app as embedstore_app
 from cli.heads_app import app as heads_app
-from embedstore.errors import InputError
+from embedstore.errors import EmbedstoreError, InputError
 from embedstore.store import Store
 
 
@@ -87,10 +87,15 @@ def test_rows_that_are_left_out_and_proteins_of_unknown_letters_are_told(
     heads: Any, tmp_path: Path, simulated: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [(*row, "train" if number < 60 else "test") for number, row in enumerate(simulated.proteins(80, seed=1))]
-    rows += [("bare", "MKVLAT", "", "train"), ("nowhere", "MKVLAC", "F0", ""), ("hollow", "", "F0", "train")]
+    rows += [
+        ("neither", "MKVLAF", "", ""),
+        ("bare", "MKVLAT", "", "train"),
+        ("nowhere", "MKVLAC", "F0", ""),
+        ("hollow", "", "F0", "train"),
+    ]
     simulated.table(tmp_path / "mine.csv", rows, ("id", "sequence", "label", "split"))
     told = heads("fit", "--labels", "mine.csv", "--head", "composition", "--out", "head").stderr
-    assert "rows left out: 1 without a label, 1 in no part of the split." in told
+    assert "rows left out: 2 without a label, 1 in no part of the split." in told
     assert "left out 'hollow'" in caplog.text
     (tmp_path / "few.fasta").write_text(">known\nMKVLATMKVLAT\n>masked\nMKXXXBXX\n")
     told = heads("predict", "head", "few.fasta").stderr
@@ -98,11 +103,18 @@ def test_rows_that_are_left_out_and_proteins_of_unknown_letters_are_told(
     assert "'masked'" in told
 
 
-@pytest.mark.parametrize("command", ["fit", "compare", "finetune"])
-def test_a_place_that_cannot_be_written_is_refused_before_the_work(heads: Any, command: str) -> None:
-    done = heads(command, "--task", "pfam", "--out", "nowhere/x")
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(heads: Any, tmp_path: Path) -> None:
+    done = heads("compare", "--task", "pfam", "--out", "nowhere/x")
     assert isinstance(done.exception, InputError)
     assert "nowhere/x cannot be written: there is no folder" in str(done.exception)
+    (tmp_path / "file").write_text("")
+    for command in ("fit", "finetune"):
+        assert "file/x cannot be written" in str(heads(command, "--task", "pfam", "--out", "file/x").exception)
+    assert heads("fit", "--task", "pfam", "--out", "new/folders/x").exit_code == 0
+    (tmp_path / "old.tsv").write_text("")
+    typo = heads("predict", "new/folders/x", "typo.fasta", "--out", "old.tsv")
+    assert "typo.fasta" in str(typo.exception)
+    assert isinstance(typo.exception, EmbedstoreError)
 
 
 def test_a_folder_that_is_no_head_is_refused_before_the_work(heads: Any, tmp_path: Path) -> None:

@@ -277,6 +277,12 @@ def test_peptides_too_short_to_be_found_are_no_hits(kind: type[BlastpHead], leng
     assert head.predict_proba([*peptides[:2], *families(2).X]).shape == (4, 2)
 
 
+def test_training_proteins_without_a_seed_are_no_hits() -> None:
+    needs("mmseqs")
+    head = MMseqsHead().fit(["X" * 30, "X" * 25], ["a", "b"])
+    assert not head.answered(families(2).X).any()
+
+
 @pytest.mark.parametrize("kind", [BlastpHead, DiamondHead, MMseqsHead])
 def test_a_temporary_directory_may_have_blanks_in_its_name(
     kind: type[BlastpHead], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

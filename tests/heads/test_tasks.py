@@ -152,6 +152,13 @@ def test_columns_are_found_whatever_their_case_and_headers_without_fields_are_no
     data = read_task(TaskSelection(labels=str(path)), store)
     assert (data.label_column, data.split_rule) == ("Label", "column Split, without validation rows")
     assert read_task(TaskSelection(labels=str(path), label_column="label"), store).labels.tolist() == ["x", "y", "x"]
+    path.write_text("id,sequence,Target,Set,Validation\na,MKV,x,train,True\nb,MKA,y,train,\nc,MKL,x,test,\n")
+    assert read_task(TaskSelection(labels=str(path)), store).splits["valid"].tolist() == [0]
+    path.write_text("id,sequence,label,Mask,split\na,MKV,HHC,011,train\n")
+    for name in (None, "mask"):
+        masked = read_task(TaskSelection(labels=str(path), input="residue", mask_column=name), store)
+        assert masked.labels[0][1:] == "HC"
+        assert masked.labels[0][0] != "H"
     path.write_text("id,sequence,Label,LABEL\na,MKV,x,y\n")
     with pytest.raises(InputError, match="no column 'label'"):
         read_task(TaskSelection(labels=str(path), label_column="label"), store)
