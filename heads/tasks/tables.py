@@ -262,10 +262,11 @@ def _split_column(table: Table, task: Task, selection: TaskSelection) -> str | N
     """The column to split by; None where no usual one is there, but never for one that was asked for."""
     if selection.split_column is not None:
         return _require_column(selection.split_column, table, "split by")
-    usual = next((name for name in (task.split_column, *SET_COLUMNS) if _column(name, table) is not None), None)
+    there = (_column(name, table) for name in (task.split_column, *SET_COLUMNS))
+    usual = next((column for column in there if column is not None), None)
     if usual is None and selection.split_by == "column":
         return _require_column(task.split_column, table, "split by")
-    return None if usual is None else _column(usual, table)
+    return usual
 
 
 def _group_column(table: Table, task: Task, selection: TaskSelection) -> str | None:
