@@ -49,7 +49,7 @@ PACKAGES = ("embedstore", "numpy", "scipy", "scikit-learn", "torch", "lightgbm")
 RESIDUE_PROTEINS = 2000
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "protcnn": {"width": 64, "epochs": 6, "warmup_steps": 500},
-    "protenn": {"width": 32, "epochs": 6, "warmup_steps": 500, "members": 3},
+    "protenn": {"width": 64, "epochs": 6, "warmup_steps": 500, "members": 3},
     "rnn": {"hidden": 64, "epochs": 10, "learning_rate": 1e-3},
 }
 """What two cores can train within minutes."""

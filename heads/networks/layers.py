@@ -17,7 +17,11 @@ READOUTS = ("max", "mean")
 
 
 class MaskedConvolution(nn.Module):
-    """A convolution of residues (n, T, D) to (n, T, E) that sees zeros beyond the ends and leaves zeros there."""
+    """A convolution of residues (n, T, D) to (n, T, E) that sees zeros beyond the ends and leaves zeros there.
+
+    It is computed as one of images of height 1: their layout with channels last is that of `states`, so that nothing
+    is turned around in memory.
+    """
 
     def __init__(self, n_in: int, n_out: int, kernel: int, *, dilation: int = 1) -> None:
         super().__init__()
@@ -27,9 +31,10 @@ class MaskedConvolution(nn.Module):
 
     def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """States after it, zero where `mask` (n, T) is False."""
-        padded = functional.pad(states.transpose(1, 2), self._pads)
-        found = cast(torch.Tensor, self.convolution(padded)).transpose(1, 2)
-        return found * mask[:, :, None].to(found.dtype)
+        image = functional.pad(states, (0, 0, *self._pads)).transpose(1, 2)[:, :, None]
+        weight, dilation = self.convolution.weight[:, :, None], (1, *self.convolution.dilation)
+        found = functional.conv2d(image, weight, self.convolution.bias, dilation=dilation)
+        return cast(torch.Tensor, found[:, :, 0].transpose(1, 2)) * mask[:, :, None].to(found.dtype)
 
 
 class MaskedBatchNorm(nn.Module):
