@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import nn
@@ -34,7 +33,7 @@ class MaskedConvolution(nn.Module):
         image = functional.pad(states, (0, 0, *self._pads)).transpose(1, 2)[:, :, None]
         weight, dilation = self.convolution.weight[:, :, None], (1, *self.convolution.dilation)
         found = functional.conv2d(image, weight, self.convolution.bias, dilation=dilation)
-        return cast(torch.Tensor, found[:, :, 0].transpose(1, 2)) * mask[:, :, None].to(found.dtype)
+        return found[:, :, 0].transpose(1, 2) * mask[:, :, None].to(found.dtype)
 
 
 class MaskedBatchNorm(nn.Module):
