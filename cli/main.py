@@ -20,7 +20,10 @@ TERMINATED = 143
 """Exit code after SIGTERM, which batch systems and clouds send before they kill."""
 
 _GO_ON = "What was committed stays; run the same command again to go on."
-_BEGIN_ANEW = "What was embedded stays, and a fine-tuning goes on; any other command begins anew."
+_BEGIN_ANEW = (
+    "What was embedded stays, the rows of a comparison that are done stand on its page, and a fine-tuning goes on; any "
+    "other command begins anew."
+)
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS)

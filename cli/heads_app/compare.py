@@ -52,7 +52,12 @@ def compare(
     ] = "words",
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Page and JSON, as OUT.html and OUT.json. [default: <task>-compare]"),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Page and JSON, as OUT.html and OUT.json, written anew after each row. "
+            "[default: <task>-compare, with a number where that is there]",
+        ),
     ] = None,
     seed: Seed = 0,
     store: StorePath = None,
@@ -69,14 +74,13 @@ def compare(
 
     heads compare --task beta_lactamase --rows deepprotein --epochs 10
     """
+    from cli.heads_app.pages import Pages
     from cli.heads_app.told import tell_comparison
     from cli.params import parse_head_params
     from cli.progress import progress_bar
     from heads import compare as compare_heads
-    from heads.predicting.writing import require_place
 
-    if out is not None:
-        require_place(out)
+    pages = Pages(out)
     with progress_bar() as progress:
         found = compare_heads(
             store,
@@ -90,9 +94,9 @@ def compare(
             seeds=seeds,
             seed=seed,
             relatives=relatives,
+            so_far=pages.save,
             progress=progress,
             **of.selection,
         )
-    stem = out or Path(f"{found.task}-compare")
-    saved = [found.save_html(stem.with_name(f"{stem.name}.html")), found.save_json(stem.with_name(f"{stem.name}.json"))]
-    tell_comparison(found, saved, json_=json, tsv=tsv)
+        pages.save(found)
+    tell_comparison(found, pages.written, json_=json, tsv=tsv)

@@ -93,6 +93,8 @@ class Comparison:
         What was compared, and by which metric.
     rows
         The best first; those that failed last.
+    pending
+        Names of rows that were not reached: of a comparison that still runs, or was stopped.
     audit
         Leakage between the training rows and the split.
     about
@@ -110,6 +112,7 @@ class Comparison:
     audit: Audit
     about: Mapping[str, Any]
     published: Published | None = None
+    pending: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON; a number that does not exist is null."""
@@ -118,6 +121,7 @@ class Comparison:
             "lower_is_better": sorted(LOWER_IS_BETTER),
             "seen": SEEN.get(self.split),
             "rows": [row.to_dict() for row in self.rows],
+            "pending": list(self.pending),
             "audit": self.audit.to_dict(),
             "about": dict(self.about),
             "published": None if self.published is None else self.published.to_dict(),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from embedstore.errors import EmbedstoreError, InputError
+from embedstore.store.store import Store
 from embedstore.types import Progress, ProgressCallback, no_progress
 from heads.evaluating.compared import ComparedRow, Comparison
 from heads.evaluating.contenders import Contender, Settings, contenders_of, taking_part
@@ -62,6 +63,7 @@ def compare(
     relatives: str = "words",
     relatives_rows: int = 3 * SAMPLE_ROWS,
     contenders: Sequence[Contender] = (),
+    so_far: Callable[[Comparison], Any] | None = None,
     progress: ProgressCallback = no_progress,
     **selection: Any,
 ) -> Comparison:
@@ -102,6 +104,9 @@ def compare(
         As in `heads.evaluate`.
     contenders
         Further rows, of any kind; see `heads.evaluating.contenders.Contender`.
+    so_far
+        Called after each row but the last with the comparison of the rows that are done, to be kept in case that the
+        others are never reached; `Comparison.pending` names these.
     progress
         Called after each row.
     **selection
@@ -146,44 +151,59 @@ def compare(
         )
     near = find_relatives(opened, data, split, method=relatives, limit=relatives_rows, seed=seed)
     named = task_metric(chosen.to_dict())
-    judged = []
+    about = _about(opened, data, split) | {
+        "seeds": list(range(seed, seed + seeds)),
+        "n_resamples": n_resamples,
+        "small": small,
+        "epochs": epochs,
+        "sources": _sources(entered),
+    }
+    audit = audit_of(data.keys[data.rows(split)], data.keys[data.splits["train"]], near)
+
+    def compared(judged: Sequence[ComparedRow]) -> Comparison:
+        best_by = main_metric(named, data, next(row for row in judged if not row.failure).metrics)
+        return Comparison(
+            task=data.name,
+            kind=data.kind,
+            input=data.input,
+            split=split,
+            main_metric=best_by,
+            rows=_ranked(judged, best_by),
+            pending=tuple(contender.name for contender in entered[len(judged) :]),
+            audit=audit,
+            about=about,
+            published=None if followed is None else _published(followed, data, split, task, best_by, judged),
+        )
+
+    judged: list[ComparedRow] = []
     for number, contender in enumerate(entered):
         progress(Progress(stage="compare", done=number, total=len(entered), unit="rows", note=contender.name))
         judged.append(_row(contender, data, split, near, range(seed, seed + seeds), n_resamples, named))
+        is_last = number == len(entered) - 1
+        if so_far is not None and not is_last and not all(row.failure for row in judged):
+            so_far(compared(judged))
     progress(Progress(stage="compare", done=len(entered), total=len(entered), unit="rows"))
-    there = [row for row in judged if not row.failure]
-    if not there:
+    if all(row.failure for row in judged):
         raise InputError(f"No row of the comparison worked. The first, {judged[0].name}, says: {judged[0].failure}")
-    best_by = main_metric(named, data, there[0].metrics)
+    return compared(judged)
+
+
+def _about(store: Store | None, data: TaskData, split: str) -> dict[str, Any]:
+    """On what, and with what."""
     trained = data.splits["train"]
-    return Comparison(
-        task=data.name,
-        kind=data.kind,
-        input=data.input,
-        split=split,
-        main_metric=best_by,
-        rows=_ranked(judged, best_by),
-        audit=audit_of(data.keys[data.rows(split)], data.keys[trained], near),
-        about={
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "store": None if opened is None else str(opened.path),
-            "data_set": data.source,
-            "label_column": data.label_column,
-            "split_rule": data.split_rule,
-            "n_rows": {name: len(found) for name, found in data.splits.items()},
-            "n_unlabelled": data.n_unlabelled,
-            "train_sha256": training_sha256(data.keys[trained], data.labels[trained]),
-            "seeds": list(range(seed, seed + seeds)),
-            "n_resamples": n_resamples,
-            "small": small,
-            "epochs": epochs,
-            "drawn": drawn_of(data, data.rows(split)),
-            "sources": _sources(entered),
-            "versions": _versions(),
-            "machine": {"system": f"{platform.system()} {platform.machine()}", "python": platform.python_version()},
-        },
-        published=None if followed is None else _published(followed, data, split, task, best_by, judged),
-    )
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "store": None if store is None else str(store.path),
+        "data_set": data.source,
+        "label_column": data.label_column,
+        "split_rule": data.split_rule,
+        "n_rows": {name: len(found) for name, found in data.splits.items()},
+        "n_unlabelled": data.n_unlabelled,
+        "train_sha256": training_sha256(data.keys[trained], data.labels[trained]),
+        "drawn": drawn_of(data, data.rows(split)),
+        "versions": _versions(),
+        "machine": {"system": f"{platform.system()} {platform.machine()}", "python": platform.python_version()},
+    }
 
 
 def _published(
@@ -192,7 +212,8 @@ def _published(
     one_of = data.kind == "class" and data.input != "residue"
     classes = f", {len(np.unique(data.labels[data.splits['train']])):,} classes" if one_of else ""
     here = f"{len(data.rows(split)):,} {split} rows of {data.name}{classes}"
-    return beside(followed, task=task, metric=metric, here=here, settings={row.name: row.settings for row in rows})
+    reached = replace(followed, entries=followed.entries[: len(rows)])
+    return beside(reached, task=task, metric=metric, here=here, settings={row.name: row.settings for row in rows})
 
 
 def _row(

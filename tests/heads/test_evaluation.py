@@ -178,6 +178,27 @@ def test_a_row_that_fails_in_no_way_of_ours_stops_no_other(error: Exception, sto
     assert str(error) in found.rows[-1].failure
 
 
+def test_a_comparison_that_is_stopped_has_lost_no_row_that_was_done(store: Store, tmp_path: Path) -> None:
+    class Stopped(Majority):
+        name = "stopped"
+
+        def judge(self, data: Any, split: str, **rest: Any) -> Any:
+            raise KeyboardInterrupt
+
+    kept: list[heads.Comparison] = []
+    given: dict[str, Any] = {"task": "pfam", "relatives": "none", "n_resamples": 50, "so_far": kept.append}
+    with pytest.raises(KeyboardInterrupt):
+        heads.compare(store, rows="study", heads=["kmer", "linear"], contenders=[Stopped()], **given)
+    assert [len(found.rows) for found in kept] == [1, 2]
+    assert kept[0].pending == ("frozen embedding + linear · kmer", "stopped")
+    assert "<b>Not finished.</b> 1 more were to be compared: stopped." in kept[1].save_html(
+        tmp_path / "so_far.html"
+    ).read_text(encoding="utf-8")
+    kept.clear()
+    assert heads.compare(store, heads=["linear"], **given).pending == ()
+    assert kept == []
+
+
 def test_figures_on_rows_that_heads_have_seen_say_so(store: Store, tmp_path: Path) -> None:
     found = heads.compare(store, task="pfam", heads=["linear"], split="valid", relatives="none", n_resamples=50)
     assert "Not held out." in found.save_html(tmp_path / "valid.html").read_text()
@@ -280,6 +301,19 @@ def test_compare_on_the_command_line_writes_both_files(
     assert len(json.loads(done.stdout)["rows"]) == 2
     assert {path.name for path in tmp_path.iterdir()} == {"pfam-compare.html", "pfam-compare.json"}
     assert "stand in the training rows too" in done.stderr
+
+
+@pytest.mark.parametrize("out", [[], ["--out", "mine"], ["--out", "mine.html"]])
+def test_only_a_comparison_that_is_named_is_replaced(
+    out: list[str], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["compare", "--task", "pfam", "--heads", "centroid,knn", "--relatives", "none", *out]
+    for _ in range(2):
+        done = CliRunner().invoke(app, words, env={"EMBEDSTORE": str(store.path)})
+        assert done.exit_code == 0, done.output
+    pages = {path.name for path in tmp_path.iterdir() if path.suffix == ".html"}
+    assert pages == ({"mine.html"} if out else {"pfam-compare.html", "pfam-compare-2.html"})
 
 
 def test_heads_on_sequences_are_compared_without_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,6 +202,7 @@ def test_the_command_tells_table_caution_and_errata_and_writes_them(
 
     def run(*more: str) -> Any:
         words = ["compare", "--task", "pfam", "--rows", "study", "--heads", "kmer,linear", "--relatives", "none"]
+        words += ["--out", "pfam-compare"]
         done = CliRunner().invoke(app, [*words, *more], env={"EMBEDSTORE": str(store.path), "COLUMNS": "200"})
         assert done.exit_code == 0
         return done

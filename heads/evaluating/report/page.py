@@ -73,7 +73,7 @@ def _head(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str
         f"<h1>{escape(document['task'])}, {escape(document['split'])} split</h1>"
         f'<p class="lead">{escape(_kind(document))}; split: {escape(about["split_rule"])}. All rows were fitted on '
         f"the same training rows and judged on the same {escape(document['split'])} rows.</p>{_trial(about)}"
-        f'<ul class="facts">{items}</ul>'
+        f'{_pending(document)}<ul class="facts">{items}</ul>'
     )
 
 
@@ -87,6 +87,17 @@ def _trial(about: Mapping[str, Any]) -> str:
         return ""
     return (
         f'<p class="alert mild"><b>A quick trial.</b> Networks are {" and ".join(cut)}: no measure of the methods.</p>'
+    )
+
+
+def _pending(document: Mapping[str, Any]) -> str:
+    """What has to be said where rows were not reached."""
+    names = document["pending"]
+    if not names:
+        return ""
+    return (
+        f'<p class="alert"><b>Not finished.</b> {len(names)} more were to be compared: {escape(", ".join(names))}. The '
+        "best row, and the tests against it, are those among the rows so far.</p>"
     )
 
 
