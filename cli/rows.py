@@ -22,6 +22,7 @@ from cli.options import (
     Pairing,
     PartnerColumn,
     SequenceColumn,
+    SkipInvalid,
     SplitBy,
     SplitColumn,
     TaskName,
@@ -43,6 +44,7 @@ class RowOptions:
     split_column: SplitColumn = None
     id_column: IdColumn = None
     sequence_column: SequenceColumn = None
+    skip_invalid: SkipInvalid = False
     kind: Kind = None
     label_separator: LabelSeparator = None
     input: InputKind = None

@@ -132,6 +132,7 @@ def lookup(
             label_separator=label_separator,
             labels_id_column=labels_id_column,
             labels_sequence_column=labels_sequence_column,
+            labels_skip_invalid=skip_invalid and labels is not None,
             space=space,
             k=k,
             reference=reference,

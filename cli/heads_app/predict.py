@@ -37,7 +37,7 @@ def predict(
         typer.Option(
             "--out",
             "-o",
-            help="Write to this file as it goes: .tsv, .json, .parquet, or .fasta for residues.",
+            help="Write to this file as it goes: .tsv, .csv, .json, .parquet, or .fasta for residues.",
             show_default=False,
         ),
     ] = None,

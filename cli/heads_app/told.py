@@ -96,6 +96,8 @@ def _tell_tables(report: Report) -> None:
         )
     if report.by_partners:
         print_rows(_partner_rows(report.by_partners, report.main_metric), title="\nby proteins trained on")
+    if report.promises:
+        _tell_promises(report)
     if report.curve:
         print_rows(
             [
@@ -104,6 +106,26 @@ def _tell_tables(report: Report) -> None:
             ],
             title="\nby number of training rows",
         )
+
+
+def _tell_promises(report: Report) -> None:
+    what = "in the interval" if report.kind == "regression" else "wrong"
+    print_rows(
+        [
+            {
+                "promised": f"{'at least' if report.kind == 'regression' else 'at most'} {one.promised:.0%}",
+                "half width" if report.kind == "regression" else "from probability": one.threshold,
+                "answered": one.answered,
+                what: one.seen.value,
+                "low": one.seen.low,
+                "high": one.seen.high,
+            }
+            for one in report.promises
+        ],
+        title=f"\npromised from the validation rows, and {what} here",
+    )
+    if not all(one.kept for one in report.promises):
+        warn("a promise was not kept: these proteins are less like the training rows than the validation rows are.")
 
 
 def _partner_rows(classes: Sequence[PartnerClass], metric: str) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from heads.measuring.audit import SAMPLE_ROWS, Audit, IdentityBin, Relatives, au
 from heads.measuring.metrics import N_RESAMPLES, Bin, ClassOutcomes, LabelOutcomes, Metric, Outcomes, reliability
 from heads.measuring.metrics.reliability import reliability_of
 from heads.measuring.partners import PartnerClass, by_partners
+from heads.measuring.promises import KeptPromise, kept_promises
 from heads.measuring.protocol import SEEN, Judged, drawn_of, judge, main_metric
 from heads.persist import FittedHead, FittedLike, as_fitted
 from heads.predicting.writing import finite
@@ -67,6 +68,8 @@ class Report:
         For pairs: the main metric by how many of the two proteins were trained on.
     reliability
         Bins of the calibration plot; empty for numbers.
+    promises
+        What the head promised from its validation rows, and what became of it on these.
     worst_pairs
         The most frequent confusions.
     curve
@@ -102,6 +105,7 @@ class Report:
     by_identity: tuple[IdentityBin, ...]
     by_partners: tuple[PartnerClass, ...]
     reliability: tuple[Bin, ...]
+    promises: tuple[KeptPromise, ...]
     worst_pairs: tuple[Mapping[str, Any], ...]
     curve: tuple[CurvePoint, ...]
     n_resamples: int
@@ -204,6 +208,7 @@ def evaluate(
         by_identity=identity_table(found, data, near),
         by_partners=by_partners(found, data, split, near, metric=best_by, n_resamples=n_resamples, seed=seed),
         reliability=reliability_bins(found.outcomes),
+        promises=kept_promises(chosen.proof, found.outcomes, groups=found.groups, n_resamples=n_resamples, seed=seed),
         worst_pairs=worst_pairs_of(found.outcomes),
         curve=curve,
         n_resamples=n_resamples,

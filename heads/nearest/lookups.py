@@ -49,6 +49,7 @@ def lookup(
     split_column: str | None = None,
     labels_id_column: str | None = None,
     labels_sequence_column: str | None = None,
+    labels_skip_invalid: bool = False,
     space: str | None = None,
     k: int = 10,
     reference: str = "train",
@@ -85,6 +86,8 @@ def lookup(
         What stands between the labels of a protein that has several, such as ``|``.
     labels_id_column, labels_sequence_column
         Columns of the labelled file, where they have unusual names.
+    labels_skip_invalid
+        Whether its rows that are no proteins are left out, and named, in place of an error.
     space
         Space id or model name; None where the store has one space.
     k
@@ -140,6 +143,7 @@ def lookup(
         split_column=split_column,
         id_column=labels_id_column,
         sequence_column=labels_sequence_column,
+        skip_invalid=labels_skip_invalid,
         seed=seed,
         label_separator=label_separator,
     )

@@ -1,7 +1,8 @@
-"""Predictions written batch by batch: TSV, JSON, Parquet, or a FASTA of letters; a file is whole or not there."""
+"""Predictions written batch by batch: TSV, CSV, JSON, Parquet, or a FASTA of letters; a file is whole or not there."""
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
@@ -21,8 +22,8 @@ def write_predictions(path: str | PathLike[str], batches: Iterable[Predictions],
     Parameters
     ----------
     path
-        ``.tsv``, ``.json`` (one list of documents), ``.parquet``; for predictions of residues also ``.fasta``. What
-        stands there is replaced once all is written.
+        ``.tsv``, ``.csv``, ``.json`` (one list of documents), ``.parquet``; for predictions of residues also
+        ``.fasta``. What stands there is replaced once all is written.
     batches
         At least one, as `heads.predict_batches` gives them.
     probabilities
@@ -50,24 +51,36 @@ def write_predictions(path: str | PathLike[str], batches: Iterable[Predictions],
 
 
 def _tsv(path: Path, batches: Iterable[Predictions], probabilities: bool) -> int:
-    done, first = 0, True
+    def line(values: Iterable[str]) -> str:
+        # A tab or a line break inside a value would shift all that follows.
+        return "\t".join(value.translate({9: " ", 10: " ", 13: " "}) for value in values) + "\n"
+
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        for batch in batches:
-            columns = batch.columns()
-            if first:
-                file.write("\t".join(columns) + "\n")
-            first = False
-            file.writelines("\t".join(map(_cell, row)) + "\n" for row in zip(*columns.values(), strict=True))
-            done += len(batch)
+        return _table(batches, lambda rows: file.writelines(map(line, rows)))
+
+
+def _csv(path: Path, batches: Iterable[Predictions], probabilities: bool) -> int:
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return _table(batches, csv.writer(file, lineterminator="\n").writerows)
+
+
+def _table(batches: Iterable[Predictions], write: Callable[[Iterable[Iterable[str]]], Any]) -> int:
+    """Write a line of names, then a line each protein; the number of proteins."""
+    done, first = 0, True
+    for batch in batches:
+        columns = batch.columns()
+        if first:
+            write([list(columns)])
+        first = False
+        write([_cell(value) for value in row] for row in zip(*columns.values(), strict=True))
+        done += len(batch)
     return done
 
 
 def _cell(value: Any) -> str:
-    """A tab or a line break inside a value would shift all that follows."""
     if value is None:
         return ""
-    text = str(value).lower() if isinstance(value, bool) else f"{value:.6g}" if isinstance(value, float) else str(value)
-    return text.translate({9: " ", 10: " ", 13: " "})
+    return str(value).lower() if isinstance(value, bool) else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _json(path: Path, batches: Iterable[Predictions], probabilities: bool) -> int:
@@ -134,6 +147,7 @@ def _fasta(path: Path, batches: Iterable[Predictions], probabilities: bool) -> i
 
 _WRITERS: dict[str, Callable[[Path, Iterable[Predictions], bool], int]] = {
     ".tsv": _tsv,
+    ".csv": _csv,
     ".json": _json,
     ".parquet": _parquet,
     ".fasta": _fasta,

@@ -68,7 +68,12 @@ def read_file(selection: TaskSelection) -> TaskData:
         If it has no label column.
     """
     path = Path(cast(str, selection.labels))
-    reader = read_records(path, id_column=selection.id_column, sequence_column=selection.sequence_column)
+    reader = read_records(
+        path,
+        id_column=selection.id_column,
+        sequence_column=selection.sequence_column,
+        skip_invalid=selection.skip_invalid,
+    )
     records = list(reader)
     for sentence in reader.report.warnings:
         _logger.warning("%s", sentence)

@@ -29,6 +29,7 @@ class SelectionOptions(TypedDict, total=False):
     split_column: str | None
     id_column: str | None
     sequence_column: str | None
+    skip_invalid: bool
     label_separator: str | None
     kind: str | None
     input: str | None
@@ -57,6 +58,8 @@ class TaskSelection:
         Columns to use in place of the usual ones.
     id_column, sequence_column
         Columns of the labelled file, where they have unusual names.
+    skip_invalid
+        Whether rows of the labelled file that are no proteins are left out, and named, in place of an error.
     seed
         Of the random split, where there is no split column.
     label_separator
@@ -87,6 +90,7 @@ class TaskSelection:
     split_column: str | None = None
     id_column: str | None = None
     sequence_column: str | None = None
+    skip_invalid: bool = False
     seed: int = 0
     label_separator: str | None = None
     kind: str | None = None
@@ -125,6 +129,11 @@ class TaskSelection:
             raise InputError(
                 "Columns of ids and sequences were named, but they are those of a labelled file (labels=, --labels), "
                 f"and {given[0]} was given. Leave them out."
+            )
+        if self.labels is None and self.skip_invalid:
+            raise InputError(
+                "Rows that are no proteins can be left out of a labelled file (labels=, --labels), and "
+                f"{given[0]} was given, whose rows are proteins. Leave skip_invalid out (--skip-invalid)."
             )
         if self.label_separator == "":
             raise InputError("The separator of labels is empty; expected a character (label_separator=).")

@@ -149,6 +149,20 @@ def test_a_table_with_unusual_columns_is_fitted(heads: Any, tmp_path: Path, simu
     assert heads("evaluate", "excel-linear", "--split", "valid").exit_code == 0
 
 
+def test_rows_that_are_no_proteins_are_left_out_where_that_was_asked_for(
+    heads: Any, tmp_path: Path, simulated: Any
+) -> None:
+    rows = [("id", "sequence", "label"), *simulated.proteins(150, seed=1), ("odd", "MKV1LAT", "f0")]
+    (tmp_path / "mine.csv").write_text("".join(",".join(row) + "\n" for row in rows))
+    refused = heads("fit", "--labels", "mine.csv", "--head", "composition").exception
+    assert "line 152, record 'odd': character '1'" in str(refused)
+    done = heads("fit", "--labels", "mine.csv", "--head", "composition", "--skip-invalid")
+    assert done.exit_code == 0
+    assert heads("evaluate", "mine-composition", "--split", "valid").exit_code == 0
+    needless = heads("fit", "--task", "pfam", "--skip-invalid").exception
+    assert "Leave skip_invalid out" in str(needless)
+
+
 @pytest.fixture
 def look_up(store: Store, tmp_path: Path, simulated: Any) -> Any:
     """Run ``embedstore lookup`` on six known proteins and one of no family."""

@@ -159,14 +159,23 @@ def test_files_say_what_the_frame_says(several: tuple[Store, Path], tmp_path: Pa
         head = fitted(store, kind, column)
         whole = heads.predict(head, records, store=store, top=top)
         batches = [heads.predict(head, part, store=store, top=top) for part in (records[:7], records[7:8], records[8:])]
-        files = [tmp_path / f"{kind}{ending}" for ending in (".tsv", ".json", ".parquet")]
-        assert [write_predictions(file, iter(batches)) for file in files] == [40] * 3
+        files = [tmp_path / f"{kind}{ending}" for ending in (".tsv", ".json", ".parquet", ".csv")]
+        assert [write_predictions(file, iter(batches)) for file in files] == [40] * 4
         assert [one["id"] for one in json.loads(files[1].read_text())] == (
             whole.ids if kind != "class" else np.repeat(whole.ids, 3).tolist()
         )
-        for read in (pd.read_csv(files[0], sep="\t", keep_default_na=False), pd.read_parquet(files[2])):
+        texts = (pd.read_csv(file, sep=sep, keep_default_na=False) for file, sep in ((files[0], "\t"), (files[3], ",")))
+        for read in (*texts, pd.read_parquet(files[2])):
             pd.testing.assert_frame_equal(read, whole.to_frame(), check_dtype=False, rtol=1e-4)
-    assert len(list(tmp_path.iterdir())) == 9
+    assert len(list(tmp_path.iterdir())) == 12
+
+
+def test_a_label_with_a_comma_is_one_cell(several: tuple[Store, Path], tmp_path: Path) -> None:
+    store, path = several
+    found = heads.predict(fitted(store, "class", "family"), _test_rows(path, 2), store=store)
+    found.ids[0] = 'a,"b"'
+    write_predictions(tmp_path / "out.csv", [found])
+    assert pd.read_csv(tmp_path / "out.csv")["id"].tolist() == ['a,"b"', found.ids[1]]
 
 
 def test_a_write_that_fails_leaves_what_was_there(several: tuple[Store, Path], tmp_path: Path) -> None:
@@ -183,8 +192,8 @@ def test_a_write_that_fails_leaves_what_was_there(several: tuple[Store, Path], t
         write_predictions(target, breaking())
     assert target.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [target]
-    with pytest.raises(InputError, match=r"out.csv does not say a format; expected .*\.tsv, \.json, \.parquet"):
-        write_predictions(tmp_path / "out.csv", [batch])
+    with pytest.raises(InputError, match=r"out.xlsx does not say a format; expected .*\.tsv, \.csv, \.json, \.parquet"):
+        write_predictions(tmp_path / "out.xlsx", [batch])
     with pytest.raises(StoreWriteError, match="could not be written"):
         write_predictions(tmp_path / "no" / "out.tsv", [batch])
 
