@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,11 @@ SET_COLUMNS = ("set",)
 
 VALIDATION_COLUMN = "validation"
 """Beside a column of splits: which of the training rows are for validation, as FLIP's files have it."""
+
+_FEW, _LOOKED_AT = 20, 100
+"""More numbers than `_FEW` are hardly names of classes; so many labels are looked at to see what they are."""
+
+_logger = logging.getLogger(__name__)
 
 _FIELD = re.compile(r"(?:^|(?<=\s))([A-Za-z_][A-Za-z0-9_]*)=")
 _TRUE = frozenset({"true", "1", "yes"})
@@ -131,6 +137,8 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
             f"{table.source} has no labels: column {label_column!r} is empty in all {len(table.ids):,} rows. "
             "Name another (label_column=, --label-column)."
         )
+    if selection.task is None and selection.kind is None and (kind, input_) == ("class", "protein"):
+        _question(table, label_column, texts[has_label], np.flatnonzero(has_label))
     partners = _partners(table, partner_column) if input_ == "pair" else None
     parts, rule = _split(table, task, selection, partners)
     splits = {part: rows[has_label[rows]] for part, rows in parts.items()}
@@ -162,6 +170,36 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
         residues=table.residues,
         partner_residues=None if partners is None else lambda rows: [partners[row] for row in rows.tolist()],
     )
+
+
+def _question(table: Table, column: str, texts: NDArray[np.str_], rows: NDArray[np.int64]) -> None:
+    """Say where labels look like something else than the classes that they are taken for."""
+    names = np.unique(texts)
+    if len(names) > _FEW and 2 * len(names) > len(texts) and all(map(_is_number, names[:_LOOKED_AT].tolist())):
+        _logger.warning(
+            "%s: column %r holds %s different numbers, each of which is taken for a class. To predict the number: "
+            "kind='regression' (--kind regression).",
+            table.source,
+            column,
+            f"{len(names):,}",
+        )
+    some = rows[:_LOOKED_AT]
+    lengths = [len(residues) for residues in table.residues(some)]
+    if lengths == [len(text) for text in texts[:_LOOKED_AT].tolist()] and len(set(lengths)) > 1:
+        _logger.warning(
+            "%s: column %r has as many letters as each sequence has residues, and each text is taken for a class. To "
+            "predict a letter for each residue: input='residue' (--input residue).",
+            table.source,
+            column,
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def most_frequent(

@@ -163,6 +163,26 @@ def test_rows_that_are_no_proteins_are_left_out_where_that_was_asked_for(
     assert "Leave skip_invalid out" in str(needless)
 
 
+def test_labels_that_look_like_something_else_are_questioned(
+    heads: Any, tmp_path: Path, simulated: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = ["id,sequence,number,letters,year"]
+    for number, (name, residues, _) in enumerate(simulated.proteins(150, seed=1)):
+        cut = residues[number % 5 :]
+        lines.append(f"{name},{cut},{number / 7:.3f},{'H' * len(cut)},{1990 + number % 30}")
+    (tmp_path / "mine.csv").write_text("\n".join(lines) + "\n")
+
+    def told(column: str, *more: str) -> str:
+        caplog.clear()
+        heads("fit", "--labels", "mine.csv", "--label-column", column, "--head", "composition", *more)
+        return caplog.text
+
+    assert "column 'number' holds 150 different numbers" in told("number")
+    assert told("number", "--kind", "regression") + told("number", "--kind", "class") == ""
+    assert "To predict a letter for each residue" in told("letters")
+    assert told("year") == ""
+
+
 @pytest.fixture
 def look_up(store: Store, tmp_path: Path, simulated: Any) -> Any:
     """Run ``embedstore lookup`` on six known proteins and one of no family."""
