@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from benchmarks.harness import write_result
 from heads.catalog import HEADS
 from heads.networks.batches import TokenBatch, collate_tokens, plan_epoch, within_budget
 from heads.networks.objectives import Objective
-from heads.networks.protcnn import ProtCNN
-from heads.networks.recurrent import Recurrent
+from heads.networks.protcnn import ProtCNN, ProtCNNHead
+from heads.networks.recurrent import Recurrent, RnnHead
 from heads.networks.residues import Tokens, encode_residues
 
 BATCH = 32
@@ -55,8 +55,8 @@ def _collate(rows: list[tuple[torch.Tensor, int]]) -> tuple[TokenBatch, torch.Te
     return TokenBatch(codes, mask, mask.sum(1)), torch.tensor([row[1] for row in rows])
 
 
-def _ours(tokens: Tokens, codes: np.ndarray) -> Iterator[tuple[TokenBatch, torch.Tensor]]:
-    for rows in plan_epoch(tokens.lengths, batch_size=BATCH, seed=(0, 0)):
+def _ours(tokens: Tokens, codes: np.ndarray, pool_batches: int) -> Iterator[tuple[TokenBatch, torch.Tensor]]:
+    for rows in plan_epoch(tokens.lengths, batch_size=BATCH, pool_batches=pool_batches, seed=(0, 0)):
         for part in within_budget(rows, tokens.lengths, budget=2**15):
             yield collate_tokens(tokens, part), torch.from_numpy(codes[part])
 
@@ -74,19 +74,20 @@ def _seconds(network: torch.nn.Module, batches: Iterator[tuple[TokenBatch, torch
 
 def compare_batches(tokens: Tokens, codes: np.ndarray, n_classes: int, repeats: int) -> dict[str, Any]:
     """CPU seconds of one epoch of the same networks on the same rows, by who makes the batches."""
-    networks = {
-        "protcnn, 64 filters": lambda: ProtCNN(n_classes, width=64),
-        "rnn, 64 units": lambda: Recurrent(
-            n_classes, cell="lstm", hidden=64, layers=1, readout="max", predictor=(), dropout=0.0
+    networks: dict[str, tuple[Callable[[], torch.nn.Module], int]] = {
+        "protcnn, 64 filters": (lambda: ProtCNN(n_classes, width=64), ProtCNNHead.pool_batches),
+        "rnn, 64 units": (
+            lambda: Recurrent(n_classes, cell="lstm", hidden=64, layers=1, readout="max", predictor=(), dropout=0.0),
+            RnnHead.pool_batches,
         ),
     }
     found: dict[str, Any] = {}
-    for name, make in networks.items():
+    for name, (make, pool_batches) in networks.items():
         sides: dict[str, list[float]] = {"ours": [], "dataloader, longest of the batch": [], "dataloader, 1,000": []}
         for _ in range(repeats):
             for side, times in sides.items():
                 if side == "ours":
-                    batches = _ours(tokens, codes)
+                    batches = _ours(tokens, codes, pool_batches)
                 else:
                     data = _Padded(tokens, codes, PADDED_TO if side.endswith("1,000") else None)
                     batches = iter(DataLoader(data, batch_size=BATCH, shuffle=True, collate_fn=_collate))

@@ -44,6 +44,8 @@ class GraphHead(NetworkHead):
     """
 
     half: ClassVar[str | None] = None
+    # Nodes are never padded, so that batches need no rows of one length.
+    pool_batches: ClassVar[int] = 1
     architecture: ClassVar[str]
 
     graph: str = "atoms"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -91,6 +91,11 @@ class ProtCNNHead(NetworkHead):
     width
         Filters, an even number; 1,100 as published.
     """
+
+    # Relatives are of one length: batches from a pool of 64 hold few families, whose statistics batch norm takes for
+    # those of all. Width 32 on 6,000 domains of Pfam had after four epochs an accuracy of 0.35 with 64, 0.44 with 8,
+    # 0.53 with 2 and 0.55 with 1, which takes 1.3 times as long as 2.
+    pool_batches: ClassVar[int] = 2
 
     width: int = 1100
     learning_rate: float = 1e-3

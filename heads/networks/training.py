@@ -31,10 +31,11 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How long and how fast to train; the fields are parameters of `heads.networks.head.NetworkHead`."""
+    """How long and how fast to train; the fields are those of `heads.networks.head.NetworkHead`."""
 
     epochs: int
     batch_size: int
+    pool_batches: int
     learning_rate: float
     schedule: str
     warmup_steps: int
@@ -180,7 +181,12 @@ class Trainer:
         begun = saved = time.monotonic()
         before = state.seconds
         while not self._done():
-            steps = plan_epoch(train.tokens.lengths, batch_size=recipe.batch_size, seed=(recipe.seed, state.epoch))
+            steps = plan_epoch(
+                train.tokens.lengths,
+                batch_size=recipe.batch_size,
+                pool_batches=recipe.pool_batches,
+                seed=(recipe.seed, state.epoch),
+            )
             while state.step < len(steps) and not self._out_of_time():
                 self._step(train, steps[state.step], schedule.rate(state.steps_done))
                 now = time.monotonic()

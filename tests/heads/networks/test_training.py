@@ -120,14 +120,14 @@ def test_a_loss_that_is_no_number_is_one_error(proteins: Callable[..., Any]) -> 
 
 def test_batches_hold_each_row_once_are_mixed_and_padded_less_than_at_random() -> None:
     lengths = np.random.default_rng(0).integers(20, 400, 5000)
-    batches = plan_epoch(lengths, batch_size=32, seed=(0, 1))
+    batches = plan_epoch(lengths, batch_size=32, pool_batches=2, seed=(0, 1))
     assert sorted(np.concatenate(batches).tolist()) == list(range(5000))
     assert {len(batch) for batch in batches} == {32, 8}
     padded = sum(len(batch) * lengths[batch].max() for batch in batches)
     assert padded < 0.85 * 400 * len(lengths)
     # Relatives are of one length: what batch norm sees of a batch has to be much like what there is.
     assert np.median([np.ptp(lengths[batch]) for batch in batches]) > 0.4 * np.ptp(lengths)
-    assert [batch.tolist() for batch in plan_epoch(lengths, batch_size=32, seed=(0, 2))] != [
+    assert [batch.tolist() for batch in plan_epoch(lengths, batch_size=32, pool_batches=2, seed=(0, 2))] != [
         batch.tolist() for batch in batches
     ]
     parts = within_budget(batches[0], lengths, budget=1000)
