@@ -145,7 +145,7 @@ class TaskData:
         try:
             values: NDArray[np.float64] = self.labels[rows].astype(np.float64)
         except ValueError:
-            raise self._no_number(next(row for row in rows.tolist() if not _is_number(str(self.labels[row])))) from None
+            raise self._no_number(next(row for row in rows.tolist() if not is_number(str(self.labels[row])))) from None
         if not np.isfinite(values).all():
             raise self._no_number(int(rows[np.argmin(np.isfinite(values))]))
         return values
@@ -217,7 +217,8 @@ class TaskData:
         return rows
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a label is written as a number."""
     try:
         float(text)
     except ValueError:

@@ -16,7 +16,7 @@ from embedstore.types import DIGEST_BYTES, Digests
 from heads.clusters import Clusters, cluster_sequences
 from heads.rows.pairs import ORDERED, pair_digests
 from heads.splits import split_by_clusters, split_by_column, split_by_key
-from heads.tasks.base import MASKED, TaskData
+from heads.tasks.base import MASKED, TaskData, is_number
 from heads.tasks.selection import NO_GROUPS, TaskSelection
 from heads.tasks.spec import Task
 
@@ -175,7 +175,7 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
 def _question(table: Table, column: str, texts: NDArray[np.str_], rows: NDArray[np.int64]) -> None:
     """Say where labels look like something else than the classes that they are taken for."""
     names = np.unique(texts)
-    if len(names) > _FEW and 2 * len(names) > len(texts) and all(map(_is_number, names[:_LOOKED_AT].tolist())):
+    if len(names) > _FEW and 2 * len(names) > len(texts) and all(map(is_number, names[:_LOOKED_AT].tolist())):
         _logger.warning(
             "%s: column %r holds %s different numbers, each of which is taken for a class. To predict the number: "
             "kind='regression' (--kind regression).",
@@ -192,14 +192,6 @@ def _question(table: Table, column: str, texts: NDArray[np.str_], rows: NDArray[
             table.source,
             column,
         )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def most_frequent(
