@@ -104,6 +104,8 @@ def _table(measured: Measured, sections: Mapping[str, Any]) -> str:
 
 def _section(measured: Measured, name: str, section: Mapping[str, Any], task: str, told: str) -> Iterator[str]:
     rows = {row: found for row, found in section["rows"].items() if "failure" not in found}
+    if not rows:
+        return
     first = next(iter(rows.values()))
     metric = measured.metric or first["main_metric"]
     note = f"; {section['note']}" if section["note"] else ""

@@ -21,8 +21,8 @@ TERMINATED = 143
 
 _GO_ON = "What was committed stays; run the same command again to go on."
 _BEGIN_ANEW = (
-    "What was embedded stays, the rows of a comparison that are done stand on its page, and a fine-tuning goes on; any "
-    "other command begins anew."
+    "What was embedded stays, the rows of a comparison that are done stand on the page that it named, and a "
+    "fine-tuning goes on; any other command begins anew."
 )
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

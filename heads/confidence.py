@@ -277,16 +277,30 @@ def _effective_clusters(weights: Float64, clusters: NDArray[np.int64]) -> float:
 
 def _upper_bound(ranked: Evidence, numbers: NDArray[np.int64], stop: int, risk: float) -> float:
     """Upper bound of the share of wrong rows among the first `stop`, whose clusters are numbered from 0."""
-    weights, wrong, clusters = ranked.weights[:stop], ~ranked.right[:stop], numbers[:stop]
+    share, size = _share(ranked.weights[:stop], ~ranked.right[:stop], numbers[:stop])
+    return 1.0 if share == 1 else float(beta.ppf(1 - risk, share * size + 1, (1 - share) * size))
+
+
+def lower_bound(true: NDArray[np.bool_], clusters: NDArray[np.int64], risk: float) -> float:
+    """Lower bound of the share of (n,) rows that something is true of: it lies under it but for this risk.
+
+    That of Clopper and Pearson with as many rows as tell as much: see `find_threshold`.
+
+    >>> round(lower_bound(np.ones(1, bool), np.zeros(1, int), 0.025), 3)
+    0.025
+    """
+    share, size = _share(np.ones(len(true)), true, np.unique(clusters, return_inverse=True)[1])
+    return 0.0 if share == 0 else float(beta.ppf(risk, share * size, (1 - share) * size + 1))
+
+
+def _share(weights: Float64, wrong: NDArray[np.bool_], clusters: NDArray[np.int64]) -> tuple[float, float]:
+    """Weighted share of wrong rows, and how many independent rows of equal weight tell as much of it."""
     total = float(weights.sum())
     share = float(weights[wrong].sum()) / total
-    if share == 1:
-        return 1.0
     n_clusters = int((np.bincount(clusters) > 0).sum())
     sums = np.bincount(clusters, weights=weights * (wrong - share)) / total
     variance = float((sums**2).sum()) * n_clusters / max(n_clusters - 1, 1)
     size = _effective_clusters(weights, clusters)
     if variance > _NO_VARIANCE * share * (1 - share):
         size = min(effective_rows(weights), share * (1 - share) / variance)
-    n_wrong = share * size
-    return float(beta.ppf(1 - risk, n_wrong + 1, size - n_wrong))
+    return share, size

@@ -18,6 +18,7 @@ from heads.rows.features import StoreLike, as_store
 from heads.search import search as search_settings
 from heads.sources import SEQUENCES, Source, source_of
 from heads.tasks.base import TaskData
+from heads.tasks.doubts import question_labels
 from heads.tasks.readers import read_task
 from heads.tasks.selection import SelectionOptions, TaskSelection
 from heads.tasks.training import n_contradictory, training_sha256
@@ -111,6 +112,7 @@ def fit_rows(
     params, search
         As of `fit`.
     """
+    question_labels(data, selection)
     train = source.rows(data, data.rows("train"), what="train row")
     trained = data.rows("train")
     valid = validation_rows(source, data)
@@ -144,6 +146,7 @@ def fit_rows(
             "without_vector": train.n_without_vector + (valid.n_without_vector if valid else 0),
             "unlabelled": data.n_unlabelled,
             "unassigned": data.n_unassigned,
+            "left_out": data.n_left_out,
             "unseen": data.n_unseen,
             "contradictory": n_contradictory(data.keys[trained], data.labels[trained]),
         },

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -44,3 +45,13 @@ def test_the_python_of_the_readme_runs(folder: Path) -> None:
         run(["embedstore", "simulate", "families.csv", "--sequences", "2000", "--families", "20"], folder)
     for block in blocks("python"):
         run([sys.executable, "-W", "error", "-c", block], folder)
+
+
+def test_what_the_readme_names_is_there() -> None:
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    # The JSON of each figure, by its file name alone.
+    named = set(re.findall(r"\| `(\w+\.json)` \|", README))
+    assert named
+    assert [name for name in sorted(named) if not (ROOT / "benchmarks" / "results" / name).exists()] == []

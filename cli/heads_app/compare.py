@@ -94,9 +94,8 @@ def compare(
             seeds=seeds,
             seed=seed,
             relatives=relatives,
-            so_far=pages.save,
+            so_far=pages.save_so_far,
             progress=progress,
             **of.selection,
         )
-        pages.save(found)
-    tell_comparison(found, pages.written, json_=json, tsv=tsv)
+    tell_comparison(found, pages.save(found), json_=json, tsv=tsv)

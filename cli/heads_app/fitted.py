@@ -35,6 +35,7 @@ def tell_fitted(fitted: FittedHead, saved: Path, *, replaced: bool, json_: bool)
         )
         left_out = {
             "without a label": n_rows.get("unlabelled", 0),
+            "without a protein": n_rows.get("left_out", 0),
             "in no part of the split": n_rows.get("unassigned", 0),
             "without a vector": n_rows.get("without_vector", 0),
         }

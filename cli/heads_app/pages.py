@@ -6,6 +6,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli.output import say, warn
+from embedstore.errors import InputError, StoreWriteError
+
 if TYPE_CHECKING:
     from heads import Comparison
 
@@ -30,16 +33,28 @@ class Pages:
     def __init__(self, out: Path | None) -> None:
         from heads.predicting.writing import require_place
 
-        self.written: list[Path] = []
+        if out is not None and out.name in ("", ".."):
+            raise InputError(f"{out} is a folder; expected a name for the page (--out).")
         self._stem = out.with_suffix("") if out is not None and out.suffix in _SUFFIXES else out
+        self._is_named = False
         require_place(self._stem or Path("compare"))
 
-    def save(self, found: Comparison) -> None:
-        """Write what is known so far in place of what was before."""
-        if self._stem is None:
-            self._stem = _free(f"{found.task}-compare")
+    def save(self, found: Comparison) -> list[Path]:
+        """Write what was found in place of what was before; returns where."""
+        self._stem = self._stem or _free(f"{found.task}-compare")
         page, document = _paths(self._stem)
-        self.written = [found.save_html(page), found.save_json(document)]
+        return [found.save_html(page), found.save_json(document)]
+
+    def save_so_far(self, found: Comparison) -> None:
+        """Write what is known before the end; where that fails, hours of work still go on."""
+        try:
+            page = self.save(found)[0]
+        except StoreWriteError as error:
+            warn(str(error))
+            return
+        if not self._is_named:
+            say(f"{page}: the rows so far, while the others are compared.")
+        self._is_named = True
 
 
 def _paths(stem: Path) -> list[Path]:

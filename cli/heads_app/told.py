@@ -32,6 +32,11 @@ def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
     if not tsv:
         _tell_tables(report)
     _tell_seen(report.split)
+    if not all(one.kept for one in report.promises):
+        warn(
+            "promises were not kept: these rows are less like the training rows than the validation rows are, or too "
+            "much was chosen on too few of those."
+        )
     _tell_audit(report)
     if report.training_changed:
         warn("the training rows are other ones now than those that this head was fitted on: fit it again.")
@@ -119,13 +124,12 @@ def _tell_promises(report: Report) -> None:
                 what: one.seen.value,
                 "low": one.seen.low,
                 "high": one.seen.high,
+                "kept": "yes" if one.kept else "no",
             }
             for one in report.promises
         ],
         title=f"\npromised from the validation rows, and {what} here",
     )
-    if not all(one.kept for one in report.promises):
-        warn("a promise was not kept: these proteins are less like the training rows than the validation rows are.")
 
 
 def _partner_rows(classes: Sequence[PartnerClass], metric: str) -> list[dict[str, Any]]:

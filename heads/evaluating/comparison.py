@@ -34,6 +34,7 @@ from heads.measuring.partners import by_partners
 from heads.measuring.protocol import LOWER_IS_BETTER, Judged, drawn_of, main_metric
 from heads.rows.features import StoreLike, as_store, store_if_any
 from heads.tasks.base import TaskData
+from heads.tasks.doubts import question_labels
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 from heads.tasks.training import training_sha256
@@ -106,7 +107,7 @@ def compare(
         Further rows, of any kind; see `heads.evaluating.contenders.Contender`.
     so_far
         Called after each row but the last with the comparison of the rows that are done, to be kept in case that the
-        others are never reached; `Comparison.pending` names these.
+        others are never reached; `Comparison.pending` names these. What it raises ends the comparison.
     progress
         Called after each row.
     **selection
@@ -136,6 +137,7 @@ def compare(
     chosen = TaskSelection.of(seed=seed, task=task, labels=labels, dataset=dataset, **selection)
     opened = as_store(store) if labels is None else store_if_any(store)
     data = read_task(chosen, opened)
+    question_labels(data, chosen)
     data.require_trained_classes(split)
     data.rows(split)
     given = Settings(params=params or {}, small=small, epochs=epochs)
@@ -199,6 +201,7 @@ def _about(store: Store | None, data: TaskData, split: str) -> dict[str, Any]:
         "split_rule": data.split_rule,
         "n_rows": {name: len(found) for name, found in data.splits.items()},
         "n_unlabelled": data.n_unlabelled,
+        "n_left_out": data.n_left_out,
         "train_sha256": training_sha256(data.keys[trained], data.labels[trained]),
         "drawn": drawn_of(data, data.rows(split)),
         "versions": _versions(),

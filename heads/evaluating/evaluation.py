@@ -69,7 +69,8 @@ class Report:
     reliability
         Bins of the calibration plot; empty for numbers.
     promises
-        What the head promised from its validation rows, and what became of it on these.
+        What the head promised from its validation rows, and what became of it on these; empty for rows that it has
+        seen.
     worst_pairs
         The most frequent confusions.
     curve
@@ -208,7 +209,7 @@ def evaluate(
         by_identity=identity_table(found, data, near),
         by_partners=by_partners(found, data, split, near, metric=best_by, n_resamples=n_resamples, seed=seed),
         reliability=reliability_bins(found.outcomes),
-        promises=kept_promises(chosen.proof, found.outcomes, groups=found.groups, n_resamples=n_resamples, seed=seed),
+        promises=() if split in SEEN else kept_promises(chosen.proof, found, n_resamples=n_resamples, seed=seed),
         worst_pairs=worst_pairs_of(found.outcomes),
         curve=curve,
         n_resamples=n_resamples,

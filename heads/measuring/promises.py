@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta
 
 from embedstore.errors import InputError
-from heads.measuring.metrics import N_RESAMPLES, ClassOutcomes, Metric, NumberOutcomes, Outcomes, measure
+from heads.confidence import lower_bound
+from heads.measuring.metrics import N_RESAMPLES, ClassOutcomes, Metric, NumberOutcomes, measure
 from heads.measuring.metrics.intervals import Sums
 from heads.measuring.proof import CONFIDENCE, Proof
+from heads.measuring.protocol import Judged
 
 MAX_ERRORS = (0.01, 0.05, 0.1)
 """Shares of wrong answers that promises are checked for."""
+
+_RISK = 0.025
+"""Of saying that a promise was not kept where it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +40,7 @@ class KeptPromise:
     seen
         The share on the split: of wrong answers, or of numbers in their intervals.
     kept
-        Whether the split agrees: its 95% interval reaches what was promised.
+        False where the split shows, but for a risk of a fortieth, that the share is worse than promised.
     """
 
     promised: float
@@ -44,12 +51,7 @@ class KeptPromise:
 
 
 def kept_promises(
-    proof: Proof | None,
-    outcomes: Outcomes,
-    *,
-    groups: NDArray[np.int64] | None = None,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
+    proof: Proof | None, found: Judged, *, n_resamples: int = N_RESAMPLES, seed: int = 0
 ) -> tuple[KeptPromise, ...]:
     """Check what the validation rows let a head promise on the rows of another split.
 
@@ -57,10 +59,8 @@ def kept_promises(
     ----------
     proof
         Of the head; None for one that was fitted without validation rows, which promises nothing.
-    outcomes
-        Of the split.
-    groups
-        (n,) int64 rows that are drawn together.
+    found
+        What the head did on the split.
     n_resamples, seed
         Of the bootstrap.
 
@@ -72,18 +72,14 @@ def kept_promises(
     """
     if proof is None:
         return ()
-    if isinstance(outcomes, NumberOutcomes):
-        half = proof.half_width(CONFIDENCE)
-        if half is None:
-            return ()
-        held = np.abs(outcomes.true - outcomes.predicted) <= half
-        seen = _share(held, groups, n_resamples, seed)
-        return (
-            KeptPromise(promised=CONFIDENCE, threshold=half, answered=1.0, seen=seen, kept=seen.high >= CONFIDENCE),
-        )
-    if not isinstance(outcomes, ClassOutcomes):
-        return ()
-    found = []
+    if isinstance(found.outcomes, NumberOutcomes):
+        return tuple(_interval(proof, found, found.outcomes, n_resamples, seed))
+    if isinstance(found.outcomes, ClassOutcomes):
+        return tuple(_errors(proof, found, found.outcomes, n_resamples, seed))
+    return ()
+
+
+def _errors(proof: Proof, found: Judged, outcomes: ClassOutcomes, n_resamples: int, seed: int) -> Iterator[KeptPromise]:
     for max_error in MAX_ERRORS:
         try:
             promise = proof.promise(max_error)
@@ -92,25 +88,47 @@ def kept_promises(
         given = (outcomes.predicted >= 0) & (outcomes.confidence >= np.float32(promise.threshold))
         if math.isinf(promise.threshold) or not given.any():
             continue
-        seen = _share(~outcomes.right[given], None if groups is None else groups[given], n_resamples, seed)
-        found.append(
-            KeptPromise(
-                promised=max_error,
-                threshold=promise.threshold,
-                answered=float(given.mean()),
-                seen=seen,
-                kept=seen.low <= max_error,
-            )
+        wrong, groups = ~outcomes.right[given], _groups(found, given)
+        yield KeptPromise(
+            promised=max_error,
+            threshold=promise.threshold,
+            answered=float(given.mean()),
+            seen=_share(wrong, groups, n_resamples, seed),
+            kept=lower_bound(wrong, groups, _RISK) <= max_error,
         )
-    return tuple(found)
 
 
-def _share(true: NDArray[np.bool_], groups: NDArray[np.int64] | None, n_resamples: int, seed: int) -> Metric:
+def _interval(
+    proof: Proof, found: Judged, outcomes: NumberOutcomes, n_resamples: int, seed: int
+) -> Iterator[KeptPromise]:
+    half, rank = proof.half_width(CONFIDENCE), proof.rank(CONFIDENCE)
+    there = found.with_vector
+    if half is None or rank is None or not there.any():
+        return
+    missed = (np.abs(outcomes.true - outcomes.predicted) > half)[there]
+    groups = _groups(found, there)
+    # The promise is on average over validation rows: those of this head cover as much as a beta variable says.
+    least = float(beta.ppf(_RISK, rank, len(proof.residuals) + 1 - rank))
+    yield KeptPromise(
+        promised=CONFIDENCE,
+        threshold=half,
+        answered=float(there.mean()),
+        seen=_share(~missed, groups, n_resamples, seed),
+        kept=lower_bound(missed, groups, _RISK) <= 1 - least,
+    )
+
+
+def _groups(found: Judged, rows: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(n,) from 0: which of some rows are drawn together."""
+    groups = np.arange(len(rows)) if found.groups is None else found.groups
+    return np.unique(groups[rows], return_inverse=True)[1].astype(np.int64)
+
+
+def _share(true: NDArray[np.bool_], groups: NDArray[np.int64], n_resamples: int, seed: int) -> Metric:
     """How many of (n,) rows it is true of, with its interval."""
     part = Sums(
         columns=np.stack([np.ones(len(true)), true.astype(np.float64)], axis=1),
         statistic=lambda sums: {"share": sums[:, 1] / np.maximum(sums[:, 0], 1)},
         proportions=frozenset({"share"}),
     )
-    codes = None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64)
-    return measure([part], len(true), groups=codes, n_resamples=n_resamples, seed=seed)["share"].interval
+    return measure([part], len(true), groups=groups, n_resamples=n_resamples, seed=seed)["share"].interval

@@ -80,8 +80,13 @@ class Proof:
 
         None where there are too few rows: 19 for 95%.
         """
+        rank = self.rank(level)
+        return None if rank is None else float(np.sort(self.residuals)[rank - 1])
+
+    def rank(self, level: float) -> int | None:
+        """Which of the ascending residuals is `half_width`, counted from 1."""
         rank = math.ceil((len(self.residuals) + 1) * level)
-        return float(np.sort(self.residuals)[rank - 1]) if 0 < rank <= len(self.residuals) else None
+        return rank if rank <= len(self.residuals) else None
 
 
 def prove(head: Head, features: Features, y: Any, clusters: NDArray[np.int64]) -> Proof:

@@ -52,8 +52,10 @@ class Judged:
     groups
         (n,) int64 rows that are drawn together: those of one protein, or of one group of the task; None where every row
         is drawn by itself.
+    with_vector
+        (n,) bool: outcomes of rows for which something could be predicted.
     n_without_vector
-        Rows of the split for which nothing could be predicted: wrong.
+        Rows of the split for which nothing could be: wrong.
     cost
         Of the predictions.
     """
@@ -61,6 +63,7 @@ class Judged:
     outcomes: Outcomes
     measured: Mapping[str, Measured]
     groups: NDArray[np.int64] | None
+    with_vector: NDArray[np.bool_]
     n_without_vector: int
     cost: Cost
 
@@ -97,7 +100,7 @@ def judge(
         found = take(found, _back(lengths, present))
     if found is None:
         raise InputError(f"No {split} row of {data.source} has a vector in {source.id}.")
-    return judged(data, rows, found, cost, n_without_vector=int((~present).sum()), n_resamples=n_resamples, seed=seed)
+    return judged(data, rows, found, cost, with_vector=present, n_resamples=n_resamples, seed=seed)
 
 
 def judged(
@@ -106,7 +109,7 @@ def judged(
     found: Outcomes,
     cost: Cost,
     *,
-    n_without_vector: int = 0,
+    with_vector: NDArray[np.bool_] | None = None,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> Judged:
@@ -120,11 +123,13 @@ def judged(
         Their outcomes, in that order; for residues one a residue, those without a label among them.
     cost
         Of the predictions.
-    n_without_vector
-        Rows for which there was no prediction.
+    with_vector
+        (n,) bool: rows for which there was a prediction; None for all.
     n_resamples, seed
         Of the bootstrap.
     """
+    with_vector = np.ones(len(rows), np.bool_) if with_vector is None else with_vector
+    n_without_vector = int((~with_vector).sum())
     groups = groups_of(data, rows)
     parts: list[Part] = []
     if data.input == "residue":
@@ -138,6 +143,7 @@ def judged(
                 "that takes them in windows (`embedstore build --residues --long window`), and fit on that."
             )
         found = take(found, labelled)
+        with_vector = np.repeat(with_vector, row_lengths(data, rows))[labelled]
         if isinstance(found, ClassOutcomes):
             parts.append(_per_protein(found, _numbered(proteins)))
     if not len(found):
@@ -149,6 +155,7 @@ def judged(
         outcomes=found,
         measured=figures,
         groups=groups,
+        with_vector=with_vector,
         n_without_vector=n_without_vector,
         cost=cost,
     )

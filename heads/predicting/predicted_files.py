@@ -61,7 +61,9 @@ def _tsv(path: Path, batches: Iterable[Predictions], probabilities: bool) -> int
 
 def _csv(path: Path, batches: Iterable[Predictions], probabilities: bool) -> int:
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return _table(batches, csv.writer(file, lineterminator="\n").writerows)
+        writer = csv.writer(file, lineterminator="\n")
+        # A carriage return alone gets no quotes, and would end the line for who reads it.
+        return _table(batches, lambda rows: writer.writerows([cell.replace("\r", " ") for cell in row] for row in rows))
 
 
 def _table(batches: Iterable[Predictions], write: Callable[[Iterable[Iterable[str]]], Any]) -> int:

@@ -45,8 +45,8 @@ class TaskData:
         (N,) text, empty where a row has no label.
     splits
         Row numbers of ``train``, ``valid`` and ``test``; labelled rows only.
-    n_unlabelled, n_unassigned
-        Rows left out because they have no label, or stand in no split.
+    n_unlabelled, n_unassigned, n_left_out
+        Rows left out because they have no label, stand in no split, or are no proteins.
     label_separator
         What stands between the labels of a row; None where each row has one.
     kind
@@ -91,6 +91,7 @@ class TaskData:
     groups: NDArray[np.int64] | None = None
     residues: Callable[[NDArray[np.int64]], list[bytes]]
     partner_residues: Callable[[NDArray[np.int64]], list[bytes]] | None = None
+    n_left_out: int = 0
 
     @cached_property
     def keys(self) -> Digests:

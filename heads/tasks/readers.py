@@ -8,12 +8,12 @@ from typing import cast
 
 import numpy as np
 
-from embedstore.errors import UnknownNameError
-from embedstore.sequences import digest, read_records
+from embedstore.errors import SequenceError, UnknownNameError
+from embedstore.sequences import Rejected, digest, normalise, read_records
 from embedstore.store.datasets import Dataset
 from embedstore.store.pairs import partner_dataset
 from embedstore.store.store import Store
-from embedstore.types import DIGEST_BYTES
+from embedstore.types import DIGEST_BYTES, Record
 from heads.tasks.base import TaskData
 from heads.tasks.catalog import TASKS
 from heads.tasks.selection import TaskSelection
@@ -75,10 +75,14 @@ def read_file(selection: TaskSelection) -> TaskData:
         skip_invalid=selection.skip_invalid,
     )
     records = list(reader)
+    rejected = list(reader.report.rejected)
+    if selection.skip_invalid and selection.partner_column is not None:
+        records, odd = _with_partners(records, selection.partner_column)
+        rejected += odd
     for sentence in reader.report.warnings:
         _logger.warning("%s", sentence)
-    for rejected in reader.report.rejected:
-        _logger.warning("%s: left out %r (%s).", rejected.where, rejected.id, rejected.reason)
+    for one in rejected:
+        _logger.warning("%s: left out %r (%s).", one.where, one.id, one.reason)
     table = Table(
         name=path.name.split(".")[0],
         source=str(path),
@@ -91,8 +95,25 @@ def read_file(selection: TaskSelection) -> TaskData:
         read=lambda name: [record.columns.get(name, "") for record in records],
         residues=lambda rows: [records[row].residues for row in rows.tolist()],
         partner_source=str(path),
+        n_left_out=len(rejected),
     )
     return labelled(table, _own(selection), selection)
+
+
+def _with_partners(records: list[Record], column: str) -> tuple[list[Record], list[Rejected]]:
+    """The records whose second sequence is a protein too, and the others with the reason."""
+    kept, rejected = [], []
+    for record in records:
+        text = next((value for name, value in record.columns.items() if name.lower() == column.lower()), "")
+        try:
+            reason = "" if normalise(text.encode()).residues else "it has no residues"
+        except SequenceError as error:
+            reason = str(error)
+        if reason:
+            rejected.append(Rejected(id=record.id, where=f"column {column!r}", reason=reason))
+        else:
+            kept.append(record)
+    return kept, rejected
 
 
 def _own(selection: TaskSelection) -> Task:

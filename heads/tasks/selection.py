@@ -59,7 +59,8 @@ class TaskSelection:
     id_column, sequence_column
         Columns of the labelled file, where they have unusual names.
     skip_invalid
-        Whether rows of the labelled file that are no proteins are left out, and named, in place of an error.
+        Whether rows of the labelled file that are no proteins (of pairs: with one that is none) are left out, and
+        named, in place of an error.
     seed
         Of the random split, where there is no split column.
     label_separator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from embedstore.types import DIGEST_BYTES, Digests
 from heads.clusters import Clusters, cluster_sequences
 from heads.rows.pairs import ORDERED, pair_digests
 from heads.splits import split_by_clusters, split_by_column, split_by_key
-from heads.tasks.base import MASKED, TaskData, is_number
+from heads.tasks.base import MASKED, TaskData
 from heads.tasks.selection import NO_GROUPS, TaskSelection
 from heads.tasks.spec import Task
 
@@ -28,11 +27,6 @@ SET_COLUMNS = ("set",)
 
 VALIDATION_COLUMN = "validation"
 """Beside a column of splits: which of the training rows are for validation, as FLIP's files have it."""
-
-_FEW, _LOOKED_AT = 20, 100
-"""More numbers than `_FEW` are hardly names of classes; so many labels are looked at to see what they are."""
-
-_logger = logging.getLogger(__name__)
 
 _FIELD = re.compile(r"(?:^|(?<=\s))([A-Za-z_][A-Za-z0-9_]*)=")
 _TRUE = frozenset({"true", "1", "yes"})
@@ -62,6 +56,8 @@ class Table:
         Gives the sequences of rows by their numbers.
     partner_source
         What the second proteins of pairs belong to.
+    n_left_out
+        Rows of the source that are no proteins.
     """
 
     name: str
@@ -73,6 +69,7 @@ class Table:
     read: Callable[[str], Sequence[str]]
     residues: Callable[[NDArray[np.int64]], list[bytes]]
     partner_source: str
+    n_left_out: int = 0
 
 
 def with_header_fields(table: Table, wanted: Sequence[str]) -> Table:
@@ -137,8 +134,6 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
             f"{table.source} has no labels: column {label_column!r} is empty in all {len(table.ids):,} rows. "
             "Name another (label_column=, --label-column)."
         )
-    if selection.task is None and selection.kind is None and (kind, input_) == ("class", "protein"):
-        _question(table, label_column, texts[has_label], np.flatnonzero(has_label))
     partners = _partners(table, partner_column) if input_ == "pair" else None
     parts, rule = _split(table, task, selection, partners)
     splits = {part: rows[has_label[rows]] for part, rows in parts.items()}
@@ -158,6 +153,7 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
         labels=texts,
         splits=splits,
         n_unlabelled=int((~has_label).sum()),
+        n_left_out=table.n_left_out,
         n_unassigned=int(has_label.sum()) - sum(int(has_label[rows].sum()) for rows in parts.values()),
         label_separator=separator if kind == "multilabel" else None,
         kind=kind,
@@ -170,28 +166,6 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
         residues=table.residues,
         partner_residues=None if partners is None else lambda rows: [partners[row] for row in rows.tolist()],
     )
-
-
-def _question(table: Table, column: str, texts: NDArray[np.str_], rows: NDArray[np.int64]) -> None:
-    """Say where labels look like something else than the classes that they are taken for."""
-    names = np.unique(texts)
-    if len(names) > _FEW and 2 * len(names) > len(texts) and all(map(is_number, names[:_LOOKED_AT].tolist())):
-        _logger.warning(
-            "%s: column %r holds %s different numbers, each of which is taken for a class. To predict the number: "
-            "kind='regression' (--kind regression).",
-            table.source,
-            column,
-            f"{len(names):,}",
-        )
-    some = rows[:_LOOKED_AT]
-    lengths = [len(residues) for residues in table.residues(some)]
-    if lengths == [len(text) for text in texts[:_LOOKED_AT].tolist()] and len(set(lengths)) > 1:
-        _logger.warning(
-            "%s: column %r has as many letters as each sequence has residues, and each text is taken for a class. To "
-            "predict a letter for each residue: input='residue' (--input residue).",
-            table.source,
-            column,
-        )
 
 
 def most_frequent(

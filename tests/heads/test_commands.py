@@ -13,6 +13,8 @@ from cli.embedstore_app import app as embedstore_app
 from cli.heads_app import app as heads_app
 from embedstore.errors import EmbedstoreError, InputError
 from embedstore.store import Store
+from heads.tasks.readers import read_task
+from heads.tasks.selection import TaskSelection
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_rows_that_are_left_out_and_proteins_of_unknown_letters_are_told(
     ]
     simulated.table(tmp_path / "mine.csv", rows, ("id", "sequence", "label", "split"))
     told = heads("fit", "--labels", "mine.csv", "--head", "composition", "--out", "head").stderr
-    assert "rows left out: 2 without a label, 1 in no part of the split." in told
+    assert "rows left out: 2 without a label, 1 without a protein, 1 in no part of the split." in told
     assert "left out 'hollow'" in caplog.text
     (tmp_path / "few.fasta").write_text(">known\nMKVLATMKVLAT\n>masked\nMKXXXBXX\n")
     told = heads("predict", "head", "few.fasta").stderr
@@ -159,17 +161,36 @@ def test_rows_that_are_no_proteins_are_left_out_where_that_was_asked_for(
     done = heads("fit", "--labels", "mine.csv", "--head", "composition", "--skip-invalid")
     assert done.exit_code == 0
     assert heads("evaluate", "mine-composition", "--split", "valid").exit_code == 0
+    assert "rows left out: 1 without a protein" in done.stderr
     needless = heads("fit", "--task", "pfam", "--skip-invalid").exception
     assert "Leave skip_invalid out" in str(needless)
+
+
+def test_pairs_with_a_partner_that_is_no_protein_are_left_out_where_that_was_asked_for(
+    tmp_path: Path, simulated: Any
+) -> None:
+    proteins = simulated.proteins(60, seed=1)
+    lines = ["id,sequence,partner,label"]
+    for (name, first, label), (_, second, _) in zip(proteins, reversed(proteins), strict=True):
+        lines.append(f"{name},{first},{second},{label}")
+    lines += [f"odd,{proteins[0][1]},MK1V,{proteins[0][2]}", f"none,{proteins[0][1]},,{proteins[0][2]}"]
+    (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n")
+    given = {"labels": tmp_path / "pairs.csv", "partner_column": "Partner", "seed": 0}
+    with pytest.raises(InputError, match="'odd', column 'Partner': .*character '1'"):
+        read_task(TaskSelection.of(**given), None)
+    data = read_task(TaskSelection.of(**given, skip_invalid=True), None)
+    assert (len(data.ids), data.n_left_out) == (60, 2)
 
 
 def test_labels_that_look_like_something_else_are_questioned(
     heads: Any, tmp_path: Path, simulated: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lines = ["id,sequence,number,letters,year"]
+    lines = ["id,sequence,number,letters,year,censored"]
     for number, (name, residues, _) in enumerate(simulated.proteins(150, seed=1)):
         cut = residues[number % 5 :]
-        lines.append(f"{name},{cut},{number / 7:.3f},{'H' * len(cut)},{1990 + number % 30}")
+        lines.append(
+            f"{name},{cut},{number / 7:.3f},{'H' * len(cut)},{1990 + number % 30},{'>' * (number % 5 == 0)}{number}"
+        )
     (tmp_path / "mine.csv").write_text("\n".join(lines) + "\n")
 
     def told(column: str, *more: str) -> str:
@@ -180,6 +201,7 @@ def test_labels_that_look_like_something_else_are_questioned(
     assert "column 'number' holds 150 different numbers" in told("number")
     assert told("number", "--kind", "regression") + told("number", "--kind", "class") == ""
     assert "To predict a letter for each residue" in told("letters")
+    assert told("censored") == ""
     assert told("year") == ""
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import heads
 from cli.heads_app import app
+from cli.heads_app.pages import Pages
 from embedstore.errors import InputError, StoreNotFoundError
 from embedstore.store import Store
 from heads.measuring.protocol import judged
@@ -303,6 +304,21 @@ def test_compare_on_the_command_line_writes_both_files(
     assert "stand in the training rows too" in done.stderr
 
 
+def test_a_page_that_cannot_be_written_meanwhile_ends_no_comparison(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "pages").mkdir()
+    pages = Pages(tmp_path / "pages" / "mine")
+    (tmp_path / "pages").rmdir()
+    given: dict[str, Any] = {"task": "pfam", "relatives": "none", "n_resamples": 20, "so_far": pages.save_so_far}
+    found = heads.compare(store, heads=["centroid", "knn"], **given)
+    assert len(found.rows) == 2
+    assert "mine.html could not be written" in capsys.readouterr().err
+    for folder in (".", "..", ""):
+        with pytest.raises(InputError, match="is a folder; expected a name"):
+            Pages(Path(folder))
+
+
 @pytest.mark.parametrize("out", [[], ["--out", "mine"], ["--out", "mine.html"]])
 def test_only_a_comparison_that_is_named_is_replaced(
     out: list[str], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -312,6 +328,7 @@ def test_only_a_comparison_that_is_named_is_replaced(
     for _ in range(2):
         done = CliRunner().invoke(app, words, env={"EMBEDSTORE": str(store.path)})
         assert done.exit_code == 0, done.output
+        assert "the rows so far" in done.stderr
     pages = {path.name for path in tmp_path.iterdir() if path.suffix == ".html"}
     assert pages == ({"mine.html"} if out else {"pfam-compare.html", "pfam-compare-2.html"})
 

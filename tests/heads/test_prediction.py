@@ -173,9 +173,9 @@ def test_files_say_what_the_frame_says(several: tuple[Store, Path], tmp_path: Pa
 def test_a_label_with_a_comma_is_one_cell(several: tuple[Store, Path], tmp_path: Path) -> None:
     store, path = several
     found = heads.predict(fitted(store, "class", "family"), _test_rows(path, 2), store=store)
-    found.ids[0] = 'a,"b"'
+    found.ids[0] = 'a,"b"\rc'
     write_predictions(tmp_path / "out.csv", [found])
-    assert pd.read_csv(tmp_path / "out.csv")["id"].tolist() == ['a,"b"', found.ids[1]]
+    assert pd.read_csv(tmp_path / "out.csv")["id"].tolist() == ['a,"b" c', found.ids[1]]
 
 
 def test_a_write_that_fails_leaves_what_was_there(several: tuple[Store, Path], tmp_path: Path) -> None:
