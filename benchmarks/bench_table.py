@@ -154,7 +154,13 @@ SECTIONS: Mapping[str, Section] = {
     ),
     "ppi_affinity": Section(folder="peer_ppi_affinity", dataset="ppi_affinity", task="ppi_affinity", also=("pearson",)),
     "beta_lactamase": Section(
-        folder="peer_beta_lactamase", dataset="beta_lactamase", task="beta_lactamase", also=("rmse",)
+        folder="peer_beta_lactamase",
+        dataset="beta_lactamase",
+        task="beta_lactamase",
+        note="hybrid with position means",
+        also=("rmse",),
+        # Variants of one protein: aligned as they are.
+        params={"hybrid": {"members": ["auto", "position_means"]}},
     ),
 }
 

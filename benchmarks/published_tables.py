@@ -81,6 +81,7 @@ TABLES: Mapping[str, Measured] = {
             PublishedRow(name="embedding, nearest neighbours", head="knn"),
             PublishedRow(name="embedding, boosted trees", head="gbm"),
             PublishedRow(name="embedding, best or blend", head="auto"),
+            PublishedRow(name="embedding and position means", head="hybrid"),
             PublishedRow(name="length alone", head="length", floor=True),
         ),
     ),
