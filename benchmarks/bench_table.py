@@ -159,8 +159,6 @@ SECTIONS: Mapping[str, Section] = {
         task="beta_lactamase",
         note="hybrid with position means",
         also=("rmse",),
-        # Variants of one protein: aligned as they are.
-        params={"hybrid": {"members": ["auto", "position_means"]}},
     ),
 }
 

@@ -62,7 +62,7 @@ ON_VECTORS = (
     HeadSpec(
         name="hybrid",
         target="heads.vectors.hybrid:HybridHead",
-        kinds=("class", "multilabel"),
+        kinds=("class", "multilabel", "regression"),
         inputs=("protein",),
         reads="both",
         small={**_FEW, "members": ("linear", "kmer")},

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from embedstore.errors import MissingPackageError
+from heads.base import Labelled
 from heads.catalog import HEADS
+from heads.streams import sequences_of
 from heads.vectors.ensemble import EnsembleHead
 
 ON_VECTORS = ("linear", "knn")
+OF_NUMBERS = (*ON_VECTORS, "mlp")
 ALIGNERS = ("blastp", "mmseqs", "diamond", "smith_waterman")
 """In the order in which they are looked for."""
 
@@ -25,12 +28,13 @@ class HybridHead(EnsembleHead):
     ----------
     members
         Names of heads of the catalog, two or more. None: linear, knn, and the first aligner of `ALIGNERS` that is
-        installed.
+        installed; for numbers linear, knn, mlp, and position_means where all proteins are of one length, as variants
+        of one are, else kmer.
     params, method, seed, kind
         As of `heads.vectors.ensemble.EnsembleHead`.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("class", "multilabel")
+    kinds: ClassVar[tuple[str, ...]] = ("class", "multilabel", "regression")
     reads_sequences: ClassVar[bool] = True
 
     def __init__(
@@ -44,8 +48,16 @@ class HybridHead(EnsembleHead):
     ) -> None:
         super().__init__(members=members, params=params, method=method, seed=seed, kind=kind)
 
+    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+        self._of_one_length = len(set(map(len, sequences_of(train.features).residues))) == 1
+        super()._fit(train, valid)
+
     def _asked(self) -> tuple[str, ...]:
-        return (*ON_VECTORS, _installed()) if self.members is None else super()._asked()
+        if self.members is not None:
+            return super()._asked()
+        if self.kind == "regression":
+            return (*OF_NUMBERS, "position_means" if self._of_one_length else "kmer")
+        return (*ON_VECTORS, _installed())
 
 
 def _installed() -> str:

@@ -1,6 +1,7 @@
 """Heads on vectors and heads on sequences as one."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +40,28 @@ def test_a_hybrid_tells_apart_what_neither_of_its_parts_can() -> None:
     reached = [(head.predict(X) == y).mean() for head in (*alone, both)]
     assert max(reached[:2]) < 0.8
     assert reached[2] > 0.95
+
+
+@pytest.mark.parametrize(("one_length", "floor"), [(True, "position_means"), (False, "kmer")])
+def test_a_hybrid_of_numbers_takes_the_floor_that_suits_the_proteins(one_length: bool, floor: str) -> None:
+    def rows(n: int, seed: int) -> tuple[BothFeatures, Any]:
+        rng = np.random.default_rng(seed)
+        X, keys = rng.normal(size=(n, 4)).astype(np.float32), row_keys(n + 1000 * seed)[1000 * seed :]
+        texts = []
+        for number in range(n):
+            text = np.array(list("MKVLATGHSDMKVLATGHSD"))
+            text[rng.integers(0, 20)] = "W" if rng.random() < 0.5 else "C"
+            texts.append("".join(text)[: 20 if one_length else 20 - number % 2])
+        signal = np.array([text.count("W") for text in texts])
+        return BothFeatures(ArrayFeatures(X, keys), SequenceFeatures(texts, keys)), X[:, 0] + 2 * signal
+
+    train, (X, y) = rows(300, 0), rows(200, 1)
+    alone = [
+        np.corrcoef(HEADS.load(name)(kind="regression").fit(*train).predict(X), y)[0, 1] for name in ("linear", floor)
+    ]
+    both = HybridHead(kind="regression").fit(*train)
+    assert set(both.settings()["alone"]) == {"linear", "knn", "mlp", floor}
+    assert np.corrcoef(both.predict(X), y)[0, 1] > max(alone) + 0.02
 
 
 def test_rows_stay_together_when_some_are_selected() -> None:
