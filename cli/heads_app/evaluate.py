@@ -39,7 +39,7 @@ def evaluate(
     json: Json = False,
     tsv: Tsv = False,
 ) -> None:
-    """Measure a fitted head on held-out rows, with 95% bootstrap intervals and a leakage audit.
+    """Measure a fitted head on held-out rows: 95% intervals, a leakage audit, what became of its promises.
 
     heads evaluate pfam-linear
 
