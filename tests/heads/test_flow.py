@@ -30,7 +30,7 @@ def test_every_head_goes_from_a_store_to_a_report(head: str, store: Store, tmp_p
     fitted = heads.fit(store, task="pfam", head=head, params=heads.HEADS[head].small, out=tmp_path / "pfam-head")
     assert dict(fitted.n_rows) == {
         "train": 150, "valid": 42, "test": 48, "without_vector": 0, "unlabelled": 0, "unassigned": 0,
-        "unseen": 0, "contradictory": 0,
+        "unseen": 0, "contradictory": 0, "left_out": 0,
     }  # fmt: skip
     assert fitted.default_name == f"pfam-{head}"
     report = heads.evaluate(tmp_path / "pfam-head", store)
