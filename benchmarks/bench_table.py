@@ -51,7 +51,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "protcnn": {"width": 64, "epochs": 6, "warmup_steps": 500},
     "protenn": {"width": 64, "epochs": 6, "warmup_steps": 500, "members": 3},
     "rnn": {"hidden": 64, "epochs": 10, "learning_rate": 1e-3},
-    "deepprotein_cnn": {"epochs": 30},
+    "deepprotein_cnn": {"epochs": 8, "learning_rate": 1e-3},
     "deepprotein_cnn_rnn": {"epochs": 4, "learning_rate": 1e-3},
     "deepprotein_gru": {"epochs": 5, "learning_rate": 1e-3},
     "deepprotein_lstm": {"epochs": 5, "learning_rate": 1e-3},
