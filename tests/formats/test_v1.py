@@ -1,4 +1,4 @@
-"""Stores and heads that earlier releases wrote are opened for ever."""
+"""A store and a head of the first format, from before heads had a proof or a kind, open."""
 
 from __future__ import annotations
 
@@ -12,18 +12,12 @@ import heads
 from embedstore.models import load_model
 from embedstore.store import Store
 
-FORMATS = sorted((Path(__file__).parent / "format").iterdir())
-
-
-@pytest.fixture(params=FORMATS, ids=lambda path: path.name)
-def old(request: pytest.FixtureRequest) -> Path:
-    path: Path = request.param
-    return path
+V1 = Path(__file__).parent / "v1"
 
 
 @pytest.fixture
-def store(old: Path) -> Store:
-    return embedstore.open(old / "store")
+def store() -> Store:
+    return embedstore.open(V1 / "store")
 
 
 def test_an_old_store_is_whole(store: Store) -> None:
@@ -49,6 +43,6 @@ def test_old_vectors_are_those_that_the_model_gives_now(store: Store) -> None:
     assert embedstore.plan(store, load_model("kmer")).n_missing == 0
 
 
-def test_an_old_head_predicts_as_it_did(old: Path, store: Store) -> None:
-    report = heads.evaluate(old / "families-knn", store)
+def test_an_old_head_predicts_as_it_did(store: Store) -> None:
+    report = heads.evaluate(V1 / "families-knn", store)
     assert (report.n_rows, report.metrics["accuracy"].value) == (4, 1.0)
