@@ -34,10 +34,10 @@ import torch
 
 import embedstore
 from benchmarks.harness import write_result
-from embedstore.batching import plan_batches
 from embedstore.models import load_model
-from embedstore.models.recipes import Recipe
+from embedstore.models.reference import Reference
 from embedstore.models.transformer import TransformerModel
+from embedstore.sequences.batching import plan_batches
 from embedstore.store import Store
 from embedstore.testing.checkpoints import make_checkpoint
 from embedstore.testing.families import simulate_families
@@ -59,7 +59,7 @@ class Sides:
         loaded = load_model(directory, family=family, device="cpu", precision="float32")
         assert isinstance(loaded, TransformerModel)
         self.model = loaded
-        self.recipe = Recipe(directory, family)
+        self.recipe = Reference(directory, family)
         self.sentences = _sentence_transformer(directory)
         self.reports: list[embedstore.BuildReport] = []
 

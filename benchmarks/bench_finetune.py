@@ -29,7 +29,7 @@ import torch
 import embedstore
 import heads
 from benchmarks.harness import RESULTS, interleave, medians, write_result
-from embedstore.builder import build
+from embedstore.embedding.api import build
 from embedstore.models import load_model
 from embedstore.models.trainable import trainable
 from embedstore.store import Store

@@ -22,9 +22,9 @@ from torch.utils.data import DataLoader, Dataset
 import embedstore
 from benchmarks.bench_memory import write_random
 from benchmarks.harness import interleave, medians, write_result
-from heads.rows.pairs import PairFeatures
+from heads.features.pairs import PairFeatures
 from heads.vectors.cnn import ConvolutionHead
-from heads.vectors.packing import convolve, only_residues, pack
+from heads.vectors.packed_conv import convolve, only_residues, pack
 
 BATCH_PROTEINS = 32
 BATCH_PAIRS = 256

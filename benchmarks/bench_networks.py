@@ -21,10 +21,10 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.harness import write_result
 from heads.catalog import HEADS
 from heads.networks.batches import TokenBatch, collate_tokens, plan_epoch, within_budget
-from heads.networks.objectives import Objective
 from heads.networks.protcnn import ProtCNN, ProtCNNHead
 from heads.networks.recurrent import Recurrent, RnnHead
-from heads.networks.residues import Tokens, encode_residues
+from heads.networks.tokens import Tokens, encode_residues
+from heads.training.objectives import Objective
 
 BATCH = 32
 PADDED_TO = 1000

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 import embedstore
 from benchmarks.harness import interleave, medians, write_result
-from embedstore.index.base import unit_rows
-from embedstore.index.scoring import as_float32
+from embedstore.indexes.base import unit_rows
+from embedstore.indexes.rerank import as_float32
 from embedstore.store import Space, Store
 from embedstore.store.manifest import space_identity
 from embedstore.store.space_writer import SpaceWriter

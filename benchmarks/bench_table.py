@@ -41,7 +41,7 @@ from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
 from embedstore.store.spaces import ResidueSpace
 from heads.catalog import HEADS
-from heads.sources import SEQUENCES
+from heads.features.sources import SEQUENCES
 from heads.tasks.catalog import TASKS
 
 MODELS = ("mini", "kmer")

@@ -14,8 +14,8 @@ from typing import Any
 
 import embedstore
 from benchmarks import faulty_build
-from embedstore.embedding import Embedder
-from embedstore.executors import local, serving
+from embedstore.embedding.embedder import Embedder
+from embedstore.embedding.executors import process_pool, worker_process
 from embedstore.models import load_model
 from embedstore.store import Store, space_writer
 
@@ -37,10 +37,10 @@ def slow_down() -> None:
     Embedder.embed = _slow_embed  # type: ignore[method-assign]
 
 
-def serve(connection: Connection, recipe: serving.Recipe, device: str) -> None:
+def worker_main(connection: Connection, recipe: worker_process.WorkerConfig, device: str) -> None:
     """The life of a worker, slowed down."""
     slow_down()
-    serving.serve(connection, recipe, device)
+    worker_process.worker_main(connection, recipe, device)
 
 
 def build(store: Store, model: str, family: str, n_processes: int = 1) -> None:
@@ -55,7 +55,7 @@ def build(store: Store, model: str, family: str, n_processes: int = 1) -> None:
 def main() -> None:
     slow_down()
     # By the name under which a new process finds it: here this module is `__main__`.
-    local.serve = faulty_build.serve
+    process_pool.worker_main = faulty_build.worker_main
     path, model, family, n_processes = sys.argv[1:]
     build(embedstore.open(path), model, family, int(n_processes))
 

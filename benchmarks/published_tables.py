@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from heads.evaluating.published.deepprotein import DEEPPROTEIN
-from heads.evaluating.published.study import STUDY
-from heads.evaluating.published.table import PublishedRow, PublishedTable
+from heads.published.deepprotein import DEEPPROTEIN
+from heads.published.pfam_study import STUDY
+from heads.published.table import PublishedRow, PublishedTable
 
 _ALL = "17,929 families"
 _MIB = 2**20

@@ -13,7 +13,7 @@ SAMPLE_SECONDS = 20.0
 """How long ``--dry-run`` takes samples."""
 
 if TYPE_CHECKING:
-    from embedstore.ledger import BuildPlan, BuildReport
+    from embedstore.embedding.report import BuildPlan, BuildReport
     from embedstore.store import Store
     from embedstore.types import ProgressCallback
 

@@ -8,7 +8,7 @@ from cli.added import tell_added
 from cli.output import print_json, say, warn
 
 if TYPE_CHECKING:
-    from heads.tasks.fetching import FetchReport
+    from heads.tasks.fetch import FetchReport
     from heads.tasks.spec import Task
 
 

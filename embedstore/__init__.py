@@ -6,44 +6,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from embedstore.builder import build, plan
-    from embedstore.index_job import IndexReport
-    from embedstore.indexing import build_index, remove_index, update_index
-    from embedstore.ledger import BuildPlan, BuildReport
+    from embedstore.embedding.api import build, plan
+    from embedstore.embedding.report import BuildPlan, BuildReport
+    from embedstore.indexes.api import search
+    from embedstore.indexes.deep_verify import verify
+    from embedstore.indexes.index_builder import IndexReport
+    from embedstore.indexes.manage import build_index, remove_index, update_index
     from embedstore.models import MODELS, load_model
-    from embedstore.models.checking import check as check_model
-    from embedstore.searching import search
+    from embedstore.models.parity import check as check_model
     from embedstore.sequences import read_records
     from embedstore.store import CompactReport, GcReport, RemovalReport, Store, VerifyReport, compact, gc
     from embedstore.store import open_store as open  # noqa: A004 - the field's name for it, used as embedstore.open
     from embedstore.types import Record
-    from embedstore.verifying import verify
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "BuildPlan": "embedstore.ledger:BuildPlan",
-    "BuildReport": "embedstore.ledger:BuildReport",
+    "BuildPlan": "embedstore.embedding.report:BuildPlan",
+    "BuildReport": "embedstore.embedding.report:BuildReport",
     "CompactReport": "embedstore.store:CompactReport",
     "GcReport": "embedstore.store:GcReport",
-    "IndexReport": "embedstore.index_job:IndexReport",
+    "IndexReport": "embedstore.indexes.index_builder:IndexReport",
     "MODELS": "embedstore.models:MODELS",
     "Record": "embedstore.types:Record",
     "RemovalReport": "embedstore.store:RemovalReport",
     "Store": "embedstore.store:Store",
-    "build": "embedstore.builder:build",
-    "build_index": "embedstore.indexing:build_index",
-    "check_model": "embedstore.models.checking:check",
+    "build": "embedstore.embedding.api:build",
+    "build_index": "embedstore.indexes.manage:build_index",
+    "check_model": "embedstore.models.parity:check",
     "compact": "embedstore.store:compact",
     "gc": "embedstore.store:gc",
     "load_model": "embedstore.models:load_model",
     "open": "embedstore.store:open_store",
-    "plan": "embedstore.builder:plan",
+    "plan": "embedstore.embedding.api:plan",
     "read_records": "embedstore.sequences:read_records",
-    "remove_index": "embedstore.indexing:remove_index",
-    "search": "embedstore.searching:search",
-    "update_index": "embedstore.indexing:update_index",
-    "verify": "embedstore.verifying:verify",
+    "remove_index": "embedstore.indexes.manage:remove_index",
+    "search": "embedstore.indexes.api:search",
+    "update_index": "embedstore.indexes.manage:update_index",
+    "verify": "embedstore.indexes.deep_verify:verify",
     "VerifyReport": "embedstore.store:VerifyReport",
 }
 

@@ -55,5 +55,5 @@ class Progress:
 ProgressCallback: TypeAlias = Callable[[Progress], None]
 
 
-def no_progress(_: Progress) -> None:
+def null_progress(_: Progress) -> None:
     """The default progress callback: says nothing."""

@@ -6,35 +6,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from heads.api.compare import Comparison, compare
+    from heads.api.evaluate import Report, evaluate
+    from heads.api.finetune import finetune
+    from heads.api.fit import fit
+    from heads.api.join import join
+    from heads.api.load import FittedHead, load
+    from heads.api.lookup import Hits, lookup
+    from heads.api.predict import predict, predict_batches
+    from heads.api.predictions import Predictions
     from heads.catalog import HEADS
-    from heads.evaluating.comparison import Comparison, compare
-    from heads.evaluating.evaluation import Report, evaluate
-    from heads.finetuning.running import finetune
-    from heads.fitting import fit
-    from heads.joining import ensemble_of
-    from heads.nearest.lookups import Hits, lookup
-    from heads.persist import FittedHead, load
-    from heads.predicting.prediction import predict, predict_batches
-    from heads.predicting.predictions import Predictions
     from heads.tasks import TASKS
 
 _HOMES = {
-    "Comparison": "heads.evaluating.comparison",
-    "compare": "heads.evaluating.comparison",
+    "Comparison": "heads.api.compare",
+    "compare": "heads.api.compare",
     "HEADS": "heads.catalog",
     "TASKS": "heads.tasks",
-    "FittedHead": "heads.persist",
-    "Hits": "heads.nearest.lookups",
-    "Predictions": "heads.predicting.predictions",
-    "Report": "heads.evaluating.evaluation",
-    "ensemble_of": "heads.joining",
-    "evaluate": "heads.evaluating.evaluation",
-    "finetune": "heads.finetuning.running",
-    "fit": "heads.fitting",
-    "load": "heads.persist",
-    "lookup": "heads.nearest.lookups",
-    "predict": "heads.predicting.prediction",
-    "predict_batches": "heads.predicting.prediction",
+    "FittedHead": "heads.api.load",
+    "Hits": "heads.api.lookup",
+    "Predictions": "heads.api.predictions",
+    "Report": "heads.api.evaluate",
+    "join": "heads.api.join",
+    "evaluate": "heads.api.evaluate",
+    "finetune": "heads.api.finetune",
+    "fit": "heads.api.fit",
+    "load": "heads.api.load",
+    "lookup": "heads.api.lookup",
+    "predict": "heads.api.predict",
+    "predict_batches": "heads.api.predict",
 }
 
 __all__ = [
@@ -46,10 +46,10 @@ __all__ = [
     "Predictions",
     "Report",
     "compare",
-    "ensemble_of",
     "evaluate",
     "finetune",
     "fit",
+    "join",
     "load",
     "lookup",
     "predict",

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.leakage import is_among
-from heads.ranges import EpochCallback, Range
-from heads.streams import Features, FeaturesLike, Float32, as_features
-from heads.targets import Codes, Targets, encode
-from heads.thresholds import choose_thresholds
+from heads.calibration.thresholds import choose_thresholds
+from heads.catalog.param_space import EpochCallback, Range
+from heads.features.base import Features, FeaturesLike, Float32, as_features
+from heads.tasks.leakage import isin_keys
+from heads.tasks.targets import Codes, Targets, encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Labelled:
+class LabelledExamples:
     """Rows to learn from or to choose on: vectors and their targets, in the same order."""
 
     features: Features
@@ -30,11 +30,11 @@ class Labelled:
     def __len__(self) -> int:
         return self.features.shape[0]
 
-    def select(self, rows: NDArray[np.int64]) -> Labelled:
+    def select(self, rows: NDArray[np.int64]) -> LabelledExamples:
         """Some of the rows."""
-        return Labelled(features=self.features.select(rows), targets=self.targets.select(rows))
+        return LabelledExamples(features=self.features.select(rows), targets=self.targets.select(rows))
 
-    def sample(self, limit: int, *, seed: int) -> Labelled:
+    def sample(self, limit: int, *, seed: int) -> LabelledExamples:
         """At most `limit` of the rows, drawn from `seed`, in order."""
         if len(self) <= limit:
             return self
@@ -53,11 +53,11 @@ class Head(ABC):
     Attributes
     ----------
     kinds
-        Which of `heads.targets.KINDS` it can predict.
+        Which of `heads.tasks.targets.KINDS` it can predict.
     whole_proteins
         Whether, of residues, it wants whole proteins (`Features.offsets`), those without a label among them, code -1.
     search_space
-        Arguments of the constructor that `heads.search` tries, each with what to try.
+        Arguments of the constructor that `heads.api.tune` tries, each with what to try.
     on_epoch
         Called with epoch and validation loss where the head learns in epochs; it may raise to stop the fit.
     kind
@@ -91,7 +91,7 @@ class Head(ABC):
         X
             (N, D) vectors, streamed or in memory.
         y
-            N targets: see `heads.targets.encode`.
+            N targets: see `heads.tasks.targets.encode`.
         X_valid, y_valid
             The same of other proteins.
 
@@ -104,12 +104,12 @@ class Head(ABC):
 
     def labelled(
         self, X: FeaturesLike, y: Any, X_valid: FeaturesLike | None = None, y_valid: Any = None
-    ) -> tuple[Labelled, Labelled | None]:
+    ) -> tuple[LabelledExamples, LabelledExamples | None]:
         """The rows of `fit`, checked and encoded: those to learn from, and those to choose on, if there are any."""
         if self.kind not in self.kinds:
             raise InputError(f"{type(self).__name__} predicts {' or '.join(self.kinds)}; kind is {self.kind!r}.")
         features = as_features(X)
-        train = Labelled(features=features, targets=encode(y, kind=self.kind, n_rows=features.shape[0]))
+        train = LabelledExamples(features=features, targets=encode(y, kind=self.kind, n_rows=features.shape[0]))
         valid = None
         if (X_valid is None) != (y_valid is None):
             raise InputError("Validation rows need X_valid and y_valid; one was given without the other.")
@@ -119,7 +119,7 @@ class Head(ABC):
             train = train.select(np.flatnonzero(train.targets.known))
         return train, valid
 
-    def fit_labelled(self, train: Labelled, valid: Labelled | None) -> Self:
+    def fit_labelled(self, train: LabelledExamples, valid: LabelledExamples | None) -> Self:
         """As `fit`, of rows that were checked and encoded before: how a head that is made of heads fits them."""
         self.classes_, self.n_features_in_ = train.targets.classes, train.features.shape[1]
         self._fit(train, valid)
@@ -168,7 +168,7 @@ class Head(ABC):
             return levels
         labels: NDArray[Any] = self.classes_[outputs.argmax(axis=1)]
         if self.kind == "class":
-            labels[~answered(outputs)] = self.no_answer
+            labels[~has_prediction(outputs)] = self.no_answer
         return labels
 
     @property
@@ -241,12 +241,12 @@ class Head(ABC):
         return self
 
     @abstractmethod
-    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+    def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         """Learn; `valid` has at least one row and no row or class that it should not have."""
 
     @abstractmethod
     def _outputs(self, X: Features) -> Iterator[Float32]:
-        """As `outputs`; go through `heads.streams.checked_blocks`."""
+        """As `outputs`; go through `heads.features.base.checked_blocks`."""
 
     @abstractmethod
     def _arrays(self) -> dict[str, NDArray[Any]]:
@@ -258,27 +258,27 @@ class Head(ABC):
     ) -> None:
         """Take over arrays, settings and texts; sets `n_features_in_` too."""
 
-    def _usable(self, features: Features, y: Any, train: Labelled) -> Labelled | None:
+    def _usable(self, features: Features, y: Any, train: LabelledExamples) -> LabelledExamples | None:
         targets = encode(y, kind=self.kind, n_rows=features.shape[0], classes=train.targets.classes, name="y_valid")
         usable = targets.known | self.whole_proteins
         if features.digests is not None and train.features.digests is not None:
-            usable &= ~is_among(features.digests, train.features.digests)
+            usable &= ~isin_keys(features.digests, train.features.digests)
         if not targets.known[usable].any():
             return None
-        valid = Labelled(features=features, targets=targets)
+        valid = LabelledExamples(features=features, targets=targets)
         return valid if usable.all() else valid.select(np.flatnonzero(usable))
 
-    def _thresholds(self, valid: Labelled | None) -> Float32:
+    def _thresholds(self, valid: LabelledExamples | None) -> Float32:
         if valid is None:
             return np.full(len(self.classes_), 0.5, np.float32)
         shares = np.concatenate(list(self._outputs(valid.features)))
         return choose_thresholds(shares, valid.targets.require_members())
 
 
-def answered(outputs: Float32) -> NDArray[np.bool_]:
+def has_prediction(outputs: Float32) -> NDArray[np.bool_]:
     """Which rows of probabilities are an answer, (n,): those with a class that is not impossible.
 
-    >>> answered(np.array([[0.25, 0.75], [0.0, 0.0]], np.float32)).tolist()
+    >>> has_prediction(np.array([[0.25, 0.75], [0.0, 0.0]], np.float32)).tolist()
     [True, False]
     """
     return np.asarray(outputs.any(axis=1))
@@ -297,4 +297,14 @@ def softmax(logits: NDArray[np.floating[Any]]) -> Float32:
     return logits.astype(np.float32, copy=False)
 
 
-__all__ = ["Codes", "Features", "FeaturesLike", "Float32", "Head", "Labelled", "answered", "as_tuple", "softmax"]
+__all__ = [
+    "Codes",
+    "Features",
+    "FeaturesLike",
+    "Float32",
+    "Head",
+    "LabelledExamples",
+    "as_tuple",
+    "has_prediction",
+    "softmax",
+]

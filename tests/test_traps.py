@@ -66,18 +66,18 @@ import numpy as np
 import pytest
 
 import embedstore
-from embedstore.embedding import identity_of
+from embedstore.embedding.embedder import space_spec
+from embedstore.embedding.windows import LongSequencePolicy
 from embedstore.errors import InputError
+from embedstore.indexes.query import search_records
 from embedstore.models import load_model
 from embedstore.models.base import STANDARD_RESIDUES
 from embedstore.models.catalog import FAMILIES
-from embedstore.queries import search_store
 from embedstore.sequences import digest
 from embedstore.store import Store, space_writer, spaces
 from embedstore.store.manifest import space_id
 from embedstore.testing.checkpoints import make_checkpoint
 from embedstore.types import Record
-from embedstore.windows import LongPolicy
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("embedstore", "heads", "cli")
@@ -165,7 +165,7 @@ def test_five_thousand_residues_are_visibly_windowed_cut_skipped_or_refused(tmp_
 
 def test_each_field_of_an_identity_that_changes_is_another_space() -> None:
     model = load_model("kmer")
-    identity = identity_of(model, pooling="mean", dtype="float16", long=LongPolicy(kind="skip", limit=None))
+    identity = space_spec(model, pooling="mean", dtype="float16", long=LongSequencePolicy(kind="skip", limit=None))
     must = {"model", "checkpoint", "revision", "weights_sha256", "adapter_sha256", "layer", "pooling", "dtype"}
     assert set(identity) >= must | {"precision", "residue_policy", "long", "format"}
     ids = {space_id(identity)}
@@ -187,7 +187,7 @@ def test_shuffled_part_names_give_the_same_store(tmp_path: Path, monkeypatch: py
             patch.setattr(space_writer, "PART_ROWS", 20)
             if shuffled:
                 name = lambda: f"{source.getrandbits(60):016d}-{source.getrandbits(32):08x}"  # noqa: E731
-                patch.setattr("embedstore.store.writer.new_part_name", name)
+                patch.setattr("embedstore.store.part_writer.new_part_name", name)
             for number, file in enumerate(files):
                 store.add(f"d{number}", file)
             embedstore.build(store, load_model("kmer"), batch_residues=300)
@@ -216,11 +216,11 @@ def test_a_search_finds_what_was_added_a_moment_ago(tmp_path: Path) -> None:
     store.add("old", fasta(tmp_path / "old.fasta", proteins(30)))
     embedstore.build(store, model)
     query = [Record(id="q", residues=b"WWHHWWHHWWHHCCMM")]
-    (before,) = search_store(store, store.space(), query, k=1)
+    (before,) = search_records(store, store.space(), query, k=1)
     assert before.score < 0.9
     store.add("new", fasta(tmp_path / "new.fasta", {"late": "WWHHWWHHWWHHCCMM"}))
     embedstore.build(store, model)
-    (after,) = search_store(store, store.space(), query, k=1)
+    (after,) = search_records(store, store.space(), query, k=1)
     assert after.ids == ["new:late"]
     assert after.score > 0.999
 

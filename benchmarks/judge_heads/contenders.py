@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.fitting import make_head
-from heads.streams import ArrayFeatures
+from heads.api.fit import make_head
+from heads.features.base import ArrayFeatures
 
 Array = NDArray[Any]
 

@@ -23,10 +23,10 @@ from benchmarks.judge_heads.simulated import Families
 from embedstore.store import Space
 from embedstore.store.manifest import space_identity
 from embedstore.store.space_writer import SpaceWriter
+from heads.api.fit import make_head
 from heads.catalog import HEADS
-from heads.fitting import make_head
-from heads.rows.pairs import PairFeatures
-from heads.streams import ArrayFeatures, Float32, Rows, shuffled
+from heads.features.base import ArrayFeatures, Float32, Rows, shuffled
+from heads.features.pairs import PairFeatures
 
 DIM = 1024
 
@@ -56,7 +56,7 @@ def compared(ours: float, theirs: float, name: str, **about: Any) -> dict[str, A
 
 @dataclass(frozen=True, eq=False)
 class Proteins:
-    """Residues of whole proteins in memory, as `heads.streams.Features`."""
+    """Residues of whole proteins in memory, as `heads.features.base.Features`."""
 
     vectors: Float32
     offsets: NDArray[np.int64]

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from benchmarks.judge_lookup.searchers import ByVectors, Searcher
 from benchmarks.judge_mini.intervals import Statistic, interval, share
 from benchmarks.judge_mini.sets import Proteins
-from heads.measuring.metrics import Metric
-from heads.nearest.calibration import MAX_ROWS, UNKNOWN_SHARE, CalibrationRows, calibrate
+from heads.evaluation.metrics import Interval
+from heads.family_lookup.calibration import MAX_ROWS, UNKNOWN_SHARE, CalibrationRows, calibrate
 
 K = 10
 CONFIDENCE = 0.95
@@ -60,7 +60,7 @@ def judge(searcher: Searcher, splits: Splits, *, draws: int, seed: int = 0) -> d
     }
 
 
-def accuracy(searcher: Searcher, splits: Splits) -> Metric:
+def accuracy(searcher: Searcher, splits: Splits) -> Interval:
     """Share of the test proteins whose family is voted for, with every family in the reference."""
     codes, n = _codes([splits.train, splits.test])
     reference = searcher.reference(splits.train, codes[0], n)
@@ -145,7 +145,7 @@ def _weights(one: Asked) -> NDArray[np.float64]:
     return np.where(one.known, (1 - UNKNOWN_SHARE) / one.known.sum(), UNKNOWN_SHARE / (~one.known).sum())
 
 
-def _mean(columns: list[NDArray[np.float64]], asked: list[Asked], statistic: Statistic) -> Metric:
+def _mean(columns: list[NDArray[np.float64]], asked: list[Asked], statistic: Statistic) -> Interval:
     """A statistic of sums over all draws, with an interval over families."""
     groups = np.concatenate([one.family for one in asked])
     return interval(np.concatenate(columns), statistic, groups=groups)
@@ -198,7 +198,7 @@ def _last(kept: NDArray[np.bool_], counted: NDArray[np.bool_]) -> float:
     return float(counted[: places[-1] + 1].sum() / counted.sum()) if len(places) else 0.0
 
 
-def _ece(asked: list[Asked]) -> Metric:
+def _ece(asked: list[Asked]) -> Interval:
     """Expected calibration error in the assumed mixture: 15 bins of equal width, of the probability of the answer."""
     columns = []
     for one in asked:

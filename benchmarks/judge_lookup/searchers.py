@@ -1,4 +1,4 @@
-"""A model's vectors and an alignment program as references that `heads.nearest.calibration` can learn on."""
+"""A model's vectors and an alignment program as references that `heads.family_lookup.calibration` can learn on."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from benchmarks.aligners import NO_HIT, Aligner
 from benchmarks.judge_mini.models import VectorFinder
 from benchmarks.judge_mini.sets import Proteins
-from embedstore.index import Neighbours
-from heads.nearest.ballots import Ballots, LabelTable, count_ballots, label_table
-from heads.nearest.reference import Found, Reference
-from heads.vectors.votes import row_keys
+from embedstore.indexes import Neighbours
+from heads.family_lookup.reference import NeighbourResult, Reference
+from heads.family_lookup.voting import LabelTable, LabelVotes, label_table, vote
+from heads.vectors.neighbour_targets import row_keys
 
 _BITS_SCALE = 2.0
 """A hit of b bits stands as the cosine whose Fisher z is log(1 + b) / 2: the order is that of bits."""
@@ -70,13 +70,13 @@ class ByVectors:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Aligned(Found):
+class _Aligned(NeighbourResult):
     """Hits of a program; the last key of the table stands for none."""
 
     with_votes: bool
 
-    def ballots(self, *, sharpness: float) -> Ballots:
-        ballots = count_ballots(self.neighbours.scores, self.positions, self.table, sharpness=_BEST_HIT)
+    def ballots(self, *, sharpness: float) -> LabelVotes:
+        ballots = vote(self.neighbours.scores, self.positions, self.table, sharpness=_BEST_HIT)
         if self.with_votes:
             return ballots
         # The bit score alone speaks: everything else is the same for all.
@@ -114,7 +114,7 @@ class AlignedReference:
         gone = self.table.having(labels)[:-1]
         return type(self)(self.owner, self.sequences, self.table, self._alive & ~gone)
 
-    def cohesion(self, found: Found, ballots: Ballots) -> NDArray[np.float32]:
+    def cohesion(self, found: NeighbourResult, ballots: LabelVotes) -> NDArray[np.float32]:
         return np.full(len(ballots.query), np.nan, np.float32)
 
 

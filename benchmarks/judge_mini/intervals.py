@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heads.measuring.metrics import N_RESAMPLES, Metric, wilson_interval
+from heads.evaluation.metrics import N_RESAMPLES, Interval, wilson_interval
 
 Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """(r, m) sums of m columns in r resamples -> (r,) values."""
@@ -16,7 +16,7 @@ Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 _BATCH_DRAWS = 2**22
 
 
-def interval(columns: ArrayLike, statistic: Statistic, *, groups: ArrayLike | None = None, seed: int = 0) -> Metric:
+def interval(columns: ArrayLike, statistic: Statistic, *, groups: ArrayLike | None = None, seed: int = 0) -> Interval:
     """A statistic of column sums, with percentiles of a bootstrap over the rows.
 
     Parameters
@@ -45,26 +45,26 @@ def interval(columns: ArrayLike, statistic: Statistic, *, groups: ArrayLike | No
     return percentiles(float(statistic(held.sum(axis=0)[None])[0]), np.concatenate(found))
 
 
-def percentiles(value: float, resampled: NDArray[np.float64]) -> Metric:
+def percentiles(value: float, resampled: NDArray[np.float64]) -> Interval:
     """A value between the 2.5% and 97.5% quantiles of its resamples."""
     low, high = np.quantile(resampled, (0.025, 0.975))
-    return Metric(value=value, low=float(low), high=float(high))
+    return Interval(value=value, low=float(low), high=float(high))
 
 
-def share(right: NDArray[Any], of: NDArray[Any] | None = None, *, groups: ArrayLike | None = None) -> Metric:
+def share(right: NDArray[Any], of: NDArray[Any] | None = None, *, groups: ArrayLike | None = None) -> Interval:
     """The share of what is right: (n,) counts of each protein out of ``of``, by default 1."""
     counts = np.ones(len(right)) if of is None else of
     found = interval(np.stack([right, counts], axis=1), _ratio, groups=groups)
     if of is None and found.value in (0, 1):
         # The bootstrap has no spread there.
         low, high = wilson_interval(int(np.sum(right)), len(right))
-        return Metric(value=found.value, low=low, high=high)
+        return Interval(value=found.value, low=low, high=high)
     return found
 
 
 def difference(
     first: NDArray[Any], second: NDArray[Any], of: NDArray[Any] | None = None, *, groups: ArrayLike | None = None
-) -> Metric:
+) -> Interval:
     """Share of the first less that of the second, on the same proteins: (n,) counts of each."""
     counts = np.ones(len(first)) if of is None else of
     return interval(np.stack([first.astype(np.float64) - second, counts], axis=1), _ratio, groups=groups)

@@ -13,7 +13,7 @@ from benchmarks.judge_mini.measures import MINI, Measure, shares
 from benchmarks.judge_mini.models import VectorFinder
 from benchmarks.judge_mini.sets import Data, Proteins
 from benchmarks.train_mini.data import order
-from heads.streams import ArrayFeatures
+from heads.features.base import ArrayFeatures
 from heads.vectors.linear import LinearHead
 
 ALPHAS = (0.1, 1.0, 10.0, 100.0)

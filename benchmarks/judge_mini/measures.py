@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from benchmarks.aligners import NO_HIT
 from benchmarks.judge_mini.intervals import difference, share
 from benchmarks.judge_mini.sets import Proteins
-from heads.measuring.metrics import Metric
+from heads.evaluation.metrics import Interval
 
 MINI = "mini"
 
@@ -49,8 +49,8 @@ class Measure:
 
     name: str
     n: int
-    figures: dict[str, Metric] = field(default_factory=dict)
-    minus: dict[str, Metric] = field(default_factory=dict)
+    figures: dict[str, Interval] = field(default_factory=dict)
+    minus: dict[str, Interval] = field(default_factory=dict)
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,5 +103,5 @@ def lengths(proteins: Proteins) -> NDArray[np.int64]:
     return np.array([len(sequence) for sequence in proteins.sequences], np.int64)
 
 
-def _signed(metric: Metric) -> str:
+def _signed(metric: Interval) -> str:
     return f"{metric.value:+.4f} [{metric.low:+.4f}, {metric.high:+.4f}]"

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from embedstore.batching import plan_batches
-from embedstore.index import FlatIndex
-from embedstore.index.base import unit_rows
+from embedstore.indexes import FlatIndex
+from embedstore.indexes.base import unit_rows
 from embedstore.models import Model, load_model
 from embedstore.models.mini_encoder import MiniConfig, MiniEncoder
 from embedstore.sequences import digest
-from heads.vectors.votes import row_keys
+from embedstore.sequences.batching import plan_batches
+from heads.vectors.neighbour_targets import row_keys
 
 _REPORT_S = 60.0
 

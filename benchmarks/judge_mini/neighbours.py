@@ -12,7 +12,7 @@ from benchmarks.judge_mini.intervals import percentiles
 from benchmarks.judge_mini.measures import MINI, Finder, Measure, agreement, no_hits, shares
 from benchmarks.judge_mini.sets import Data, Proteins, joined
 from benchmarks.train_mini.data import left_out_families, order
-from heads.measuring.metrics import N_RESAMPLES
+from heads.evaluation.metrics import N_RESAMPLES
 
 PFAM = {"test": "train", "hard_valid": "hard_train"}
 """Queries and database."""

@@ -16,9 +16,9 @@ from benchmarks.judge_mini.measures import MINI, Measure, shares
 from benchmarks.judge_mini.models import Embeds
 from benchmarks.judge_mini.sets import Data, Proteins
 from benchmarks.train_mini.sampling import TrainingBatch, fixed_batches
-from embedstore.batching import batched
 from embedstore.models.mini_encoder import MiniEncoder
 from embedstore.models.mini_tokens import MASK_ID, N_TOKENS, PAD_ID, TOKEN_OF, X_ID
+from embedstore.sequences.batching import batched
 
 TRAIN_RESIDUES = 120_000
 WINDOW = 15

@@ -27,12 +27,12 @@ from safetensors.torch import save_file
 
 from benchmarks.train_mini.judging import Judge, nearest_label, pooled_of, read_encoder
 from benchmarks.train_mini.sampling import TrainingSet
-from embedstore.hashing import splitmix64
-from embedstore.index.base import unit_rows
+from embedstore.indexes.base import unit_rows
 from embedstore.models.base import STANDARD_RESIDUES
 from embedstore.models.kmer import FREQUENCY
 from embedstore.models.mini_encoder import MiniEncoder
 from embedstore.models.mini_tokens import N_STANDARD, N_TOKENS, X_ID
+from embedstore.numerics import splitmix64
 
 PAIR_SIZE = 312
 N_PROFILE_WAVES = 10

@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from benchmarks.train_mini.data import left_out_families, order, rows
 from benchmarks.train_mini.sampling import TrainingBatch, fixed_batches
-from embedstore.batching import plan_batches
 from embedstore.models.mini_encoder import MiniConfig, MiniEncoder
 from embedstore.models.mini_tokens import mini_tokens
+from embedstore.sequences.batching import plan_batches
 
 BUDGET = 4_096
 

@@ -91,8 +91,8 @@ def build(
     """
     from cli.built import SAMPLE_SECONDS, input_datasets, tell_built, tell_plan, worker_devices
     from cli.progress import progress_bar
-    from embedstore.builder import build as build_vectors
-    from embedstore.builder import plan
+    from embedstore.embedding.api import build as build_vectors
+    from embedstore.embedding.api import plan
     from embedstore.models import load_model
     from embedstore.store import open_store
 

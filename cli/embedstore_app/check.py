@@ -42,7 +42,7 @@ def check(
 
     from cli.output import print_facts, print_json, print_rows, say
     from embedstore.models import load_model
-    from embedstore.models.checking import check as check_model
+    from embedstore.models.parity import check as check_model
     from embedstore.sequences import read_records
 
     loaded = load_model(model, family=family, weights=weights, device=device, precision=precision, layer=layer)

@@ -34,7 +34,7 @@ def fetch(
     from cli.progress import progress_bar
     from cli.tasks import tell_fetched
     from embedstore.store import open_store
-    from heads.tasks.fetching import fetch as fetch_task
+    from heads.tasks.fetch import fetch as fetch_task
 
     opened = None if only_download else open_store(store, mode="a")
     with progress_bar() as progress:

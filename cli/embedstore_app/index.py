@@ -37,7 +37,7 @@ def build(
     """
     from cli.params import parse_bytes
     from cli.progress import progress_bar
-    from embedstore.indexing import build_index
+    from embedstore.indexes.manage import build_index
     from embedstore.store import open_store
 
     room = parse_bytes(memory) if memory else None
@@ -63,7 +63,7 @@ def update(
     """
     from cli.params import parse_bytes
     from cli.progress import progress_bar
-    from embedstore.indexing import update_index
+    from embedstore.indexes.manage import update_index
     from embedstore.store import open_store
 
     room = parse_bytes(memory) if memory else None
@@ -103,7 +103,7 @@ def rm(
     embedstore index rm hnsw
     """
     from cli.output import say
-    from embedstore.indexing import remove_index
+    from embedstore.indexes.manage import remove_index
     from embedstore.store import open_store
 
     say(f"Removed: {', '.join(remove_index(open_store(store), kind, space=space))}. Searches are exact now.")

@@ -13,9 +13,9 @@ def ls(store: StorePath = None, json: Json = False, tsv: Tsv = False) -> None:
     embedstore ls --tsv | cut -f2
     """
     from cli.output import print_rows
-    from embedstore.store import contents, open_store
+    from embedstore.store import list_contents, open_store
 
-    rows = contents(open_store(store))
+    rows = list_contents(open_store(store))
     if not json:
         for row in rows:
             row["state"] = [f"{name} {state}" for name, state in (row["state"] or {}).items()] or None

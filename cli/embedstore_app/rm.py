@@ -30,7 +30,7 @@ def rm(
     from cli.output import print_json, say
     from embedstore.errors import InputError
     from embedstore.store import open_store
-    from embedstore.store.removal import parse_kind
+    from embedstore.store.maintenance.remove import parse_kind
 
     opened, chosen = open_store(store), parse_kind(kind)
     planned = opened.remove(name, kind=chosen, dry_run=True)

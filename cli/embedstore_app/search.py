@@ -60,7 +60,7 @@ def search(
     from cli.params import parse_where
     from cli.progress import progress_bar
     from cli.reading import given_model, read_all
-    from embedstore.queries import search_store
+    from embedstore.indexes.query import search_records
     from embedstore.store import open_store
 
     opened = open_store(store)
@@ -76,7 +76,7 @@ def search(
             skip_invalid=skip_invalid,
         )
         model = given_model(chosen, weights=weights, device=device)
-        hits = search_store(
+        hits = search_records(
             opened,
             chosen,
             records,

@@ -31,8 +31,8 @@ def verify(
     """
     from cli.output import print_facts, print_json, say
     from cli.progress import progress_bar
+    from embedstore.indexes.deep_verify import verify as verify_store
     from embedstore.store import open_store
-    from embedstore.verifying import verify as verify_store
 
     with progress_bar() as progress:
         report = verify_store(

@@ -85,8 +85,8 @@ def finetune(
     from cli.heads_app.tuned import chosen_settings, default_out, tell_tuned
     from cli.params import parse_params
     from cli.progress import progress_bar
+    from embedstore.exchange.atomic_files import require_place
     from heads import finetune as finetune_model
-    from heads.predicting.writing import require_place
 
     settings = chosen_settings(
         parse_params(param or []),

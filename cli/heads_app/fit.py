@@ -50,9 +50,9 @@ def fit(
     """
     from cli.heads_app.fitted import tell_fitted
     from cli.params import parse_params
+    from embedstore.exchange.atomic_files import require_place
     from heads import fit as fit_head
-    from heads.persist import is_fitted_head, require_free
-    from heads.predicting.writing import require_place
+    from heads.api.load import is_fitted_head, require_free
 
     if out is not None:
         require_place(out, makes_folders=True)

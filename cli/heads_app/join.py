@@ -28,10 +28,10 @@ def join(
     heads join pfam-linear pfam-knn
     """
     from cli.heads_app.fitted import tell_fitted
-    from heads import ensemble_of
-    from heads.persist import is_fitted_head
+    from heads import join
+    from heads.api.load import is_fitted_head
 
-    joined = ensemble_of(fitted, store, method=method, seed=seed)
+    joined = join(fitted, store, method=method, seed=seed)
     target = out or Path(joined.default_name)
     replaced = is_fitted_head(target)
     tell_fitted(joined, joined.save(target), replaced=replaced, json_=json)

@@ -31,7 +31,7 @@ class Pages:
     """
 
     def __init__(self, out: Path | None) -> None:
-        from heads.predicting.writing import require_place
+        from embedstore.exchange.atomic_files import require_place
 
         if out is not None and out.name in ("", ".."):
             raise InputError(f"{out} is a folder; expected a name for the page (--out).")

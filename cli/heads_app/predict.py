@@ -66,9 +66,9 @@ def predict(
     from cli.heads_app.tuned import place_encoder
     from cli.progress import progress_bar
     from cli.reading import given_model, reading
+    from embedstore.exchange.atomic_files import require_place
     from heads import load, predict_batches
-    from heads.predicting.prediction import space_of
-    from heads.predicting.writing import require_place
+    from heads.api.predict import space_of
 
     if out is not None:
         require_place(out, other_than=proteins)

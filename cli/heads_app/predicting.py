@@ -21,13 +21,13 @@ def tell_predictions(
         raise InputError("--out says the format by its name; leave --json and --tsv out.")
     seen = _Counted(batches)
     if out is not None:
-        from heads.predicting.predicted_files import write_predictions
+        from heads.api.prediction_writers import write_predictions
 
         n = write_predictions(out, seen, probabilities=probabilities)
         seen.tell()
         say(f"{out}: {n:,} proteins.")
         return
-    from heads.predicting.predictions import join
+    from heads.api.predictions import join
 
     parts = list(seen)
     if json_:

@@ -8,7 +8,7 @@ from cli.output import print_rows, print_text
 
 if TYPE_CHECKING:
     from heads import Comparison
-    from heads.evaluating.published.beside import Published
+    from heads.evaluation.published_comparison import Published
 
 
 def tell_published(found: Comparison, published: Published, *, tsv: bool) -> None:

@@ -11,7 +11,7 @@ from cli.output import print_json, print_rows, say, warn
 
 if TYPE_CHECKING:
     from heads import Comparison, Report
-    from heads.measuring.partners import PartnerClass
+    from heads.evaluation.pair_classes import PartnerClass
 
 
 def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
@@ -148,7 +148,7 @@ def _partner_rows(classes: Sequence[PartnerClass], metric: str) -> list[dict[str
 
 
 def _tell_seen(split: str) -> None:
-    from heads.measuring.protocol import SEEN
+    from heads.evaluation.scoring import SEEN
 
     if split in SEEN:
         warn(SEEN[split])

@@ -6,23 +6,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from embedstore.exchange.exporting import ExportReport, export_vectors
-    from embedstore.exchange.importing import ImportReport, import_vectors
+    from embedstore.exchange.exports import ExportReport, export_vectors
+    from embedstore.exchange.imports import ImportReport, import_vectors
+    from embedstore.exchange.readers import IMPORT_FORMATS
     from embedstore.exchange.selection import Selection, select
-    from embedstore.exchange.sources import IMPORT_FORMATS
     from embedstore.exchange.tables import to_frame, to_numpy, to_xarray
-    from embedstore.exchange.targets import EXPORT_FORMATS
     from embedstore.exchange.torch_dataset import collate_residues, to_torch
+    from embedstore.exchange.writers import EXPORT_FORMATS
 
 _HOMES = {
-    "EXPORT_FORMATS": "targets",
-    "IMPORT_FORMATS": "sources",
-    "ExportReport": "exporting",
-    "ImportReport": "importing",
+    "EXPORT_FORMATS": "writers",
+    "IMPORT_FORMATS": "readers",
+    "ExportReport": "exports",
+    "ImportReport": "imports",
     "Selection": "selection",
     "collate_residues": "torch_dataset",
-    "export_vectors": "exporting",
-    "import_vectors": "importing",
+    "export_vectors": "exports",
+    "import_vectors": "imports",
     "select": "selection",
     "to_frame": "tables",
     "to_numpy": "tables",

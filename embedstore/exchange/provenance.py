@@ -9,8 +9,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from embedstore.errors import FileFormatError, InputError, SpaceMismatchError
-from embedstore.exchange.sources import Source, source_sha256
-from embedstore.pooling import RESIDUES
+from embedstore.exchange.readers import Source, source_sha256
+from embedstore.models.pooling import RESIDUES
 from embedstore.store import Store
 from embedstore.store.layout import check_name
 from embedstore.store.manifest import space_identity

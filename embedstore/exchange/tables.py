@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embedstore.exchange.packages import require
 from embedstore.exchange.selection import select
+from embedstore.optional import require
 from embedstore.store import Store
 from embedstore.types import Vectors
 
@@ -83,7 +83,7 @@ def to_xarray(
     require("xarray", purpose="to_xarray")
     import xarray as xr
 
-    from embedstore.exchange.lazy import lazy_rows
+    from embedstore.exchange.xarray_backend import lazy_rows
 
     chosen = select(store, space=space, dataset=dataset, split=split, limit=limit)
     taken = {"id", "key", "protein", "feature"}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from embedstore.pooling import RESIDUES, find_pooling
+from embedstore.models.pooling import RESIDUES, find_pooling
 
 STANDARD_RESIDUES = b"ACDEFGHIKLMNPQRSTVWY"
 """The twenty letters that every model must know."""
@@ -99,7 +99,7 @@ class Model(Protocol):
     max_residues
         Longest sequence that :meth:`embed` takes, or None.
     batch_residues
-        Default budget of padded residues for one batch, for :func:`embedstore.batching.plan_batches`.
+        Default budget of padded residues for one batch, for :func:`embedstore.sequences.batching.plan_batches`.
     unknown_letters
         Letters that the model has no token of its own for, as ASCII bytes: they are read as ``X`` or as "unknown".
     window_residues

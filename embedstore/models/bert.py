@@ -9,8 +9,8 @@ import torch
 from transformers import BertModel as TransformersBert
 from transformers import BertTokenizer
 
-from embedstore.models.encoders import TAKES_ADDED_MASK, added_mask
 from embedstore.models.transformer import TransformerModel
+from embedstore.models.transformers_loader import TAKES_ADDED_MASK, added_mask
 
 
 class BertModel(TransformerModel):

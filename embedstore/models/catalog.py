@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from embedstore.catalog import Catalog
 from embedstore.models.base import ModelSpec
-from embedstore.registry import Catalog
 
 _PROTTRANS = "Elnaggar et al. 2022, ProtTrans, IEEE TPAMI 44:7112, doi:10.1109/TPAMI.2021.3095381"
 _PROSTT5 = "Heinzinger et al. 2024, NAR Genomics and Bioinformatics 6:lqae150, doi:10.1093/nargab/lqae150"

@@ -6,8 +6,8 @@ from typing import Final
 
 import torch
 
+from embedstore.catalog import unknown_name
 from embedstore.errors import InputError
-from embedstore.registry import unknown_name
 
 DTYPES: Final = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Precisions by name."""

@@ -24,17 +24,17 @@ from embedstore.models.base import (
 )
 from embedstore.models.checkpoint import Checkpoint, find_checkpoint, read_config
 from embedstore.models.devices import DTYPES, resolve_device, resolve_precision
-from embedstore.models.learning import Learner
+from embedstore.models.learner import Learner
 from embedstore.models.memory import (
     USABLE_SHARE,
     Budget,
     EncoderSize,
     available_bytes,
-    named_out_of_memory,
     too_little_memory,
+    translate_oom,
 )
-from embedstore.models.tokens import TokenTable
-from embedstore.pooling import RESIDUES, find_pooling
+from embedstore.models.pooling import RESIDUES, find_pooling
+from embedstore.models.token_table import TokenTable
 
 WINDOW_RESIDUES = 4_096
 """Longest stretch in one pass under the windows policy, for models without a shorter limit of their own."""
@@ -284,7 +284,7 @@ class EncoderModel(Learner, Model, ABC):
         check_sequences(sequences, name=self.name, max_residues=self.max_residues)
         if not sequences:
             return {name: [] if name == RESIDUES else np.empty((0, self.dim), np.float32) for name in poolings}
-        with named_out_of_memory(sequences, self.device):
+        with translate_oom(sequences, self.device):
             rows = self._finite(sequences, poolings)
             return {name: self._gathered(name, [row[name] for row in rows]) for name in dict.fromkeys(poolings)}
 

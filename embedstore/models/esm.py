@@ -9,8 +9,8 @@ import torch
 from transformers import EsmModel as TransformersEsm
 from transformers import EsmTokenizer
 
-from embedstore.models.encoders import TAKES_ADDED_MASK, added_mask
 from embedstore.models.transformer import TransformerModel
+from embedstore.models.transformers_loader import TAKES_ADDED_MASK, added_mask
 
 
 class EsmModel(TransformerModel):

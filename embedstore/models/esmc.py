@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from embedstore.models.encoders import transformers_class
 from embedstore.models.transformer import TransformerModel
+from embedstore.models.transformers_loader import transformers_class
 
 _SINCE = "5.23"
 

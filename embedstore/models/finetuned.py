@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from embedstore.catalog import load_target
 from embedstore.errors import (
     FileFormatError,
     InputError,
@@ -18,7 +19,6 @@ from embedstore.errors import (
 from embedstore.models.base import Model
 from embedstore.models.catalog import FAMILIES, MODELS
 from embedstore.models.loading import FINETUNED_FILE, load_model
-from embedstore.registry import load_target
 
 FORMAT_VERSION = 1
 

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from embedstore.hashing import splitmix64
 from embedstore.models.base import (
     RESIDUE_LETTERS,
     STANDARD_RESIDUES,
@@ -22,6 +21,7 @@ from embedstore.models.base import (
     require_poolings,
     resolve_layer,
 )
+from embedstore.numerics import splitmix64
 
 REVISION = "1"
 """Raised with any change to the arithmetic: the vectors are then another space."""

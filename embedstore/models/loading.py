@@ -7,10 +7,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
+from embedstore.catalog import load_target, unknown_name
 from embedstore.errors import InputError, MissingFileError, WeightsUnavailableError
 from embedstore.models.base import Model, ModelSpec
 from embedstore.models.catalog import FAMILIES, MODELS
-from embedstore.registry import load_target, unknown_name
 
 FINETUNED_FILE = "finetuned.json"
 """The manifest of a folder that `heads finetune` wrote."""

@@ -159,7 +159,7 @@ def total_bytes(device: torch.device) -> int:
 
 
 @contextmanager
-def named_out_of_memory(sequences: Sequence[bytes], device: torch.device) -> Iterator[None]:
+def translate_oom(sequences: Sequence[bytes], device: torch.device) -> Iterator[None]:
     """Turn torch's two ways of running out of memory into ours; let every other error through."""
     try:
         yield
@@ -204,10 +204,10 @@ def available_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min([int(psutil.virtual_memory().available), *cgroup_rooms()])
+    return min([int(psutil.virtual_memory().available), *cgroup_limits()])
 
 
-def cgroup_rooms(process: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> list[int]:
+def cgroup_limits(process: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> list[int]:
     """What the memory limits of this process's control groups leave, in bytes, one number a limit; often none.
 
     A limit of a parent group holds for all below it. Pages of files count as free: they are given up first.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from embedstore.models.base import RESIDUE_LETTERS, STANDARD_RESIDUES
-from embedstore.models.tokens import TokenTable
+from embedstore.models.token_table import TokenTable
 
 PAD_ID, MASK_ID, X_ID = 0, 1, 2
 N_STANDARD = len(STANDARD_RESIDUES)

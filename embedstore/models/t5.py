@@ -10,10 +10,10 @@ import torch
 from transformers import T5EncoderModel, T5Tokenizer
 
 from embedstore.errors import InputError
-from embedstore.models.encoders import TAKES_ADDED_MASK, added_mask
 from embedstore.models.memory import EncoderSize
-from embedstore.models.tokens import TokenTable
+from embedstore.models.token_table import TokenTable
 from embedstore.models.transformer import TransformerModel
+from embedstore.models.transformers_loader import TAKES_ADDED_MASK, added_mask
 
 PROST_T5_PREFIX = "<AA2fold>"
 """What stands before amino acids in ProstT5's input."""

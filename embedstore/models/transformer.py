@@ -12,15 +12,15 @@ import torch
 from embedstore.errors import InputError
 from embedstore.models.devices import DTYPES
 from embedstore.models.encoder_model import EncoderModel
-from embedstore.models.encoders import (
+from embedstore.models.memory import Budget, EncoderSize, plan_budget
+from embedstore.models.token_table import TokenTable, read_token_table
+from embedstore.models.transformers_loader import (
     attention_of,
     load_encoder,
     quiet_transformers,
     read_encoder_config,
     weight_bytes,
 )
-from embedstore.models.memory import Budget, EncoderSize, plan_budget
-from embedstore.models.tokens import TokenTable, read_token_table
 
 
 class TransformerModel(EncoderModel, ABC):

@@ -2,12 +2,12 @@
 
 from embedstore.sequences.alphabet import LEGAL, Normalised, looks_like_nucleotides, normalise
 from embedstore.sequences.columns import ID_COLUMNS, SEQUENCE_COLUMNS
+from embedstore.sequences.compression import file_sha256
+from embedstore.sequences.discovery import SPLITS, SourceFile, source_files
 from embedstore.sequences.formats import FORMATS
-from embedstore.sequences.intake import ReadReport, Rejected
 from embedstore.sequences.keys import digest, key_text, parse_key
-from embedstore.sequences.layouts import SPLITS, SourceFile, source_files
 from embedstore.sequences.reader import RecordReader, read_records
-from embedstore.sequences.streams import file_sha256
+from embedstore.sequences.validation import ReadReport, Rejected
 
 __all__ = [
     "FORMATS",

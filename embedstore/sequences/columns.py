@@ -72,6 +72,6 @@ def listed_names(names: Sequence[str]) -> str:
     return ", ".join(name if name.isprintable() else repr(name) for name in shown) + more
 
 
-def semicolons(file: str) -> FileFormatError:
+def is_semicolon_separated(file: str) -> FileFormatError:
     """Make the error for a table as spreadsheets write it where the comma stands in decimal numbers."""
     return FileFormatError(f"{file}: columns are separated by ';'; export with commas or tabs.")

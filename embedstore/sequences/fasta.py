@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embedstore.errors import FileFormatError
 from embedstore.sequences.alphabet import illegal_offset
-from embedstore.sequences.intake import Intake
+from embedstore.sequences.validation import RecordValidator
 from embedstore.types import Record
 
 # Blocks and what is made from them stay in a core's second-level cache: 1 MiB is a third slower, 16 KiB too.
@@ -27,7 +27,7 @@ _SET_COLUMNS = Record.__dict__["columns"].__set__
 
 
 def fasta_records(
-    stream: io.BufferedIOBase, intake: Intake, *, split: str | None = None
+    stream: io.BufferedIOBase, intake: RecordValidator, *, split: str | None = None
 ) -> Generator[list[Record], None, None]:
     """Yield the records of a FASTA stream, in blocks.
 
@@ -89,7 +89,7 @@ def _whole_records(stream: io.BufferedIOBase) -> Iterator[bytes]:
         yield rest
 
 
-def _fast_block(block: bytes, intake: Intake) -> list[Record] | None:
+def _fast_block(block: bytes, intake: RecordValidator) -> list[Record] | None:
     """Read a block in which nothing needs normalising; None if something does.
 
     Line breaks are found and removed for the whole block at once, and positions are carried over from the block to its
@@ -152,7 +152,7 @@ def _make_records(ids: Sequence[str], residues: Sequence[bytes], columns: list[d
     return records
 
 
-def _careful_block(block: bytes, intake: Intake, line: int) -> list[Record]:
+def _careful_block(block: bytes, intake: RecordValidator, line: int) -> list[Record]:
     """Read a block record by record; ``line`` is the number of its first line."""
     records = []
     blank = len(block) - len(block.lstrip())
@@ -165,7 +165,7 @@ def _careful_block(block: bytes, intake: Intake, line: int) -> list[Record]:
     return records
 
 
-def _careful_record(piece: bytes, intake: Intake, line: int) -> Record | None:
+def _careful_record(piece: bytes, intake: RecordValidator, line: int) -> Record | None:
     header, _, body = piece.partition(b"\n")
     # bytes, not str: only ASCII white space ends an id.
     words = header.split(None, 1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedstore.errors import FileFormatError, InputError
-from embedstore.sequences.columns import semicolons
-from embedstore.sequences.layouts import claimed_format
-from embedstore.sequences.streams import read_head
+from embedstore.sequences.columns import is_semicolon_separated
+from embedstore.sequences.compression import read_head
+from embedstore.sequences.discovery import claimed_format
 
 FORMATS = ("fasta", "csv", "tsv", "parquet")
 _TABLES = ("csv", "tsv")
@@ -44,7 +44,7 @@ def detect_format(path: Path) -> str:
         return claimed
     if found is None or (claimed is not None and claimed != found):
         if found is None and b";" in head.splitlines()[0] and b"\0" not in head:
-            raise semicolons(str(path))
+            raise is_semicolon_separated(str(path))
         looks = f"reads like {found}" if found else "is neither FASTA nor a CSV, TSV or Parquet table"
         called = f" is named like {claimed} but" if claimed else ""
         raise FileFormatError(

@@ -9,13 +9,13 @@ from os import PathLike
 from pathlib import Path
 
 from embedstore.errors import FileFormatError, InputError
+from embedstore.sequences.compression import open_file
+from embedstore.sequences.discovery import SourceFile, ignored_files, source_files
 from embedstore.sequences.fasta import fasta_records
 from embedstore.sequences.formats import check_format, detect_format
-from embedstore.sequences.intake import Intake, ReadReport
-from embedstore.sequences.layouts import SourceFile, left_alone, source_files
-from embedstore.sequences.streams import open_file
 from embedstore.sequences.tables import TableOptions, csv_records, parquet_records
-from embedstore.types import Progress, ProgressCallback, Record, no_progress
+from embedstore.sequences.validation import ReadReport, RecordValidator
+from embedstore.types import Progress, ProgressCallback, Record, null_progress
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
@@ -40,7 +40,7 @@ class RecordReader:
         options: TableOptions,
         skip_invalid: bool = False,
         warnings: Sequence[str] = (),
-        progress: ProgressCallback = no_progress,
+        progress: ProgressCallback = null_progress,
     ) -> None:
         self.files = [file for file, _ in files]
         self.report = ReadReport()
@@ -68,7 +68,7 @@ class RecordReader:
         done = 0
         only_nucleotides = True
         for file, found in self._files:
-            intake = Intake(report, file=str(file.path), skip_invalid=self._skip_invalid)
+            intake = RecordValidator(report, file=str(file.path), skip_invalid=self._skip_invalid)
             for block, n_bytes in self._file_blocks(file, found, intake):
                 self._progress(Progress(stage="read", done=done + n_bytes, total=total, unit="bytes"))
                 if block:
@@ -82,7 +82,7 @@ class RecordReader:
                 "All sequences look like nucleotides, and are read as amino acids A, C, G, T: translate them first."
             )
 
-    def _file_blocks(self, file: SourceFile, found: str, intake: Intake) -> Iterator[tuple[list[Record], int]]:
+    def _file_blocks(self, file: SourceFile, found: str, intake: RecordValidator) -> Iterator[tuple[list[Record], int]]:
         """Yield blocks of one file, each with the raw bytes read by then."""
         options = self._options.of_split(file.split)
         if found == "parquet":
@@ -116,7 +116,7 @@ def read_records(
     split: str | None = None,
     files: Collection[Path] | None = None,
     skip_invalid: bool = False,
-    progress: ProgressCallback = no_progress,
+    progress: ProgressCallback = null_progress,
 ) -> RecordReader:
     """Read the proteins of a file or a directory, in bounded memory.
 
@@ -160,7 +160,7 @@ def read_records(
     detected = [(file, detect_format(file.path) if format == "auto" else format) for file in wanted]
     if any(found == "fasta" for _, found in detected):
         _refuse_columns(path, id_column=id_column, sequence_column=sequence_column, split=None if in_layout else split)
-    ignored = left_alone(path)
+    ignored = ignored_files(path)
     return RecordReader(
         detected,
         options=TableOptions(

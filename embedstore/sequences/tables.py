@@ -11,8 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from embedstore.errors import FileFormatError
-from embedstore.sequences.columns import ID_COLUMNS, NUMBERED, SEQUENCE_COLUMNS, find_column, listed_names, semicolons
-from embedstore.sequences.intake import Intake
+from embedstore.sequences.columns import (
+    ID_COLUMNS,
+    NUMBERED,
+    SEQUENCE_COLUMNS,
+    find_column,
+    is_semicolon_separated,
+    listed_names,
+)
+from embedstore.sequences.validation import RecordValidator
 from embedstore.types import Record
 
 _BLOCK_ROWS = 1024
@@ -45,7 +52,7 @@ class TableOptions:
 
 
 def csv_records(
-    stream: io.BufferedReader, intake: Intake, options: TableOptions, *, delimiter: str
+    stream: io.BufferedReader, intake: RecordValidator, options: TableOptions, *, delimiter: str
 ) -> Generator[list[Record], None, None]:
     """Yield the records of a CSV or TSV stream, in blocks. Fields may be quoted; a byte order mark is dropped.
 
@@ -63,7 +70,7 @@ def csv_records(
     try:
         header = next(rows, [])
         if sum(name.count(";") for name in header) >= len(header):
-            raise semicolons(intake.file)
+            raise is_semicolon_separated(intake.file)
         table = _Table(_named(header, intake), intake, options)
         lines = ((row, f"line {rows.line_num}") for row in rows if row)
         while block := list(islice(lines, _BLOCK_ROWS)):
@@ -77,7 +84,7 @@ def csv_records(
         text.detach()
 
 
-def parquet_records(path: Path, intake: Intake, options: TableOptions) -> Iterator[tuple[list[Record], float]]:
+def parquet_records(path: Path, intake: RecordValidator, options: TableOptions) -> Iterator[tuple[list[Record], float]]:
     """Yield the records of a Parquet file, in blocks, each with the share of the file that is read by then.
 
     Values become text as Arrow writes them; a null becomes an empty text, as in CSV.
@@ -115,7 +122,7 @@ def parquet_records(path: Path, intake: Intake, options: TableOptions) -> Iterat
 class _Table:
     """The rows of one table, once its header is known."""
 
-    def __init__(self, names: Sequence[str], intake: Intake, options: TableOptions) -> None:
+    def __init__(self, names: Sequence[str], intake: RecordValidator, options: TableOptions) -> None:
         self._names = names
         self._intake = intake
         self._split = options.split
@@ -159,7 +166,7 @@ class _Table:
         return self._intake.admit(record_id, raw, columns, where)
 
 
-def _named(names: Sequence[str], intake: Intake) -> list[str]:
+def _named(names: Sequence[str], intake: RecordValidator) -> list[str]:
     """Check that no name stands twice; a column without a name (an index that pandas wrote) gets one."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

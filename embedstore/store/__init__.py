@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from embedstore.store.adding import AddReport
-from embedstore.store.compaction import CompactReport, compact
 from embedstore.store.datasets import Dataset, SequenceTable
-from embedstore.store.garbage import GcReport, gc
-from embedstore.store.listing import contents, provenance
-from embedstore.store.removal import RemovalReport, remove
+from embedstore.store.ingest import AddReport
+from embedstore.store.listing import list_contents, provenance
+from embedstore.store.maintenance.compact import CompactReport, compact
+from embedstore.store.maintenance.gc import GcReport, gc
+from embedstore.store.maintenance.remove import RemovalReport, remove
+from embedstore.store.maintenance.verify import VerifyReport, verify
 from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.store.store import DEFAULT_PATH, Store, open_store, store_path
-from embedstore.store.verify import VerifyReport, verify
 
 __all__ = [
     "DEFAULT_PATH",
@@ -25,8 +25,8 @@ __all__ = [
     "Store",
     "VerifyReport",
     "compact",
-    "contents",
     "gc",
+    "list_contents",
     "open_store",
     "provenance",
     "remove",

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.registry import unknown_name
+from embedstore.catalog import unknown_name
 from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.keys import distinct
 from embedstore.store.layout import PARTS, RECORD
-from embedstore.store.reader import KeyedParts, Part, committed_parts, committed_paths
+from embedstore.store.parts import KeyedParts, Part, committed_parts, committed_paths
 from embedstore.types import DIGEST_BYTES, Digests
 
 _SPREAD = 8

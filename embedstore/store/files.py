@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from embedstore.errors import InputError
-from embedstore.store import objects
+from embedstore.store import object_store
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -38,19 +38,19 @@ def locate(path: str | PathLike[str]) -> StorePath:
         return Path(path)
     if str(path).startswith(("file://", "local://")):
         return Path(str(path).partition("://")[2])
-    return objects.locate(path)
+    return object_store.locate(path)
 
 
 def read_bytes(path: StorePath) -> bytes:
     """A whole small file; FileNotFoundError if there is none."""
-    return path.read_bytes() if isinstance(path, Path) else objects.read(path)
+    return path.read_bytes() if isinstance(path, Path) else object_store.read(path)
 
 
 def read_if_there(path: StorePath) -> bytes | None:
     """A whole small file; None if there is none."""
     if isinstance(path, Path):
         return path.read_bytes() if path.is_file() else None
-    return objects.read_many([path])[0]
+    return object_store.read_many([path])[0]
 
 
 def is_file(path: StorePath) -> bool:
@@ -61,14 +61,14 @@ def is_file(path: StorePath) -> bool:
 def directories(path: StorePath) -> list[StorePath]:
     """The directories directly below ``path``, in order of names; none if there is no such path."""
     if not isinstance(path, Path):
-        return list(objects.directories(path))
+        return list(object_store.directories(path))
     return sorted(child for child in path.iterdir() if child.is_dir()) if path.is_dir() else []
 
 
 def blocks(path: StorePath) -> Iterator[bytes]:
     """A whole file, block by block; FileNotFoundError if there is none."""
     if not isinstance(path, Path):
-        yield from objects.blocks(path)
+        yield from object_store.blocks(path)
         return
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK_BYTES):
@@ -90,7 +90,7 @@ class NewFile(Protocol):
 
 def new_file(path: StorePath) -> NewFile:
     """Start a file, with the directories above it."""
-    return LocalFile(path) if isinstance(path, Path) else objects.ObjectWriter(path)
+    return LocalFile(path) if isinstance(path, Path) else object_store.ObjectWriter(path)
 
 
 class LocalFile:

@@ -13,11 +13,11 @@ import numpy as np
 import xxhash
 
 from embedstore.errors import StoreCorruptError, StoreNotFoundError
-from embedstore.store.checks import file_hash, sampled_hash
 from embedstore.store.files import StorePath, blocks, directories
-from embedstore.store.layout import INDEXES, PARTS, check_name, ensure_group, writing
-from embedstore.store.reader import Part, committed_parts, has_parts
-from embedstore.store.writer import PartWriter
+from embedstore.store.layout import INDEXES, PARTS, check_name, ensure_group, translate_write_errors
+from embedstore.store.maintenance.part_checks import file_hash, quick_hash
+from embedstore.store.part_writer import PartWriter
+from embedstore.store.parts import Part, committed_parts, has_parts
 from embedstore.types import Digests
 
 _REBUILD = "Build the index again: `embedstore index build`."
@@ -57,7 +57,7 @@ class SegmentWriter(PartWriter):
         for file in sorted(folder.iterdir()):
             self.copy(file, file.name)
         self.append("digests", digests, np.uint8)
-        sampled = {name: sampled_hash(folder / name) for name in details["mapped"]}
+        sampled = {name: quick_hash(folder / name) for name in details["mapped"]}
         return self.commit(len(digests), {**details, "sampled": sampled}, replaces=replaces)
 
 
@@ -83,7 +83,7 @@ def segment_folder(segment: Part) -> Path:
         if size == about["bytes"] and name in segment.details["mapped"]:
             # Records from before there were samples have none.
             sampled = segment.details.get("sampled", {})
-            is_same = name not in sampled or sampled_hash(file) == sampled[name]
+            is_same = name not in sampled or quick_hash(file) == sampled[name]
         else:
             is_same = size == about["bytes"] and file_hash(file) == about["xxh3_128"]
         if not is_same:
@@ -106,7 +106,7 @@ def _fetched(segment: Part, due: Mapping[str, Mapping[str, Any]]) -> Path:
     target = cache_folder() / "indexes" / f"{segment.name}-{address[:8]}"
     if target.is_dir():
         return target
-    with writing(target):
+    with translate_write_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
             copy = Path(scratch) / target.name

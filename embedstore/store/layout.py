@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from embedstore.errors import EmbedstoreError, InputError, StoreWriteError
-from embedstore.store import objects
+from embedstore.store import object_store
 from embedstore.store.files import StorePath, is_file
 
 FORMAT_VERSION = 1
@@ -67,7 +67,7 @@ def utc_now() -> str:
 
 
 @contextlib.contextmanager
-def writing(path: StorePath) -> Iterator[None]:
+def translate_write_errors(path: StorePath) -> Iterator[None]:
     """Turn what the operating system or the server says about a failed write below ``path`` into one clear error."""
     again = "Free space and run the same command again: what is committed is kept."
     permission = "No permission to write there. Choose another --store, or change the permissions."
@@ -80,11 +80,11 @@ def writing(path: StorePath) -> Iterator[None]:
     }
     try:
         yield
-    except objects.failures() as error:
+    except object_store.backend_errors() as error:
         if isinstance(error, EmbedstoreError):
             raise
         if not isinstance(path, Path):
-            why = objects.explain(error)
+            why = object_store.explain(error)
             raise StoreWriteError(f"Cannot write to the store at {path}: {why}") from error
         if not isinstance(error, OSError):
             raise
@@ -103,17 +103,17 @@ def fsync_path(path: StorePath) -> None:
         os.close(descriptor)
 
 
-def publish(path: StorePath, payload: bytes) -> bool:
+def create_exclusive(path: StorePath, payload: bytes) -> bool:
     """Create ``path`` with ``payload`` whole or not at all; False if it exists already.
 
     A reader can never see a prefix of the payload: it is written and synced under another name first, and
     linked to its own by an operation that fails where the name is taken. Object storage does this in one request.
     """
     if not isinstance(path, Path):
-        with writing(path):
-            return objects.create(path, payload)
+        with translate_write_errors(path):
+            return object_store.create(path, payload)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with writing(path):
+    with translate_write_errors(path):
         try:
             with temporary.open("xb") as file:
                 file.write(payload)
@@ -143,10 +143,10 @@ def _link(temporary: Path, path: Path) -> bool:
     return True
 
 
-def is_vacant(path: StorePath) -> bool:
+def is_empty(path: StorePath) -> bool:
     """Whether a store could be made here: nothing is there, or only what a first writer left that died."""
     if not isinstance(path, Path):
-        return objects.is_vacant(path)
+        return object_store.is_empty(path)
     if not path.is_dir():
         return not path.exists()
     return all(is_temporary(child) for child in path.iterdir())
@@ -173,15 +173,15 @@ def ensure_group(path: StorePath, attributes: dict[str, Any] | None = None) -> N
     """Create a zarr group at ``path``, parents included, unless one is there."""
     if is_file(path / RECORD):
         return
-    with writing(path):
+    with translate_write_errors(path):
         make_directory(path)
-    publish(path / RECORD, to_json({"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}))
+    create_exclusive(path / RECORD, to_json({"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}))
 
 
 def check_writable(path: StorePath) -> None:
     """Refuse a file system on which two writers could overwrite each other; StoreWriteError says so."""
     if not isinstance(path, Path):
-        objects.check_exclusive(path)
+        object_store.check_exclusive(path)
 
 
 def ensure_store(path: StorePath) -> None:
@@ -195,8 +195,8 @@ def ensure_store(path: StorePath) -> None:
     check_writable(path)
     ensure_group(path, {NAMESPACE: {"format": FORMAT_VERSION}})
     if not isinstance(path, Path):
-        with writing(path):
-            objects.check_server(path / RECORD)
+        with translate_write_errors(path):
+            object_store.check_server(path / RECORD)
 
 
 def to_json(document: Any) -> bytes:

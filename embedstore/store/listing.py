@@ -8,14 +8,14 @@ from embedstore.store.datasets import Dataset
 from embedstore.store.indexes import index_kinds, index_segments
 from embedstore.store.keys import distinct
 from embedstore.store.layout import NAMESPACE
+from embedstore.store.maintenance.merge_parts import n_bytes_of
 from embedstore.store.manifest import read_record
-from embedstore.store.merging import n_bytes_of
 from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.store.store import Store
 from embedstore.types import Digests
 
 
-def contents(store: Store) -> list[dict[str, Any]]:
+def list_contents(store: Store) -> list[dict[str, Any]]:
     """One row for each data set, each space and each index, all with the same columns as JSON takes them.
 
     ``state`` of a space has for each data set ``complete``, or how many of its sequences are missing; those that a

@@ -20,7 +20,7 @@ from embedstore.store.layout import (
     to_json,
     utc_now,
 )
-from embedstore.store.shards import FileTable
+from embedstore.store.zarr_shards.writer import FileTable
 
 
 def commit_record(
@@ -62,10 +62,10 @@ def commit_record(
         "created": utc_now(),
     }
     consolidated = {"kind": "inline", "must_understand": False, "metadata": arrays}
-    return to_json(sealed_group(ours, consolidated_metadata=consolidated))
+    return to_json(checksummed_group(ours, consolidated_metadata=consolidated))
 
 
-def sealed_group(ours: dict[str, Any], **more: Any) -> dict[str, Any]:
+def checksummed_group(ours: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The metadata of a zarr group whose attributes hold a hash of the whole."""
     group = {"zarr_format": 3, "node_type": "group", "attributes": {NAMESPACE: ours}, **more}
     seal = xxhash.xxh3_128_hexdigest(canonical_json(group))

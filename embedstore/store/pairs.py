@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
-from embedstore.store.adding import AddReport
+from embedstore.store.ingest import AddReport
 from embedstore.store.store import Store
 
 

@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import LedgerError, StoreError
-from embedstore.store.claims import AtWork
 from embedstore.store.layout import (
     BUILDS,
     PARTS,
     SKIPPED,
     SPACES,
-    writing,
+    translate_write_errors,
 )
+from embedstore.store.locks import SharedStoreLock
+from embedstore.store.part_writer import PartWriter
 from embedstore.store.spaces import ResidueSpace, Space, SpaceBase
-from embedstore.store.writer import PartWriter
 from embedstore.types import Digests, Vectors
 
 PART_ROWS = 8192
@@ -47,7 +47,7 @@ class SpaceWriter:
 
     def __init__(self, space: Space | ResidueSpace) -> None:
         self.space = space
-        self._work: AtWork | None = None
+        self._work: SharedStoreLock | None = None
         self._part: PartWriter | None = None
         self._started = 0.0
         self._rows = 0
@@ -56,8 +56,8 @@ class SpaceWriter:
     def __enter__(self) -> SpaceWriter:
         # Also between two parts: what the work reads must not be removed meanwhile.
         if self.space.path is not None:
-            with writing(self.space.path):
-                self._work = AtWork(self.space.path.parent.parent)
+            with translate_write_errors(self.space.path):
+                self._work = SharedStoreLock(self.space.path.parent.parent)
         return self
 
     def __exit__(

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError, StoreCorruptError
-from embedstore.pooling import RESIDUES
+from embedstore.models.pooling import RESIDUES
 from embedstore.store.files import StorePath, directories, is_file
-from embedstore.store.gathering import RowReader
 from embedstore.store.keys import KeyTable, as_digests
 from embedstore.store.layout import (
     BUILDS,
@@ -21,16 +20,17 @@ from embedstore.store.layout import (
     RECORD,
     SKIPPED,
     SPACES,
+    create_exclusive,
     ensure_group,
     ensure_store,
     make_directory,
-    publish,
     to_json,
+    translate_write_errors,
     utc_now,
-    writing,
 )
-from embedstore.store.manifest import REPAIR, read_record, sealed_group, space_id
-from embedstore.store.reader import KeyedParts, Part, committed_parts, has_parts
+from embedstore.store.manifest import REPAIR, checksummed_group, read_record, space_id
+from embedstore.store.parts import KeyedParts, Part, committed_parts, has_parts
+from embedstore.store.row_reader import RowReader
 from embedstore.types import DIGEST_BYTES, Digests, Vectors
 
 _BLOCK_ROWS = 1 << 16
@@ -311,9 +311,9 @@ def create_space(store: StorePath, identity: dict[str, Any]) -> Space | ResidueS
     ensure_store(store)
     path = store / SPACES / space_id(identity)
     ensure_group(path.parent)
-    with writing(path):
+    with translate_write_errors(path):
         make_directory(path)
-    publish(path / RECORD, to_json(sealed_group({"identity": identity, "created": utc_now()})))
+    create_exclusive(path / RECORD, to_json(checksummed_group({"identity": identity, "created": utc_now()})))
     for folder in (PARTS, SKIPPED, f"{SKIPPED}/{PARTS}", BUILDS):
         ensure_group(path / folder)
     return open_space(path)

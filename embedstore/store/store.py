@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from embedstore.catalog import load_target, unknown_name
 from embedstore.errors import InputError, StoreCorruptError, StoreError, StoreNotFoundError, StoreVersionError
-from embedstore.registry import load_target, unknown_name
 from embedstore.sequences import RecordReader, file_sha256, read_records, source_files
-from embedstore.store.adding import AddReport, Provenance, add_records, restore_sequences
 from embedstore.store.datasets import Dataset, SequenceTable
 from embedstore.store.files import StorePath, directories, locate, read_if_there
+from embedstore.store.ingest import AddReport, Provenance, add_records, restore_sequences
 from embedstore.store.keys import distinct, prefixes
 from embedstore.store.layout import (
     DATASETS,
@@ -31,15 +31,15 @@ from embedstore.store.layout import (
     SPACES,
     check_name,
     check_writable,
-    is_vacant,
-    writing,
+    is_empty,
+    translate_write_errors,
 )
-from embedstore.store.reader import has_parts
+from embedstore.store.parts import has_parts
 from embedstore.store.spaces import ResidueSpace, Space, create_space, open_space, space_names
-from embedstore.types import Digests, ProgressCallback, Record, Vectors, no_progress
+from embedstore.types import Digests, ProgressCallback, Record, Vectors, null_progress
 
 if TYPE_CHECKING:
-    from embedstore.store.removal import RemovalReport
+    from embedstore.store.maintenance.remove import RemovalReport
 
 DEFAULT_PATH = "embedstore.zarr"
 """The store used where none is named and ``$EMBEDSTORE`` is not set."""
@@ -77,7 +77,7 @@ def open_store(path: str | os.PathLike[str] | None = None, mode: Literal["r", "a
         check_writable(directory)
     payload = read_if_there(record)
     if payload is None:
-        if not is_vacant(directory):
+        if not is_empty(directory):
             raise StoreError(f"{directory} is there but is no embedstore store. Choose another --store.")
         if mode == "r":
             raise StoreNotFoundError(
@@ -126,7 +126,7 @@ class Store:
 
     @cached_property
     def searchers(self) -> dict[tuple[str, str], Any]:
-        """What searches have opened, by space and kind of index; see `embedstore.searching`."""
+        """What searches have opened, by space and kind of index; see `embedstore.indexes.api`."""
         return {}
 
     def refresh(self) -> None:
@@ -229,7 +229,7 @@ class Store:
         sequence_column: str | None = None,
         skip_invalid: bool = False,
         keep_columns: Collection[str] | None = None,
-        progress: ProgressCallback = no_progress,
+        progress: ProgressCallback = null_progress,
     ) -> AddReport:
         """Add files as a data set: all of them or, on an error, none.
 
@@ -277,7 +277,7 @@ class Store:
                 f"Data set {name!r} is there and holds other files ({len(dataset.sources)}). Choose another name, "
                 "or add these to it: --append (existing='append')."
             )
-        with writing(self.path):
+        with translate_write_errors(self.path):
             records = source.records(keep_columns)
             report = add_records(self.path, name, records, known=self.sequences, provenance=source.provenance)
         self.refresh()
@@ -293,8 +293,8 @@ class Store:
     def remove(
         self, name: str, *, kind: Literal["dataset", "space"] | None = None, dry_run: bool = False
     ) -> RemovalReport:
-        """Remove a data set or a space; see `embedstore.store.removal.remove`."""
-        from embedstore.store.removal import remove
+        """Remove a data set or a space; see `embedstore.store.maintenance.remove.remove`."""
+        from embedstore.store.maintenance.remove import remove
 
         return remove(self, name, kind=kind, dry_run=dry_run)
 
@@ -308,9 +308,9 @@ class Store:
         where: Any = None,
         exclude: Digests | None = None,
     ) -> Any:
-        """The nearest stored vectors of each of (n, D) vectors; see `embedstore.searching.search`."""
+        """The nearest stored vectors of each of (n, D) vectors; see `embedstore.indexes.api.search`."""
         # By its name, as catalogs do: what joins a store and an index stands above both.
-        return load_target("embedstore.searching:search")(
+        return load_target("embedstore.indexes.api:search")(
             self, vectors, k, space=space, index=index, where=where, exclude=exclude
         )
 

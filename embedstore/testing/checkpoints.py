@@ -28,10 +28,10 @@ from transformers import (
     XLNetModel,
 )
 
+from embedstore.catalog import unknown_name
 from embedstore.errors import InputError
-from embedstore.models.encoders import quiet_transformers, transformers_class
 from embedstore.models.mini_encoder import MiniConfig, MiniEncoder
-from embedstore.registry import unknown_name
+from embedstore.models.transformers_loader import quiet_transformers, transformers_class
 
 # Vocabularies in the order of the real ones: model cards and repositories of Rostlab/prot_t5_xl_half_uniref50-enc,
 # Rostlab/prot_bert and facebook/esm2_t6_8M_UR50D.

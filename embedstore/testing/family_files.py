@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
+from embedstore.catalog import unknown_name
 from embedstore.errors import InputError, MissingFileError
-from embedstore.registry import unknown_name
-from embedstore.sequences.layouts import claimed_format
+from embedstore.sequences.discovery import claimed_format
 from embedstore.testing.evolution import Evolution
 from embedstore.testing.families import SPLITS, simulate_families
-from embedstore.types import Progress, ProgressCallback, Record, no_progress
+from embedstore.types import Progress, ProgressCallback, Record, null_progress
 
 ROWS_PER_SHARD = 13_500
 """Rows of a shard of the Pfam layout; at most :data:`MAX_SHARDS` a split, as in the published split."""
@@ -62,7 +62,7 @@ def write_families(
     seed: int = 0,
     exponent: float = 0.8,
     evolution: Evolution | None = None,
-    progress: ProgressCallback = no_progress,
+    progress: ProgressCallback = null_progress,
 ) -> WrittenFamilies:
     """Simulate families into a file or folder, which appears whole or not at all.
 

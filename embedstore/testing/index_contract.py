@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from embedstore.errors import InputError
-from embedstore.index import Index
+from embedstore.indexes import Index
 from embedstore.types import Digests, Vectors
 
 

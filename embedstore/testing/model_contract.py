@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedstore.batching import plan_batches
 from embedstore.errors import InputError
 from embedstore.models import load_model
 from embedstore.models.base import RESIDUE_LETTERS, STANDARD_RESIDUES, Model
-from embedstore.pooling import POOLINGS, RESIDUES, find_pooling
+from embedstore.models.pooling import POOLINGS, RESIDUES, find_pooling
+from embedstore.sequences.batching import plan_batches
 
 TOLERANCE = {"float32": 1e-5, "float16": 5e-3, "bfloat16": 3e-2}
 """Largest ``|a - b| / |b|`` (Euclidean) between a vector computed alone and in a batch, by precision.
 
-For small checkpoints; `embedstore.models.checking` has those for deep ones. Padding changes the order of sums. Measured
+For small checkpoints; `embedstore.models.parity` has those for deep ones. Padding changes the order of sums. Measured
 on random checkpoints of 2 and of 12 layers, the largest of three families: float32 2e-7 and 2e-6, bfloat16 5e-3 and
 2e-2; float16 was not measured. A batch without its mask moves vectors by more than 0.1.
 """

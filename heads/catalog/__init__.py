@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from embedstore.registry import Catalog
-from heads.catalog.homology import HOMOLOGY
+from embedstore.catalog import Catalog
+from heads.catalog.alignment import HOMOLOGY
 from heads.catalog.networks import FINETUNING, NETWORKS
 from heads.catalog.spec import HeadSpec
 from heads.catalog.vectors import ON_VECTORS

@@ -18,9 +18,9 @@ class HeadSpec:
     target
         ``"module:Class"`` of a `heads.base.Head`.
     kinds
-        What it predicts: some of `heads.targets.KINDS`.
+        What it predicts: some of `heads.tasks.targets.KINDS`.
     inputs
-        What its rows may be: some of `heads.tasks.base.INPUTS`.
+        What its rows may be: some of `heads.tasks.data.INPUTS`.
     reads
         ``"vectors"`` of a space, ``"sequences"``, or ``"both"``.
     small

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heads.catalog.spec import HeadSpec
-from heads.targets import KINDS
+from heads.tasks.targets import KINDS
 
 _FEW = {"members": ("linear", "knn"), "params": {"knn": {"k": 10, "sharpness": 20.0, "whiten": False}}}
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.batching import plan_batches
 from embedstore.errors import InputError
-from heads.rows.sequence_rows import PairSequences, input_of
-from heads.streams import Rows, SequenceFeatures
-from heads.targets import Targets
+from embedstore.sequences.batching import plan_batches
+from heads.features.base import Rows, SequenceFeatures
+from heads.features.sequences import PairSequences, input_of
+from heads.tasks.targets import Targets
 
 _POOLED_BATCHES = 64
 """So many batches are sorted by length together: their proteins are alike in length, and their order still random."""

@@ -19,23 +19,23 @@ from embedstore.errors import InputError
 from embedstore.models import load_model
 from embedstore.models.encoder_model import EncoderModel
 from embedstore.models.finetuned import read_manifest
-from embedstore.models.saving import save_finetuned
+from embedstore.models.save import save_finetuned
 from embedstore.models.trainable import trainable
-from embedstore.types import ProgressCallback, no_progress
-from heads.base import Float32, Head, Labelled
-from heads.finetuning.engines import choose_engine, one_seed, own_device, resolve_mixed
+from embedstore.types import ProgressCallback, null_progress
+from heads.base import Float32, Head, LabelledExamples
+from heads.features.base import Features, sequences_of
+from heads.features.pairs import parse_pairing
+from heads.features.sequences import input_of
 from heads.finetuning.examples import Examples, balance, read_examples
+from heads.finetuning.forward import Passes
 from heads.finetuning.history import Epoch
+from heads.finetuning.linear_init import LINEAR_KINDS, linear_init
 from heads.finetuning.methods import prepare
-from heads.finetuning.network import Goal, HeadLayers, Network, finished, head_widths
-from heads.finetuning.passes import Passes
+from heads.finetuning.network import HeadLayers, Network, Objective, finished, head_widths
 from heads.finetuning.settings import Settings, settings_from, with_preset
-from heads.finetuning.start import LINEAR_KINDS, begin_linear
-from heads.finetuning.trainer import Material, Trainer
-from heads.rows.pairs import parse_pairing
-from heads.rows.sequence_rows import input_of
-from heads.streams import Features, sequences_of
-from heads.targets import KINDS, Targets
+from heads.finetuning.trainer import Trainer, TrainingData
+from heads.tasks.targets import KINDS, Targets
+from heads.training.distributed import choose_engine, one_seed, own_device, resolve_mixed
 
 _BUDGETS = {"cpu": 2_048, "cuda": 16_384}
 """Padded residues in one training pass, where nothing is said."""
@@ -98,7 +98,7 @@ class FinetuneHead(Head):
     weights: str | None
     device: str
     merge: bool
-    progress: ProgressCallback = staticmethod(no_progress)
+    progress: ProgressCallback = staticmethod(null_progress)
     folder: Path | None = None
     model_name: str | None = None
     _trained: _Trained | None = None
@@ -138,7 +138,7 @@ class FinetuneHead(Head):
             trainable(model)  # says what is wrong with it
         return cast(EncoderModel, model)
 
-    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+    def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         settings = self.chosen
         self.input_ = input_of(train.features)
         model = self.base_model()
@@ -154,13 +154,15 @@ class FinetuneHead(Head):
         with one_seed(settings.seed, model.device):
             network = self._new_network(model, train.targets, settings)
             material = {
-                what: Material(examples=examples[what], goal=Goal(side.targets, centre=self.centre_, scale=self.scale_))
+                what: TrainingData(
+                    examples=examples[what], goal=Objective(side.targets, centre=self.centre_, scale=self.scale_)
+                )
                 for what, side in sides.items()
             }
             if settings.balanced:
                 shares = balance(examples["training"], train.targets)
                 first = material["training"]
-                material["training"] = Material(examples=first.examples, goal=first.goal, shares=shares)
+                material["training"] = TrainingData(examples=first.examples, goal=first.goal, shares=shares)
             trainer = Trainer(
                 network,
                 material["training"],
@@ -181,7 +183,11 @@ class FinetuneHead(Head):
         self._note(trainer, network, examples)
 
     def _beginning(
-        self, network: Network, examples: Mapping[str, Examples], sides: Mapping[str, Labelled], settings: Settings
+        self,
+        network: Network,
+        examples: Mapping[str, Examples],
+        sides: Mapping[str, LabelledExamples],
+        settings: Settings,
     ) -> Callable[[Passes, int], None] | None:
         """What sets the head's first weights; None where they stay random."""
         if settings.start == "random" or settings.hidden or self.kind not in LINEAR_KINDS:
@@ -191,7 +197,7 @@ class FinetuneHead(Head):
         units = [(examples[what], side.targets) for what, side in sides.items()]
 
         def begin(passes: Passes, budget: int) -> None:
-            begin_linear(
+            linear_init(
                 network, passes, units[0], units[1] if len(units) > 1 else None, balanced=settings.balanced,
                 budget=budget, seed=settings.seed, centre=self.centre_, scale=self.scale_,
             )  # fmt: skip
@@ -235,7 +241,7 @@ class FinetuneHead(Head):
         device = next(encoder.parameters()).device
         return Network(encoder, head.to(device), input_=self.input_, pairing=pairing)
 
-    def _fingerprint(self, model: EncoderModel, sides: Mapping[str, Labelled]) -> str:
+    def _fingerprint(self, model: EncoderModel, sides: Mapping[str, LabelledExamples]) -> str:
         """What a checkpoint must be of: settings, base and rows."""
         told = hashlib.sha256(json.dumps(asdict(self.chosen), sort_keys=True).encode())
         told.update(json.dumps(model.identity(), sort_keys=True).encode())

@@ -12,13 +12,13 @@ from torch import nn
 from torch.nn import functional
 
 from embedstore.models.trainable import TrainableEncoder
-from heads.targets import Targets
+from heads.tasks.targets import Targets
 
 
 def combine(first: torch.Tensor, second: torch.Tensor, pairing: Sequence[str]) -> torch.Tensor:
     """What a head sees of pairs: (n, parts x D) of two (n, D), each row first at a root mean square of 1.
 
-    The same as `heads.rows.pairs.PairFeatures` makes of stored vectors.
+    The same as `heads.features.pairs.PairFeatures` makes of stored vectors.
     """
     first, second = (one / one.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-12) for one in (first, second))
     made = {
@@ -137,7 +137,7 @@ def head_widths(targets: Targets, *, dim: int, input_: str, pairing: Sequence[st
     return dim * n_parts, targets.n_outputs
 
 
-class Goal:
+class Objective:
     """What is to be learnt of some rows, as tensors, and how far outputs are from it.
 
     Numbers are learnt as multiples of the training rows' standard deviation from their mean.

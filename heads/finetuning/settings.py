@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from embedstore.catalog import unknown_name
 from embedstore.errors import InputError
-from embedstore.registry import unknown_name
 
 METHODS = ("frozen", "lora", "full", "last_n")
 """The encoder stays; learns low-rank adapters; learns whole; learns in its last layers."""

@@ -17,27 +17,27 @@ from numpy.typing import NDArray
 from embedstore.errors import NonFiniteError, OutOfMemoryError
 from embedstore.models.devices import DTYPES
 from embedstore.models.memory import is_out_of_memory
-from embedstore.types import Progress, ProgressCallback, no_progress
-from heads.calibrate import fit_temperature
-from heads.finetuning.descent import Descent
-from heads.finetuning.engines import Engine
+from embedstore.types import Progress, ProgressCallback, null_progress
+from heads.calibration.temperature import fit_temperature
+from heads.features.base import Rows
 from heads.finetuning.examples import Examples, epoch_batches
+from heads.finetuning.forward import Passes
 from heads.finetuning.history import Curves, Epoch
-from heads.finetuning.network import Goal, Network
-from heads.finetuning.passes import Passes
+from heads.finetuning.network import Network, Objective
 from heads.finetuning.settings import Settings
-from heads.networks.checkpoints import Checkpoint
-from heads.streams import Rows
+from heads.training.checkpoint import Checkpoint
+from heads.training.distributed import Engine
+from heads.training.optimizer import Descent
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Material:
+class TrainingData:
     """Examples, and what is to be learnt of their rows."""
 
     examples: Examples
-    goal: Goal
+    goal: Objective
     shares: NDArray[np.float64] | None = None
 
 
@@ -93,8 +93,8 @@ class Trainer:
     def __init__(
         self,
         network: Network,
-        train: Material,
-        valid: Material | None,
+        train: TrainingData,
+        valid: TrainingData | None,
         settings: Settings,
         *,
         engine: Engine,
@@ -103,7 +103,7 @@ class Trainer:
         folder: Path | None = None,
         fingerprint: str = "",
         begin: Callable[[Passes, int], None] | None = None,
-        progress: ProgressCallback = no_progress,
+        progress: ProgressCallback = null_progress,
     ) -> None:
         self._network, self._train, self._valid = network, train, valid
         self._settings, self._engine = settings, engine
@@ -156,7 +156,7 @@ class Trainer:
                 self._curves.close()
         self._descent.take_best()
 
-    def temperature(self, valid: Material) -> float:
+    def temperature(self, valid: TrainingData) -> float:
         """The temperature that makes the probabilities of validation rows mean something."""
         rows, logits = [], []
         self._mode(training=False)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from heads.networks.batches import Rows
 from heads.networks.graphs import GraphBatch, Int64
-from heads.networks.packages import require_graph
-from heads.networks.residues import N_CODES, STANDARD, Tokens, letters_of
+from heads.networks.optional import require_graph
+from heads.networks.tokens import N_CODES, STANDARD, Tokens, letters_of
 
 STAND_INS = {"B": "D", "J": "L", "O": "K", "U": "C", "X": "G", "Z": "E"}
 """Whose atoms stand for letters that are none of the 20: the nearest kin, and of an unknown residue the backbone."""

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from embedstore.batching import plan_batches
-from heads.networks.residues import Tokens
+from embedstore.sequences.batching import plan_batches
+from heads.networks.tokens import Tokens
 
 Rows: TypeAlias = NDArray[np.int64]
 Collate: TypeAlias = Callable[[Tokens, Rows], Any]

@@ -9,9 +9,9 @@ from torch import nn
 
 from embedstore.errors import InputError
 from heads.networks.batches import TokenBatch
+from heads.networks.checks import require_share, require_sizes, require_whole
 from heads.networks.head import NetworkHead
 from heads.networks.layers import MaskedConvolution, OneHot, Predictor, Readout
-from heads.networks.parameters import require_share, require_sizes, require_whole
 
 
 class Convolutions(nn.Module):

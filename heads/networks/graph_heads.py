@@ -10,10 +10,10 @@ from torch import nn
 
 from embedstore.errors import InputError
 from heads.networks.atoms import AtomGraphs
+from heads.networks.checks import require_share, require_sizes, require_whole
 from heads.networks.graphs import ResidueGraphs, read_contacts
 from heads.networks.head import NetworkHead
-from heads.networks.packages import require_graph
-from heads.networks.parameters import require_share, require_sizes, require_whole
+from heads.networks.optional import require_graph
 
 GRAPHS = ("atoms", "residues")
 _ATTENTION_HEADS = 4

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from heads.networks.graphs import GraphBatch
 from heads.networks.layers import MaskedBatchNorm, Predictor
-from heads.networks.packages import require_graph
+from heads.networks.optional import require_graph
 
 _GEOMETRIC: Any = require_graph("torch_geometric.nn")
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError, MissingFileError
 from heads.networks.batches import Rows
-from heads.networks.residues import N_CODES, Tokens, letters_of
+from heads.networks.tokens import N_CODES, Tokens, letters_of
 
 Int64 = NDArray[np.int64]
 

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from embedstore.models.devices import DTYPES, resolve_device, resolve_precision
-from heads.base import Head, Labelled
-from heads.calibrate import fit_temperature
+from heads.base import Head, LabelledExamples
+from heads.calibration.temperature import fit_temperature
+from heads.features.base import Features, Float32, sequences_of
 from heads.networks.batches import Collate, collate_tokens
-from heads.networks.objectives import Objective, make_objective
-from heads.networks.residues import Tokens, encode_residues
-from heads.networks.training import Epoch, Examples, Recipe, Trainer
-from heads.networks.validation import hold_out
-from heads.streams import Features, Float32, sequences_of
-from heads.targets import Targets
+from heads.networks.holdout import hold_out
+from heads.networks.tokens import Tokens, encode_residues
+from heads.tasks.targets import Targets
+from heads.training.loop import Epoch, Examples, Trainer, TrainingSettings
+from heads.training.objectives import Objective, make_objective
 
 _BLOCK_ROWS = 2048
 _CALIBRATION_LOGITS = 2**26
@@ -56,9 +56,9 @@ class NetworkHead(_Learned):
     learning_rate
         Highest rate of Adam.
     schedule, warmup_steps, decay_rate
-        How the rate goes: see `heads.networks.schedules.Schedule`.
+        How the rate goes: see `heads.training.schedule.Schedule`.
     clip
-        Longest gradient, ``"adaptive"`` or None: see `heads.networks.schedules.Clipping`.
+        Longest gradient, ``"adaptive"`` or None: see `heads.training.schedule.Clipping`.
     patience
         Epochs without a lower validation loss after which it stops.
     max_seconds
@@ -67,7 +67,7 @@ class NetworkHead(_Learned):
         Share of training rows, drawn by their keys, to stop and to calibrate on where no validation rows are given;
         0 trains on all, for all epochs.
     class_weights
-        None, or ``"balanced"``: see `heads.networks.objectives.make_objective`.
+        None, or ``"balanced"``: see `heads.training.objectives.make_objective`.
     max_length
         Longest protein, in residues; longer ones are an error. None takes every length whole.
     residue_budget
@@ -139,7 +139,7 @@ class NetworkHead(_Learned):
         """Makes what the network reads of some rows."""
         return collate_tokens
 
-    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+    def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         self._recipe()
         residues = sequences_of(train.features).residues
         # All rows are checked before a part of them is held out, so that a message has the row's own number.
@@ -201,10 +201,10 @@ class NetworkHead(_Learned):
         dtype = DTYPES[resolve_precision(self.precision, device, half=self.half)]
         return Trainer(self.network_, self._collate(), self.objective_, self._recipe(), device=device, dtype=dtype)
 
-    def _recipe(self) -> Recipe:
-        return Recipe(**{one.name: getattr(self, one.name) for one in fields(Recipe)})
+    def _recipe(self) -> TrainingSettings:
+        return TrainingSettings(**{one.name: getattr(self, one.name) for one in fields(TrainingSettings)})
 
-    def _calibrate(self, trainer: Trainer, valid: Labelled | None) -> float:
+    def _calibrate(self, trainer: Trainer, valid: LabelledExamples | None) -> float:
         if valid is None or self.kind not in ("class", "ordinal"):
             return 1.0
         most = max(_MIN_CALIBRATION_ROWS, _CALIBRATION_LOGITS // self.objective_.n_outputs)

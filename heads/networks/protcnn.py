@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from embedstore.errors import InputError
-from heads.base import Labelled
+from heads.base import LabelledExamples
+from heads.features.base import Features, Float32
 from heads.networks.batches import TokenBatch
+from heads.networks.checks import require_whole
 from heads.networks.head import NetworkHead
 from heads.networks.layers import MaskedBatchNorm, MaskedConvolution, Readout
-from heads.networks.objectives import Objective
-from heads.networks.parameters import require_whole
-from heads.networks.residues import STANDARD, standard_shares
-from heads.networks.training import Epoch
-from heads.streams import Features, Float32
+from heads.networks.tokens import STANDARD, standard_shares
+from heads.training.loop import Epoch
+from heads.training.objectives import Objective
 
 KERNEL = 9
 DILATIONS = (1, 1, 3, 9, 27)
@@ -137,7 +137,7 @@ class ProtENNHead(ProtCNNHead):
     members: int = 5
     vote: str = "majority"
 
-    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+    def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         self._check()
         self.members_ = []
         for number in range(self.members):

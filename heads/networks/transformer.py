@@ -14,11 +14,11 @@ from torch.nn import functional
 
 from embedstore.errors import InputError
 from heads.networks.batches import TokenBatch
+from heads.networks.checks import require_share, require_sizes, require_whole
 from heads.networks.head import NetworkHead
 from heads.networks.layers import READOUTS, Predictor, Readout
-from heads.networks.parameters import require_share, require_sizes, require_whole
-from heads.networks.residues import Tokens
 from heads.networks.subwords import LETTERS, MOST_SUBWORDS, count_subwords, encode_subwords, learn_subwords
+from heads.networks.tokens import Tokens
 
 
 class _Layer(nn.Module):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from heads.tasks.base import TaskData
 from heads.tasks.catalog import TASKS
+from heads.tasks.data import TaskData
 from heads.tasks.selection import TaskSelection
 from heads.tasks.spec import Task
 

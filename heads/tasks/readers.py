@@ -14,11 +14,11 @@ from embedstore.store.datasets import Dataset
 from embedstore.store.pairs import partner_dataset
 from embedstore.store.store import Store
 from embedstore.types import DIGEST_BYTES, Record
-from heads.tasks.base import TaskData
 from heads.tasks.catalog import TASKS
+from heads.tasks.data import TaskData
 from heads.tasks.selection import TaskSelection
 from heads.tasks.spec import Task
-from heads.tasks.tables import Table, labelled
+from heads.tasks.table import Table, labelled
 
 _logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 
 from embedstore.errors import InputError
-from heads.rows.pairs import parse_pairing
-from heads.targets import KINDS
-from heads.tasks.base import INPUTS
+from heads.features.pairs import parse_pairing
+from heads.tasks.data import INPUTS
+from heads.tasks.targets import KINDS
 
 SPLIT_WAYS = ("column", "random", "clusters")
 """By what rows are split: a column of the source, their key, or clusters of similar sequences."""
@@ -66,8 +66,8 @@ class TaskSelection:
     label_separator
         What stands between the labels of a row that can have several; None for what the task says, else for one label.
     kind
-        What is predicted: one of `heads.targets.KINDS`; None for what the task says, else one class, or several where
-        there is a separator.
+        What is predicted: one of `heads.tasks.targets.KINDS`; None for what the task says, else one class, or
+        several where there is a separator.
     input
         What a row is: one of `INPUTS`; None for what the task says, else a pair where there is a partner column, else a
         protein.

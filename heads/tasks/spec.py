@@ -47,7 +47,7 @@ class Task:
     label_columns
         Columns that can hold the label; the first that the data set has is used.
     kind
-        What is predicted: one of `heads.targets.KINDS`.
+        What is predicted: one of `heads.tasks.targets.KINDS`.
     input
         What of: one of `INPUTS`.
     label_separator
@@ -57,7 +57,7 @@ class Task:
     partner_column
         For pairs: column with the sequence of the second protein.
     pairing
-        For pairs: how the two vectors are combined; see `heads.rows.pairs.PAIRINGS`.
+        For pairs: how the two vectors are combined; see `heads.features.pairs.PAIRINGS`.
     split_column
         Column that says which rows are for training. A data set without it is split at random by key.
     splits

@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
+from heads.api.load import FittedHead, load
 from heads.base import Head
 from heads.catalog import HEADS
-from heads.persist import FittedHead, load
-from heads.streams import ArrayFeatures
+from heads.features.base import ArrayFeatures
 
 
 class _Rows(NamedTuple):

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from embedstore.errors import InputError
+from heads.api.load import load
 from heads.base import Head
-from heads.persist import load
-from heads.streams import ArrayFeatures
+from heads.features.base import ArrayFeatures
 from heads.testing.head_contract import as_fitted_head
 
 LEVELS = np.array([1.0, 2.0, 5.0, 10.0])

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.base import Head, answered
-from heads.persist import load
-from heads.streams import SequenceFeatures
+from heads.api.load import load
+from heads.base import Head, has_prediction
+from heads.features.base import SequenceFeatures
 from heads.testing.head_contract import as_fitted_head
 
 LETTERS = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", np.uint8)
@@ -120,7 +120,7 @@ class SequenceHeadContract:
         assert shares.shape == (60, self.n_families)
         assert shares.dtype == np.float32
         assert (shares >= 0).all()
-        there = answered(shares)
+        there = has_prediction(shares)
         np.testing.assert_allclose(shares[there].sum(axis=1), 1, atol=1e-5)
         assert (fitted.classes_[shares.argmax(axis=1)] == found)[there].all()
         assert (found[~there] == "").all()

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from embedstore.errors import InputError
+from heads.api.load import load
 from heads.base import Head
-from heads.persist import load
 from heads.testing.head_contract import as_fitted_head
 from heads.testing.sequence_contract import LETTERS, families
 

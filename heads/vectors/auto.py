@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from embedstore.errors import InputError
-from heads.base import Head, Labelled, as_tuple
+from heads.base import Head, LabelledExamples, as_tuple
 from heads.catalog import HEADS
-from heads.streams import Float32
-from heads.targets import Targets
+from heads.features.base import Float32
+from heads.tasks.targets import Targets
 from heads.vectors.blending import Blend, choose
 from heads.vectors.ensemble import EnsembleHead, unseen_outputs
 from heads.vectors.losses import blockwise_losses, summary_loss
@@ -67,7 +67,7 @@ class AutoHead(EnsembleHead):
     ) -> None:
         super().__init__(members=members, params=params, method=method, seed=seed, kind=kind)
 
-    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+    def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         self._check_method()
         names = usual_members(train) if self.members is None else as_tuple(self.members)
         if not names or "auto" in names or "ensemble" in names:
@@ -106,7 +106,7 @@ class AutoHead(EnsembleHead):
         self.chosen_, self.tried_ = settings["chosen"], settings["tried"]
 
 
-def usual_members(train: Labelled) -> tuple[str, ...]:
+def usual_members(train: LabelledExamples) -> tuple[str, ...]:
     """Heads to try on such rows: those that can predict that kind, and that do not take hours."""
     n_rows, n_classes = len(train), max(1, len(train.targets.classes))
     kind = train.targets.kind

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from heads.streams import Float32
-from heads.targets import Targets
+from heads.features.base import Float32
+from heads.tasks.targets import Targets
 from heads.vectors.losses import SMALLEST, row_losses, summary_loss
 
 METHODS = ("blend", "stack")

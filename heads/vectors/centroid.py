@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.base import Head, Labelled, softmax
-from heads.calibrate import fit_labels, fit_temperature, sigmoid
-from heads.streams import Features, Float32, checked_blocks, take_rows
-from heads.targets import Targets
-from heads.vectors.statistics import Statistics, target_statistics
+from heads.base import Head, LabelledExamples, softmax
+from heads.calibration.temperature import fit_labels, fit_temperature, sigmoid
+from heads.features.base import Features, Float32, checked_blocks, take
+from heads.tasks.targets import Targets
+from heads.vectors.sufficient_statistics import Statistics, target_statistics
 from heads.vectors.whitening import Whitening, fit_whitening
 
 SCALE = 10.0
@@ -67,13 +67,13 @@ class CentroidHead(Head):
         self.seed = seed
         self.kind = kind
 
-    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+    def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         if self.whiten != "auto" and not isinstance(self.whiten, bool):
             raise InputError(f"whiten is {self.whiten!r}; expected True, False or 'auto'.")
         statistics = target_statistics(train.features, train.targets)
         limit = min(_MOST_ROWS, max(_MIN_ROWS, _CELLS // len(self.classes_)))
         chosen = (train if valid is None else valid).sample(limit, seed=self.seed)
-        vectors = take_rows(chosen.features, np.arange(len(chosen)), n_features=self.n_features_in_)
+        vectors = take(chosen.features, np.arange(len(chosen)), n_features=self.n_features_in_)
         choices = (self.whiten is True,) if self.whiten != "auto" else (False,) if valid is None else (False, True)
         tried = []
         for whiten in choices:

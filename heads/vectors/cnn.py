@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from embedstore.errors import InputError
-from heads.base import Head, Labelled, softmax
-from heads.calibrate import fit_temperature
-from heads.streams import Features, Float32, checked_blocks, require_finite
-from heads.targets import Codes
-from heads.vectors.packing import convolve, only_residues, pack
+from heads.base import Head, LabelledExamples, softmax
+from heads.calibration.temperature import fit_temperature
+from heads.features.base import Features, Float32, checked_blocks, require_finite
+from heads.tasks.targets import Codes
+from heads.vectors.packed_conv import convolve, only_residues, pack
 
 _log = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ class ConvolutionHead(Head):
         self.seed = seed
         self.kind = kind
 
-    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+    def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         self._check()
         self.mean_, self.scale_ = _moments(train.features)
         generator = torch.Generator().manual_seed(self.seed)
@@ -200,7 +200,7 @@ class ConvolutionHead(Head):
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
 
-    def _loss(self, network: _Network, valid: Labelled) -> float:
+    def _loss(self, network: _Network, valid: LabelledExamples) -> float:
         """Log-loss on the validation rows, in nats a residue."""
         codes, total = valid.targets.require_codes(), 0.0
         for rows, logits in self._logits(network, valid.features):
@@ -209,7 +209,7 @@ class ConvolutionHead(Head):
             total += float(functional.cross_entropy(logits[known], true[known], reduction="sum"))
         return total / int((codes >= 0).sum())
 
-    def _known_logits(self, network: _Network, valid: Labelled) -> tuple[Float32, Codes]:
+    def _known_logits(self, network: _Network, valid: LabelledExamples) -> tuple[Float32, Codes]:
         """Logits and codes of validation rows with a label, the first 200,000."""
         codes, found, true, n_found = valid.targets.require_codes(), [], [], 0
         for rows, logits in self._logits(network, valid.features):

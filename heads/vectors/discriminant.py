@@ -8,8 +8,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.streams import Float32
-from heads.vectors.statistics import Statistics
+from heads.features.base import Float32
+from heads.vectors.sufficient_statistics import Statistics
 
 _Float = TypeVar("_Float", np.float32, np.float64)
 

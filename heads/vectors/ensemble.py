@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.base import Head, Labelled, as_tuple
-from heads.streams import ArrayFeatures, BothFeatures, Features, Float32, SequenceFeatures
-from heads.targets import KINDS, Targets
+from heads.base import Head, LabelledExamples, as_tuple
+from heads.features.base import ArrayFeatures, Features, Float32, SequenceFeatures, VectorAndSequenceFeatures
+from heads.tasks.targets import KINDS, Targets
 from heads.vectors.blending import METHODS, Blend, choose
 from heads.vectors.holdout import folds
 from heads.vectors.losses import blockwise_losses, summary_loss
-from heads.vectors.members import make_member, member_arrays, member_records, member_texts, restore_members
+from heads.vectors.nested_heads import make_member, member_arrays, member_records, member_texts, restore_members
 
 N_FOLDS = 3
 """Parts in turn left out, where there are no validation rows to choose weights on."""
@@ -73,14 +73,14 @@ class EnsembleHead(Head):
         self.seed = seed
         self.kind = kind
 
-    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+    def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         names = self._names()
         makers = [self._maker(name) for name in names]
         self._heads = [make().fit_labelled(train, valid) for make in makers]
         outputs, targets = unseen_outputs(makers, self._heads, train, valid, seed=self.seed)
         self._adopt(names, choose(outputs, targets, method=self.method), outputs, targets)
 
-    def join(self, names: Sequence[str], fitted: Sequence[Head], valid: Labelled) -> None:
+    def join(self, names: Sequence[str], fitted: Sequence[Head], valid: LabelledExamples) -> None:
         """Take over heads that are fitted, and choose the weights on rows that none of them was trained on."""
         self._check_method()
         self._heads = list(fitted)
@@ -166,7 +166,7 @@ def stacked_outputs(heads: Sequence[Head], X: Features) -> Iterator[Float32]:
 
 def _parts(X: Features) -> Iterator[Features]:
     """Some rows at a time, read once for all heads."""
-    if isinstance(X, SequenceFeatures | BothFeatures):
+    if isinstance(X, SequenceFeatures | VectorAndSequenceFeatures):
         for start in range(0, X.shape[0], _SEQUENCES):
             yield X.select(np.arange(start, min(start + _SEQUENCES, X.shape[0])))
         return
@@ -184,8 +184,8 @@ def cross_folds(features: Features, *, seed: int) -> NDArray[np.int64]:
 def unseen_outputs(
     makers: Sequence[Callable[[], Head]],
     fitted: Sequence[Head],
-    train: Labelled,
-    valid: Labelled | None,
+    train: LabelledExamples,
+    valid: LabelledExamples | None,
     *,
     seed: int,
 ) -> tuple[Float32, Targets]:

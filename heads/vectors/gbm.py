@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.base import Head, Labelled
-from heads.calibrate import fit_temperature
-from heads.ranges import Range, Real, Whole
-from heads.streams import Features, Float32, checked_blocks
-from heads.targets import KINDS, Targets
+from heads.base import Head, LabelledExamples
+from heads.calibration.temperature import fit_temperature
+from heads.catalog.param_space import FloatRange, IntRange, Range
+from heads.features.base import Features, Float32, checked_blocks
+from heads.tasks.targets import KINDS, Targets
 from heads.vectors.holdout import hold_out
+from heads.vectors.linear_columns import LinearColumns
 from heads.vectors.losses import best_temperature, logits_to_outputs
-from heads.vectors.projection import Projection
-from heads.vectors.reranking import CandidateRanker
-from heads.vectors.stacking import LinearColumns
+from heads.vectors.pca import Projection
+from heads.vectors.reranker import CandidateRanker
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -96,10 +96,10 @@ class BoostedHead(Head):
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
     search_space: ClassVar[Mapping[str, Range]] = {
-        "n_components": Whole(low=16, high=256, log=True),
-        "learning_rate": Real(low=0.02, high=0.3, log=True),
-        "num_leaves": Whole(low=7, high=63, log=True),
-        "min_leaf": Whole(low=2, high=50, log=True),
+        "n_components": IntRange(low=16, high=256, log=True),
+        "learning_rate": FloatRange(low=0.02, high=0.3, log=True),
+        "num_leaves": IntRange(low=7, high=63, log=True),
+        "min_leaf": IntRange(low=2, high=50, log=True),
     }
 
     def __init__(
@@ -129,7 +129,7 @@ class BoostedHead(Head):
         self.seed = seed
         self.kind = kind
 
-    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+    def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         self._check(train)
         self._ranker: CandidateRanker | None = None
         self._columns: LinearColumns | None = None
@@ -160,9 +160,11 @@ class BoostedHead(Head):
             grown.append(self._grow(train, stop, np.hstack([X, unseen]), columns))
         self._adopt(min(grown or [self._grow(train, stop, X, None)], key=lambda one: one.loss))
 
-    def _grow(self, train: Labelled, stop: Labelled, X: Float32, columns: LinearColumns | None) -> _Grown:
+    def _grow(
+        self, train: LabelledExamples, stop: LabelledExamples, X: Float32, columns: LinearColumns | None
+    ) -> _Grown:
         """Trees on the (N, K) features of the training rows."""
-        from heads.vectors.boosters import Part, grow
+        from heads.vectors.lightgbm_model import Part, train_booster
 
         X_stop = np.concatenate(list(self._features(stop.features, columns)))
         boosters, n_rounds = [], []
@@ -170,7 +172,7 @@ class BoostedHead(Head):
             weights, weights_stop = (self._weights(y, part, objective) for part in (y, y_stop))
             params = self._params(objective) | {"min_data_in_leaf": self._least_leaf(y, objective)}
             parts = Part(X=X, y=y, weights=weights), Part(X=X_stop, y=y_stop, weights=weights_stop)
-            booster, rounds = grow(*parts, params, max_rounds=self.max_rounds, patience=self.patience)
+            booster, rounds = train_booster(*parts, params, max_rounds=self.max_rounds, patience=self.patience)
             boosters.append(booster)
             n_rounds.append(rounds)
         temperature, loss = self._calibrated(self._raw(boosters, X_stop), stop.targets)
@@ -204,7 +206,7 @@ class BoostedHead(Head):
                 yield has, has_stop, {"objective": "binary"}
 
     def _params(self, objective: Mapping[str, Any]) -> dict[str, Any]:
-        from heads.vectors.boosters import STEADY
+        from heads.vectors.lightgbm_model import STEADY
 
         shape = {"learning_rate": self.learning_rate, "num_leaves": self.num_leaves, "seed": self.seed}
         return {**STEADY, **shape, **objective}
@@ -236,7 +238,7 @@ class BoostedHead(Head):
             return fit_temperature(logits, targets.require_codes())
         return best_temperature(logits, targets)
 
-    def _check(self, train: Labelled) -> None:
+    def _check(self, train: LabelledExamples) -> None:
         for name in ("n_components", "learning_rate", "num_leaves", "max_rounds", "patience"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}; expected a number above 0.")
@@ -275,7 +277,7 @@ class BoostedHead(Head):
             yield np.hstack(parts if columns is None else [*parts, columns(block)])
 
     def _raw(self, boosters: Sequence[Booster], X: Float32) -> NDArray[np.float64]:
-        from heads.vectors.boosters import scores
+        from heads.vectors.lightgbm_model import scores
 
         found = [scores(booster, X) for booster in boosters]
         return found[0] if self.kind == "class" else np.stack(found, axis=1)
@@ -288,7 +290,7 @@ class BoostedHead(Head):
 
     def texts(self) -> dict[str, str]:
         """The boosters, as LightGBM writes them."""
-        from heads.vectors.boosters import write
+        from heads.vectors.lightgbm_model import write
 
         boosters: list[Booster] = self._boosters if self._ranker is None else [self._ranker.booster]
         return {f"booster_{number}": write(booster) for number, booster in enumerate(boosters)}
@@ -309,7 +311,7 @@ class BoostedHead(Head):
     def _restore(
         self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], texts: Mapping[str, str]
     ) -> None:
-        from heads.vectors.boosters import read
+        from heads.vectors.lightgbm_model import read
 
         self.n_rounds_, self.temperature_ = settings["n_rounds"], settings["temperature"]
         self.valid_loss_, self.held_out_ = settings["valid_loss"], settings["held_out"]

@@ -6,19 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.types import Digests
-from heads.base import Labelled
-from heads.leakage import is_among
-from heads.rows.residues import LooseResidues, ResidueFeatures
-from heads.splits import uniform_by_key
-from heads.streams import Features, Rows
-from heads.targets import Targets
-from heads.vectors.votes import row_keys
+from heads.base import LabelledExamples
+from heads.features.base import Features, Rows
+from heads.features.residues import LooseResidues, ResidueFeatures
+from heads.tasks.leakage import isin_keys
+from heads.tasks.splitting import uniform_by_key
+from heads.tasks.targets import Targets
+from heads.vectors.neighbour_targets import row_keys
 
 HELD_OUT_SHARE = 0.1
 """Share of the training rows that a head sets aside where it is given no validation rows and needs some."""
 
 
-def hold_out(train: Labelled, *, seed: int, share: float = HELD_OUT_SHARE) -> tuple[Rows, Rows]:
+def hold_out(train: LabelledExamples, *, seed: int, share: float = HELD_OUT_SHARE) -> tuple[Rows, Rows]:
     """Rows to learn from and rows to choose on, both ascending; the latter are perhaps none.
 
     Equal sequences, and the residues of one protein, are on one side. A class keeps a row to learn from.
@@ -27,7 +27,7 @@ def hold_out(train: Labelled, *, seed: int, share: float = HELD_OUT_SHARE) -> tu
     held = uniform_by_key(keys, seed) < share
     held &= ~_needed(train.targets, held)
     # Another row of the same sequence may be needed.
-    held &= ~is_among(keys, keys[~held])
+    held &= ~isin_keys(keys, keys[~held])
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
@@ -37,7 +37,7 @@ def folds(features: Features, n_folds: int, *, seed: int) -> NDArray[np.int64]:
     return fold
 
 
-def of_seen_classes(rows: Labelled, train: Labelled) -> Labelled | None:
+def of_seen_classes(rows: LabelledExamples, train: LabelledExamples) -> LabelledExamples | None:
     """Those of some rows whose class is among those of the training rows; None if there are none.
 
     Targets have the classes of all rows; a class of one row is perhaps not in a part of them.

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from embedstore.errors import MissingPackageError
-from heads.base import Labelled
+from heads.base import LabelledExamples
 from heads.catalog import HEADS
-from heads.streams import sequences_of
+from heads.features.base import sequences_of
 from heads.vectors.ensemble import EnsembleHead
 
 ON_VECTORS = ("linear", "knn")
@@ -48,7 +48,7 @@ class HybridHead(EnsembleHead):
     ) -> None:
         super().__init__(members=members, params=params, method=method, seed=seed, kind=kind)
 
-    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+    def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         self._of_one_length = len(set(map(len, sequences_of(train.features).residues))) == 1
         super()._fit(train, valid)
 

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from embedstore.index import FlatIndex
-from heads.base import Head, Labelled, as_tuple
-from heads.ranges import Choice, Range, Real, Whole
-from heads.streams import Features, Float32, Rows, checked_blocks, take_rows
-from heads.targets import KINDS, Targets
-from heads.vectors.neighbour_fits import DEFAULT_K, DEFAULT_SHARPNESS, Vote, default_vote, fit_vote
-from heads.vectors.statistics import target_statistics
-from heads.vectors.votes import KeyTargets, key_targets, row_keys
+from embedstore.indexes import FlatIndex
+from heads.base import Head, LabelledExamples, as_tuple
+from heads.catalog.param_space import Choice, FloatRange, IntRange, Range
+from heads.features.base import Features, Float32, Rows, checked_blocks, take
+from heads.tasks.targets import KINDS, Targets
+from heads.vectors.fit_knn import DEFAULT_K, DEFAULT_SHARPNESS, Vote, default_vote, fit_vote
+from heads.vectors.neighbour_targets import KeyTargets, key_targets, row_keys
+from heads.vectors.sufficient_statistics import target_statistics
 from heads.vectors.whitening import Whitening, fit_whitening
 
 KS = (1, 2, 3, 5, 10, 20, 50, 100, 200)
@@ -71,8 +71,8 @@ class NeighboursHead(Head):
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
     search_space: ClassVar[Mapping[str, Range]] = {
-        "k": Whole(low=1, high=50, log=True),
-        "sharpness": Real(low=1.0, high=500.0, log=True),
+        "k": IntRange(low=1, high=50, log=True),
+        "sharpness": FloatRange(low=1.0, high=500.0, log=True),
         "whiten": Choice((False, True)),
     }
 
@@ -102,7 +102,7 @@ class NeighboursHead(Head):
         self.seed = seed
         self.kind = kind
 
-    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+    def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         ks, sharpnesses = self._candidates()
         features = train.features
         digests = row_keys(features.shape[0]) if features.digests is None else features.digests
@@ -130,7 +130,7 @@ class NeighboursHead(Head):
             raise InputError(f"sharpness is {sharpnesses}; expected numbers of at least 0.")
         return ks, sharpnesses
 
-    def _whitenings(self, valid: Labelled | None) -> tuple[bool, ...]:
+    def _whitenings(self, valid: LabelledExamples | None) -> tuple[bool, ...]:
         if self.whiten == "auto":
             return (False,) if valid is None else (False, True)
         if isinstance(self.whiten, bool):
@@ -142,7 +142,7 @@ class NeighboursHead(Head):
         keys: KeyTargets,
         index: FlatIndex,
         whitening: Whitening | None,
-        valid: Labelled | None,
+        valid: LabelledExamples | None,
         ks: tuple[int, ...],
         sharpnesses: tuple[float, ...],
     ) -> Vote:
@@ -155,7 +155,7 @@ class NeighboursHead(Head):
             )
         limit = min(_VALID_ROWS, max(512, _CELLS // max(1, self.n_outputs)))
         chosen = valid.sample(limit, seed=self.seed)
-        vectors = take_rows(chosen.features, np.arange(len(chosen)), n_features=self.n_features_in_)
+        vectors = take(chosen.features, np.arange(len(chosen)), n_features=self.n_features_in_)
         found = index.search(vectors if whitening is None else whitening.apply(vectors), max(ks))
         return fit_vote(keys, found.scores, keys.find(found.digests), chosen.targets, ks, sharpnesses)
 

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.base import Head, Labelled, as_tuple, softmax
-from heads.calibrate import LevelCuts, sigmoid
-from heads.ranges import Range, Real
-from heads.streams import Features, Float32, checked_blocks
-from heads.targets import KINDS
-from heads.vectors.class_fits import fit_class
+from heads.base import Head, LabelledExamples, as_tuple, softmax
+from heads.calibration.temperature import LevelCuts, sigmoid
+from heads.catalog.param_space import FloatRange, Range
+from heads.features.base import Features, Float32, checked_blocks
+from heads.tasks.targets import KINDS
+from heads.vectors.fit_lda import fit_class
+from heads.vectors.fit_ridge import Descent, FitResult, LinearFit, fit_multilabel, fit_ordinal, fit_regression
+from heads.vectors.gradient_refine import MAX_EPOCHS
 from heads.vectors.holdout import hold_out, of_seen_classes
-from heads.vectors.linear_fits import Descent, Found, LinearFit, fit_multilabel, fit_ordinal, fit_regression
-from heads.vectors.refinement import MAX_EPOCHS
-from heads.vectors.scaling import EvenFeatures
-from heads.vectors.statistics import Statistics, balanced_weights, target_statistics
+from heads.vectors.scaling import L2NormalisedFeatures
+from heads.vectors.sufficient_statistics import Statistics, balanced_weights, target_statistics
 
 SHRINKAGES = (1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 0.9)
 MEAN_SHRINKAGES = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -104,8 +104,8 @@ class LinearHead(Head):
 
     kinds: ClassVar[tuple[str, ...]] = KINDS
     search_space: ClassVar[Mapping[str, Range]] = {
-        "shrinkage": Real(low=1e-4, high=0.9, log=True),
-        "mean_shrinkage": Real(low=0.1, high=100.0, log=True),
+        "shrinkage": FloatRange(low=1e-4, high=0.9, log=True),
+        "mean_shrinkage": FloatRange(low=0.1, high=100.0, log=True),
     }
 
     coef_: Float32
@@ -150,7 +150,7 @@ class LinearHead(Head):
         self.seed = seed
         self.kind = kind
 
-    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+    def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         self._check()
         if self.refine is True and valid is None:
             raise InputError(
@@ -170,7 +170,7 @@ class LinearHead(Head):
         tried = [self._tried(train, valid, even, weights) for even in choices]
         self._keep(min(tried, key=lambda one: one.found.loss))
 
-    def _fit_with_rows_aside(self, train: Labelled) -> bool:
+    def _fit_with_rows_aside(self, train: LabelledExamples) -> bool:
         """Choose on training rows that are set aside, then learn from all of them; not where those are too few."""
         learn, held = hold_out(train, seed=self.seed)
         if len(held) < _LEAST_HELD:
@@ -193,10 +193,10 @@ class LinearHead(Head):
         self._adopt(LinearFit(coef=last.coef_, intercept=last.intercept_, cuts=last.cuts_, settings=settings))
         return True
 
-    def fit_statistics(self, statistics: Statistics, valid: Labelled | None = None) -> Self:
+    def fit_statistics(self, statistics: Statistics, valid: LabelledExamples | None = None) -> Self:
         """Learn from statistics that were summed before, perhaps elsewhere and merged.
 
-        With ``normalize=True`` they are those of `heads.vectors.scaling.EvenFeatures`.
+        With ``normalize=True`` they are those of `heads.vectors.scaling.L2NormalisedFeatures`.
 
         Raises
         ------
@@ -209,7 +209,9 @@ class LinearHead(Head):
         self._keep(_Tried(even, statistics, self._found(statistics, None, _evened(valid, even), None)))
         return self
 
-    def _is_better_even(self, train: Labelled, valid: Labelled, class_weights: NDArray[np.float64] | None) -> bool:
+    def _is_better_even(
+        self, train: LabelledExamples, valid: LabelledExamples, class_weights: NDArray[np.float64] | None
+    ) -> bool:
         """Whether vectors of one length are better, found out on a sample of the training rows with few settings."""
         if self.kind == "class":
             drawn = np.sort(np.random.default_rng(self.seed).permutation(len(self.classes_))[:_TRIED_CLASSES])
@@ -225,7 +227,11 @@ class LinearHead(Head):
         return min(tried, key=lambda one: one.found.loss).even
 
     def _tried(
-        self, train: Labelled, valid: Labelled | None, even: bool, class_weights: NDArray[np.float64] | None
+        self,
+        train: LabelledExamples,
+        valid: LabelledExamples | None,
+        even: bool,
+        class_weights: NDArray[np.float64] | None,
     ) -> _Tried:
         train, valid = _evened(train, even), _evened(valid, even)
         statistics = target_statistics(train.features, train.targets, class_weights)
@@ -239,10 +245,10 @@ class LinearHead(Head):
     def _found(
         self,
         statistics: Statistics,
-        train: Labelled | None,
-        valid: Labelled | None,
+        train: LabelledExamples | None,
+        valid: LabelledExamples | None,
         class_weights: NDArray[np.float64] | None,
-    ) -> Found:
+    ) -> FitResult:
         alphas, descent = self._alphas(), Descent(asked=self.refine, max_epochs=self.max_epochs)
         if self.kind == "class":
             return fit_class(
@@ -317,7 +323,7 @@ class LinearHead(Head):
         self._adopt(LinearFit(coef=arrays["coef"], intercept=arrays["intercept"], cuts=cuts, settings=known))
 
     def _outputs(self, X: Features) -> Iterator[Float32]:
-        features = EvenFeatures(X) if self.normalize_ else X
+        features = L2NormalisedFeatures(X) if self.normalize_ else X
         for _, block in checked_blocks(features, n_features=self.n_features_in_):
             for start in range(0, len(block), _LOGIT_ROWS):
                 scores = np.matmul(block[start : start + _LOGIT_ROWS] - self.mean_, self.coef_.T, dtype=np.float32)
@@ -342,26 +348,26 @@ class _Tried(NamedTuple):
 
     even: bool
     statistics: Statistics
-    found: Found
+    found: FitResult
 
 
 @overload
-def _evened(rows: Labelled, even: bool) -> Labelled: ...
+def _evened(rows: LabelledExamples, even: bool) -> LabelledExamples: ...
 @overload
 def _evened(rows: None, even: bool) -> None: ...
 @overload
-def _evened(rows: Labelled | None, even: bool) -> Labelled | None: ...
-def _evened(rows: Labelled | None, even: bool) -> Labelled | None:
-    return replace(rows, features=EvenFeatures(rows.features)) if even and rows is not None else rows
+def _evened(rows: LabelledExamples | None, even: bool) -> LabelledExamples | None: ...
+def _evened(rows: LabelledExamples | None, even: bool) -> LabelledExamples | None:
+    return replace(rows, features=L2NormalisedFeatures(rows.features)) if even and rows is not None else rows
 
 
-def _lengths_vary(train: Labelled, *, seed: int) -> bool:
+def _lengths_vary(train: LabelledExamples, *, seed: int) -> bool:
     blocks = train.sample(_LENGTH_ROWS, seed=seed).features.blocks()
     lengths = np.concatenate([np.linalg.norm(block, axis=1) for _, block in blocks])
     return bool(lengths.std() > _LEAST_VARIATION * lengths.mean())
 
 
-def _of_classes(rows: Labelled, codes: NDArray[np.int64]) -> Labelled:
+def _of_classes(rows: LabelledExamples, codes: NDArray[np.int64]) -> LabelledExamples:
     """The rows of some classes, ascending, which are then all the classes there are."""
     own = rows.targets.require_codes()
     some = rows.select(np.flatnonzero(np.isin(own, codes)))

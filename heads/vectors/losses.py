@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from heads.base import Head, Labelled, softmax
-from heads.streams import Float32
-from heads.targets import Targets
+from heads.base import Head, LabelledExamples, softmax
+from heads.features.base import Float32
+from heads.tasks.targets import Targets
 
 SMALLEST = 1e-7
 """Probabilities below count as this much: a class that was never seen costs 16 nats, not infinitely many."""
@@ -61,7 +61,7 @@ def summary_loss(losses: NDArray[np.float64], kind: str) -> float:
     return float(np.sqrt(mean)) if kind == "regression" else mean
 
 
-def head_loss(head: Head, rows: Labelled) -> float:
+def head_loss(head: Head, rows: LabelledExamples) -> float:
     """Loss of a fitted head on rows: log-loss in nats, or the root of the mean squared error."""
     return summary_loss(blockwise_losses(head.outputs(rows.features), rows.targets), head.kind)
 
@@ -88,7 +88,7 @@ def logits_to_outputs(logits: NDArray[np.floating], kind: str) -> Float32:
 def best_temperature(logits: NDArray[np.floating], targets: Targets) -> tuple[float, float]:
     """What to divide logits by, and the mean loss with it, on rows that were not learned from.
 
-    With one row's weight of a standard normal prior on its logarithm, as `heads.calibrate.fit_temperature`.
+    With one row's weight of a standard normal prior on its logarithm, as `fit_temperature`.
     """
 
     def loss(log_temperature: float) -> float:

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.base import Head, Labelled, as_tuple
-from heads.calibrate import fit_temperature
-from heads.ranges import Choice, Range, Real
-from heads.streams import Features, Float32, checked_blocks
-from heads.targets import KINDS, Targets
+from heads.base import Head, LabelledExamples, as_tuple
+from heads.calibration.temperature import fit_temperature
+from heads.catalog.param_space import Choice, FloatRange, Range
+from heads.features.base import Features, Float32, checked_blocks
+from heads.tasks.targets import KINDS, Targets
 from heads.vectors.holdout import hold_out
 from heads.vectors.linear import LinearHead
 from heads.vectors.losses import best_temperature, logits_to_outputs, row_losses
-from heads.vectors.scaling import EvenFeatures, Scaler
+from heads.vectors.scaling import L2NormalisedFeatures, Scaler
 
 SCHEDULES = ("plateau", "cosine")
 """How the learning rate falls: where validation stands still, or along half a cosine."""
@@ -110,10 +110,10 @@ class NetworkHead(Head):
     kinds: ClassVar[tuple[str, ...]] = KINDS
     search_space: ClassVar[Mapping[str, Range]] = {
         "hidden": Choice(((256,), (512,), (1024,), (512, 256), (1024, 512), (1024, 1024, 512))),
-        "dropout": Real(low=0.0, high=0.6),
-        "learning_rate": Real(low=1e-4, high=3e-3, log=True),
-        "weight_decay": Real(low=1e-4, high=1.0, log=True),
-        "label_smoothing": Real(low=0.0, high=0.2),
+        "dropout": FloatRange(low=0.0, high=0.6),
+        "learning_rate": FloatRange(low=1e-4, high=3e-3, log=True),
+        "weight_decay": FloatRange(low=1e-4, high=1.0, log=True),
+        "label_smoothing": FloatRange(low=0.0, high=0.2),
         "batch_rows": Choice((32, 64, 128, 256, 512)),
     }
 
@@ -152,8 +152,8 @@ class NetworkHead(Head):
         self.seed = seed
         self.kind = kind
 
-    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
-        from heads.vectors.perceptron import Recipe, fit_network
+    def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
+        from heads.vectors.mlp_network import NetworkSettings, fit_network
 
         self._check()
         n_rows = len(train)
@@ -161,9 +161,9 @@ class NetworkHead(Head):
         self.batch_rows_ = usual_batch(n_rows) if self.batch_rows is None else self.batch_rows
         aside = None if valid is not None else hold_out(train, seed=self.seed)
         self._scaler, features = Scaler.of(train.features)
-        train, self.held_out_ = Labelled(features=features, targets=self._standardised(train.targets)), 0
+        train, self.held_out_ = LabelledExamples(features=features, targets=self._standardised(train.targets)), 0
         if valid is not None:
-            stop = Labelled(features=valid.features, targets=self._scale_numbers(valid.targets))
+            stop = LabelledExamples(features=valid.features, targets=self._scale_numbers(valid.targets))
         elif aside is not None and len(aside[1]):
             stop, train, self.held_out_ = train.select(aside[1]), train.select(aside[0]), len(aside[1])
         else:
@@ -172,12 +172,12 @@ class NetworkHead(Head):
         first = self._first(train, stop)
         self.normalize_ = first is not None and first.normalize_
         if self.normalize_:
-            stop = replace(stop, features=EvenFeatures(stop.features))
-            self._scaler, features = Scaler.of(EvenFeatures(train.features))
+            stop = replace(stop, features=L2NormalisedFeatures(stop.features))
+            self._scaler, features = Scaler.of(L2NormalisedFeatures(train.features))
             train = replace(train, features=features)
         self._start = None if first is None else _of_scaled(first, self._scaler)
         stop = stop.sample(max(_MIN_CHOSEN_ON, _CHOSEN_ON // max(self.n_outputs, self.n_features_in_)), seed=self.seed)
-        recipe = Recipe(
+        recipe = NetworkSettings(
             **{name: getattr(self, name) for name in _RECIPE},
             hidden=self.hidden_,
             batch=self.batch_rows_,
@@ -188,14 +188,14 @@ class NetworkHead(Head):
         self.n_epochs_, self.best_epoch_ = len(learnt.history.losses), learnt.history.best_epoch
         self._calibrate(stop)
 
-    def _first(self, train: Labelled, stop: Labelled) -> LinearHead | None:
+    def _first(self, train: LabelledExamples, stop: LabelledExamples) -> LinearHead | None:
         """The linear head to begin with."""
         if self.start is None or (self.start == "auto" and self.kind != "class"):
             return None
         head = LinearHead(class_weight=self.class_weight, refine=False, seed=self.seed)
         return head.fit_labelled(train, None if stop is train else stop)
 
-    def _calibrate(self, stop: Labelled) -> None:
+    def _calibrate(self, stop: LabelledExamples) -> None:
         """Set the temperature and the loss, on the rows that the training was stopped by."""
         logits = np.concatenate(list(self._logits(stop.features)))
         self.temperature_ = 1.0
@@ -247,7 +247,7 @@ class NetworkHead(Head):
     def _logits(self, X: Features) -> Iterator[Float32]:
         """What the network gives, (n, C) or fewer columns, block by block."""
         # Bringing rows to one length that are so already changes nothing.
-        features = EvenFeatures(X) if self.normalize_ else X
+        features = L2NormalisedFeatures(X) if self.normalize_ else X
         for _, block in checked_blocks(features, n_features=self.n_features_in_):
             for first in range(0, len(block), _LOGIT_ROWS):
                 scaled = hidden = self._scaler(block[first : first + _LOGIT_ROWS])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.streams import Float32
-from heads.vectors.statistics import Statistics
+from heads.features.base import Float32
+from heads.vectors.sufficient_statistics import Statistics
 
 if TYPE_CHECKING:
     Float64 = NDArray[np.float64]

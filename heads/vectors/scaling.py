@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from embedstore.types import Digests
-from heads.streams import ArrayFeatures, Features, Float32, Rows, checked_blocks, even_lengths
+from heads.features.base import ArrayFeatures, Features, Float32, Rows, checked_blocks, l2_normalise
 
 HELD_BYTES = 2**29
 """Rows of up to this size, as float32, are read once and kept; more are read anew for each pass."""
@@ -65,7 +65,7 @@ class Scaler:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EvenFeatures:
+class L2NormalisedFeatures:
     """Rows of another stream, all of one length.
 
     Parameters
@@ -94,13 +94,13 @@ class EvenFeatures:
     def blocks(self) -> Iterator[tuple[slice, Float32]]:
         """Yield each row once and in order."""
         for rows, block in self.features.blocks():
-            yield rows, even_lengths(block)
+            yield rows, l2_normalise(block)
 
     def batches(self, n_rows: int, *, seed: int) -> Iterator[tuple[Rows, Float32]]:
         """Yield each row once in an order drawn from `seed`."""
         for rows, block in self.features.batches(n_rows, seed=seed):
-            yield rows, even_lengths(block)
+            yield rows, l2_normalise(block)
 
-    def select(self, rows: Rows) -> EvenFeatures:
+    def select(self, rows: Rows) -> L2NormalisedFeatures:
         """Some of the rows, in the order given."""
-        return EvenFeatures(self.features.select(rows))
+        return L2NormalisedFeatures(self.features.select(rows))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embedstore.errors import InputError
-from heads.ranges import EpochCallback
+from heads.catalog.param_space import EpochCallback
 
 Batch: TypeAlias = tuple[NDArray[np.int64], Tensor]
 """Row numbers and their (n, D) vectors, on the device."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from heads.streams import Float32
-from heads.vectors.statistics import Statistics
+from heads.features.base import Float32
+from heads.vectors.sufficient_statistics import Statistics
 
 WITHIN_SHRINKAGE, TOTAL_SHRINKAGE = 0.1, 0.3
 """How much of the mean variance is mixed in, so that directions that are noise are not blown up; seen to do well on

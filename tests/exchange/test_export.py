@@ -21,7 +21,7 @@ from embedstore.errors import InputError, MissingFileError, MissingPackageError,
 from embedstore.exchange import EXPORT_FORMATS, export_vectors, import_vectors, select
 from embedstore.sequences import key_text
 from embedstore.store import Store
-from embedstore.store.adding import Provenance, add_records
+from embedstore.store.ingest import Provenance, add_records
 from embedstore.testing.exchange_files import PROTEINS, matrices_of, numbered_h5, uniprot_h5, vectors_of
 from embedstore.types import Record
 

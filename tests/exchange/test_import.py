@@ -18,7 +18,7 @@ import torch
 import embedstore
 from embedstore.errors import FileFormatError, InputError, MissingFileError, SpaceMismatchError, UnknownNameError
 from embedstore.exchange import import_vectors
-from embedstore.queries import check_model, embed_queries, model_of
+from embedstore.indexes.query import check_model, embed_queries, load_space_model
 from embedstore.store import Store
 from embedstore.testing.exchange_files import (
     DIM,
@@ -291,7 +291,7 @@ def test_no_query_is_computed_for_an_imported_space(store: Store, tmp_path: Path
     assert known[0].tobytes() == vectors["plain"].tobytes()
     for refused in (
         lambda: embed_queries(space, [Record(id="x", residues=b"WWWWW")]),
-        lambda: model_of(space),
+        lambda: load_space_model(space),
         lambda: check_model(space, embedstore.load_model("kmer")),
     ):
         with pytest.raises(SpaceMismatchError, match=r"was imported from v\.h5; its model is stated as 'kmer'"):
@@ -311,9 +311,9 @@ KILLED = """
 import os, signal, sys
 import embedstore
 from embedstore.exchange import import_vectors
-from embedstore.exchange import importing
+from embedstore.exchange import imports
 from embedstore.store import space_writer, spaces
-importing._BATCH_ROWS = 50
+imports._BATCH_ROWS = 50
 space_writer.PART_ROWS = 100
 def stop(step):
     if step.stage == "import" and step.done >= 350:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from heads.base import Head, Labelled
-from heads.streams import Features, Float32, checked_blocks
-from heads.targets import KINDS, Targets
+from heads.base import Head, LabelledExamples
+from heads.features.base import Features, Float32, checked_blocks
+from heads.tasks.targets import KINDS, Targets
 from heads.testing.kind_contract import KindContract
 
 
@@ -37,7 +37,7 @@ class Remembering(Head):
         """Nothing."""
         return {}
 
-    def _fit(self, train: Labelled, valid: Labelled | None) -> None:
+    def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         parts = [train, valid] if valid is not None and self.validation else [train]
         self._vectors = np.concatenate([block for part in parts for _, block in part.features.blocks()])
         self._targets = np.concatenate([_numbers(part.targets) for part in parts])

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from heads.base import Head
-from heads.streams import ArrayFeatures
+from heads.features.base import ArrayFeatures
 from heads.testing.head_contract import HeadContract
 from heads.vectors.cnn import ConvolutionHead
-from heads.vectors.packing import convolve, only_residues, pack
+from heads.vectors.packed_conv import convolve, only_residues, pack
 
 
 @dataclass(frozen=True, slots=True, eq=False)

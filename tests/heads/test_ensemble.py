@@ -10,15 +10,15 @@ import pytest
 import heads
 from embedstore.errors import InputError, SpaceMismatchError
 from embedstore.store import Store
-from heads.base import Labelled
-from heads.streams import ArrayFeatures
-from heads.targets import encode
+from heads.base import LabelledExamples
+from heads.features.base import ArrayFeatures
+from heads.tasks.targets import encode
 from heads.vectors.auto import AutoHead, usual_members
 from heads.vectors.blending import choose, combine
 from heads.vectors.ensemble import N_FOLDS, EnsembleHead, cross_folds
 from heads.vectors.holdout import folds, hold_out
 from heads.vectors.losses import row_losses
-from heads.vectors.votes import row_keys
+from heads.vectors.neighbour_targets import row_keys
 
 CENTRES = np.random.default_rng(0).normal(size=(40, 8))
 
@@ -63,10 +63,10 @@ def test_auto_without_validation_chooses_by_cross_fitting() -> None:
 
 
 def test_auto_leaves_out_what_would_take_hours() -> None:
-    def rows(n_rows: int, n_classes: int) -> Labelled:
+    def rows(n_rows: int, n_classes: int) -> LabelledExamples:
         y = np.arange(n_rows) % n_classes
         X = np.zeros((n_rows, 1), np.float32)
-        return Labelled(features=ArrayFeatures(X), targets=encode(y, kind="class", n_rows=n_rows))
+        return LabelledExamples(features=ArrayFeatures(X), targets=encode(y, kind="class", n_rows=n_rows))
 
     assert "gbm" in usual_members(rows(2_000, 10))
     assert "gbm" not in usual_members(rows(200_000, 100))
@@ -183,7 +183,7 @@ def test_fitted_heads_are_joined(store: Store, tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("linear", "knn")]
     for path in paths:
         heads.fit(store, task="pfam", head=path.name, out=path)
-    joined = heads.ensemble_of(paths, store, out=tmp_path / "both")
+    joined = heads.join(paths, store, out=tmp_path / "both")
     assert joined.head_name == "ensemble"
     report = heads.evaluate(tmp_path / "both", store)
     assert report.metrics["accuracy"].value > 0.9
@@ -191,7 +191,7 @@ def test_fitted_heads_are_joined(store: Store, tmp_path: Path) -> None:
 
 def test_heads_that_read_sequences_are_joined(store: Store, tmp_path: Path) -> None:
     fitted = [heads.fit(store, task="pfam", head=name) for name in ("kmer", "length")]
-    heads.ensemble_of(fitted, store, out=tmp_path / "both")
+    heads.join(fitted, store, out=tmp_path / "both")
     assert heads.evaluate(tmp_path / "both", store).metrics["accuracy"].value > 0.9
 
 
@@ -200,23 +200,23 @@ def test_heads_of_two_spaces_are_refused_by_name(store: Store) -> None:
     stranger = replace(heads.fit(store, task="pfam", head="knn"), space_id="esm2_8m-0123456789")
     message = r"pfam-linear was fitted on kmer-.*, and pfam-knn on esm2_8m-0123456789"
     with pytest.raises(SpaceMismatchError, match=message):
-        heads.ensemble_of([one, stranger], store)
+        heads.join([one, stranger], store)
 
 
 @pytest.mark.slow
 def test_heads_of_other_rows_or_one_alone_are_refused(store: Store) -> None:
     one, two = (heads.fit(store, task="pfam", head=name) for name in ("linear", "knn"))
     with pytest.raises(InputError, match="1 fitted heads were given; an ensemble joins two or more"):
-        heads.ensemble_of([one], store)
+        heads.join([one], store)
     with pytest.raises(InputError, match="expected different ones"):
-        heads.ensemble_of([one, one], store)
+        heads.join([one, one], store)
     with pytest.raises(InputError, match="fitted on different rows or labels"):
-        heads.ensemble_of([one, replace(two, train_sha256="0" * 64)], store)
+        heads.join([one, replace(two, train_sha256="0" * 64)], store)
 
 
 def test_members_that_set_rows_aside_find_some_in_every_fold() -> None:
     features = ArrayFeatures(np.zeros((600, 2), np.float32), row_keys(600))
-    rows = Labelled(features=features, targets=encode(np.arange(600) % 3, kind="class", n_rows=600))
+    rows = LabelledExamples(features=features, targets=encode(np.arange(600) % 3, kind="class", n_rows=600))
     for seed in range(4):
         fold = cross_folds(rows.features, seed=seed)
         for number in range(N_FOLDS):

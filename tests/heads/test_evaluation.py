@@ -16,8 +16,8 @@ from cli.heads_app import app
 from cli.heads_app.pages import Pages
 from embedstore.errors import InputError, StoreNotFoundError
 from embedstore.store import Store
-from heads.measuring.protocol import judged
-from heads.measuring.relatives import by_words, nearest_training
+from heads.evaluation.nearest_training import by_kmers, nearest_training
+from heads.evaluation.scoring import score_outcomes
 from heads.testing.sequence_contract import families
 
 HEADER = ("id", "sequence", "label", "split")
@@ -65,7 +65,7 @@ def test_near_duplicates_are_found_by_words_and_strangers_are_not() -> None:
     for row in changed:
         row[rng.choice(150, 9, replace=False)] = 87
     queries = [*(row.tobytes() for row in changed), rng.choice(letters, 150).tobytes(), b"MK"]
-    found = by_words(queries, [row.tobytes() for row in training])
+    found = by_kmers(queries, [row.tobytes() for row in training])
     assert found.row[:40].tolist() == list(range(40))
     np.testing.assert_allclose(found.identity[:40], 0.94, atol=0.05)
     assert np.isnan(found.identity[40:]).all()
@@ -171,7 +171,7 @@ def test_a_row_that_fails_in_no_way_of_ours_stops_no_other(error: Exception, sto
     class Failing(Majority):
         name = "failing"
 
-        def judge(self, data: Any, split: str, **rest: Any) -> Any:
+        def score(self, data: Any, split: str, **rest: Any) -> Any:
             raise error
 
     found = heads.compare(store, task="pfam", heads=["linear"], contenders=[Failing()], relatives="none")
@@ -183,7 +183,7 @@ def test_a_comparison_that_is_stopped_has_lost_no_row_that_was_done(store: Store
     class Stopped(Majority):
         name = "stopped"
 
-        def judge(self, data: Any, split: str, **rest: Any) -> Any:
+        def score(self, data: Any, split: str, **rest: Any) -> Any:
             raise KeyboardInterrupt
 
     kept: list[heads.Comparison] = []
@@ -252,9 +252,9 @@ class Majority:
     name = head = "majority"
     source = "labels"
 
-    def judge(self, data: Any, split: str, *, seed: int, n_resamples: int, draw_seed: int) -> Any:
-        from heads.measuring.costs import Cost
-        from heads.measuring.metrics import ClassOutcomes
+    def score(self, data: Any, split: str, *, seed: int, n_resamples: int, draw_seed: int) -> Any:
+        from heads.evaluation.metrics import ClassOutcomes
+        from heads.evaluation.resources import Cost
 
         names, codes = np.unique(data.labels[data.rows("train")], return_inverse=True)
         rows = data.rows(split)
@@ -271,7 +271,7 @@ class Majority:
             rank=np.argsort(np.argsort(-shares))[true],
             squares=np.full(len(rows), (shares**2).sum(), np.float32),
         )
-        return Cost(), judged(data, rows, found, Cost(), n_resamples=n_resamples, seed=draw_seed)
+        return Cost(), score_outcomes(data, rows, found, Cost(), n_resamples=n_resamples, seed=draw_seed)
 
     def describe(self) -> dict[str, Any]:
         return {"id": "labels"}

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import embedstore
 from embedstore.errors import DownloadError, FileFormatError, InputError
 from heads.tasks import TASKS, TaskSelection
-from heads.tasks.fetching import fetch
+from heads.tasks.fetch import fetch
 from heads.tasks.readers import read_task
 from heads.tasks.spec import RemoteFile, Task
 

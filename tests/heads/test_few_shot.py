@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from embedstore.errors import InputError
-from heads.streams import ArrayFeatures, even_lengths
-from heads.targets import encode
+from heads.features.base import ArrayFeatures, l2_normalise
+from heads.tasks.targets import encode
 from heads.vectors.centroid import CentroidHead
-from heads.vectors.class_fits import best_pair
 from heads.vectors.discriminant import DiscriminantSpectrum
+from heads.vectors.fit_lda import best_pair
 from heads.vectors.linear import LinearHead
-from heads.vectors.scaling import EvenFeatures
-from heads.vectors.statistics import balanced_weights, target_statistics
+from heads.vectors.scaling import L2NormalisedFeatures
+from heads.vectors.sufficient_statistics import balanced_weights, target_statistics
 
 DIM = 48
 
@@ -139,8 +139,8 @@ def test_heads_of_the_first_release_take_vectors_as_they_are() -> None:
 def test_a_stream_of_one_length_is_the_same_in_blocks_batches_and_parts() -> None:
     X = np.random.default_rng(0).normal(size=(20, 5)).astype(np.float32)
     X[3] = 0
-    even = EvenFeatures(ArrayFeatures(X, block_rows=7))
-    expected = even_lengths(X)
+    even = L2NormalisedFeatures(ArrayFeatures(X, block_rows=7))
+    expected = l2_normalise(X)
     np.testing.assert_allclose(np.linalg.norm(np.delete(expected, 3, axis=0), axis=1), 5**0.5, rtol=1e-5)
     assert not expected[3].any()
     for rows, block in [*even.blocks(), *even.batches(6, seed=0)]:

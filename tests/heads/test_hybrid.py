@@ -9,16 +9,16 @@ import pytest
 import heads
 from embedstore.errors import InputError, MissingPackageError
 from embedstore.store import Store
+from heads.alignment.phmmer import PhmmerHead
 from heads.catalog import HEADS
-from heads.homology.phmmer import PhmmerHead
-from heads.streams import ArrayFeatures, BothFeatures, SequenceFeatures, sequences_of
+from heads.features.base import ArrayFeatures, SequenceFeatures, VectorAndSequenceFeatures, sequences_of
 from heads.vectors.hybrid import ALIGNERS, HybridHead
-from heads.vectors.votes import row_keys
+from heads.vectors.neighbour_targets import row_keys
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 
 
-def proteins(n: int, *, seed: int) -> tuple[BothFeatures, np.ndarray]:
+def proteins(n: int, *, seed: int) -> tuple[VectorAndSequenceFeatures, np.ndarray]:
     """Six classes: three that only the sequences tell apart, three that only the vectors do."""
     words = ["".join(np.random.default_rng(one).choice(list(LETTERS), 12)) for one in range(3)]
     rng = np.random.default_rng(seed)
@@ -30,7 +30,7 @@ def proteins(n: int, *, seed: int) -> tuple[BothFeatures, np.ndarray]:
         noise = "".join(rng.choice(list(LETTERS), 40))
         texts.append(noise[:20] + words[code] + noise[20:] if code < 3 else noise)
     keys = row_keys(n + 10_000 * seed)[10_000 * seed :]
-    return BothFeatures(ArrayFeatures(X, keys), SequenceFeatures(texts, keys)), codes
+    return VectorAndSequenceFeatures(ArrayFeatures(X, keys), SequenceFeatures(texts, keys)), codes
 
 
 def test_a_hybrid_tells_apart_what_neither_of_its_parts_can() -> None:
@@ -44,7 +44,7 @@ def test_a_hybrid_tells_apart_what_neither_of_its_parts_can() -> None:
 
 @pytest.mark.parametrize(("one_length", "floor"), [(True, "position_means"), (False, "kmer")])
 def test_a_hybrid_of_numbers_takes_the_floor_that_suits_the_proteins(one_length: bool, floor: str) -> None:
-    def rows(n: int, seed: int) -> tuple[BothFeatures, Any]:
+    def rows(n: int, seed: int) -> tuple[VectorAndSequenceFeatures, Any]:
         rng = np.random.default_rng(seed)
         X, keys = rng.normal(size=(n, 4)).astype(np.float32), row_keys(n + 1000 * seed)[1000 * seed :]
         texts = []
@@ -53,7 +53,7 @@ def test_a_hybrid_of_numbers_takes_the_floor_that_suits_the_proteins(one_length:
             text[rng.integers(0, 20)] = "W" if rng.random() < 0.5 else "C"
             texts.append("".join(text)[: 20 if one_length else 20 - number % 2])
         signal = np.array([text.count("W") for text in texts])
-        return BothFeatures(ArrayFeatures(X, keys), SequenceFeatures(texts, keys)), X[:, 0] + 2 * signal
+        return VectorAndSequenceFeatures(ArrayFeatures(X, keys), SequenceFeatures(texts, keys)), X[:, 0] + 2 * signal
 
     train, (X, y) = rows(300, 0), rows(200, 1)
     alone = [
@@ -98,7 +98,7 @@ def test_a_hybrid_stands_in_a_comparison(store: Store) -> None:
 
 def test_a_head_on_vectors_and_one_on_sequences_are_joined(store: Store, tmp_path: Path) -> None:
     fitted = [heads.fit(store, task="pfam", head=name) for name in ("kmer", "linear")]
-    joined = heads.ensemble_of(fitted, store, out=tmp_path / "both")
+    joined = heads.join(fitted, store, out=tmp_path / "both")
     assert joined.head_name == "hybrid"
     assert joined.space_id == fitted[1].space_id
     assert heads.evaluate(tmp_path / "both", store).metrics["accuracy"].value > 0.9

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from embedstore.errors import InputError
-from heads.streams import ArrayFeatures
-from heads.targets import encode
+from heads.features.base import ArrayFeatures
+from heads.tasks.targets import encode
+from heads.vectors.fit_knn import DEFAULT_BACKGROUND
 from heads.vectors.knn import NeighboursHead, require_room
-from heads.vectors.neighbour_fits import DEFAULT_BACKGROUND
-from heads.vectors.votes import key_targets, row_keys
+from heads.vectors.neighbour_targets import key_targets, row_keys
 
 
 def sample(n, seed=0, dim=8):

@@ -7,13 +7,13 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge, RidgeCV
 
 from embedstore.errors import InputError
-from heads.streams import ArrayFeatures
-from heads.targets import encode
-from heads.vectors.class_fits import DEFAULT_SHRINKAGE
+from heads.features.base import ArrayFeatures
+from heads.tasks.targets import encode
+from heads.vectors.fit_lda import DEFAULT_SHRINKAGE
 from heads.vectors.linear import LinearHead
+from heads.vectors.neighbour_targets import row_keys
 from heads.vectors.ridge import RidgeSpectrum
-from heads.vectors.statistics import Statistics, merge, target_statistics
-from heads.vectors.votes import row_keys
+from heads.vectors.sufficient_statistics import Statistics, merge, target_statistics
 
 
 def sample(n=600, dim=20, n_classes=6, seed=0, offset=5.0):

@@ -12,13 +12,13 @@ import pytest
 
 import embedstore
 import heads
-from embedstore import searching
 from embedstore.errors import InputError, MissingPackageError, StoreNotFoundError, UnknownNameError
-from embedstore.kept import KeptIndex
+from embedstore.indexes import api
+from embedstore.indexes.stored_index import StoredIndex
 from embedstore.sequences import read_records
 from embedstore.store import Store
 from embedstore.types import Record
-from heads.rows.features import record_features
+from heads.features.vectors import record_features
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 from tests.heads.conftest import LETTERS
@@ -147,15 +147,15 @@ def test_lookup_goes_through_the_index_that_is_kept(
     asked = [Record(id=name, residues=text.encode()) for name, text, _ in simulated.proteins(20, seed=41)]
     expected = heads.lookup(asked, store=opened, dataset="mine")
     embedstore.build_index(opened, kind="ivf_pq")
-    monkeypatch.setattr(searching, "EXACT_ROWS", 100)
+    monkeypatch.setattr(api, "EXACT_ROWS", 100)
     used: list[int] = []
-    candidates = KeptIndex.candidates
+    candidates = StoredIndex.candidates
 
-    def counted(self: KeptIndex, asked: Any, *rest: Any) -> Any:
+    def counted(self: StoredIndex, asked: Any, *rest: Any) -> Any:
         used.append(len(asked))
         return candidates(self, asked, *rest)
 
-    monkeypatch.setattr(KeptIndex, "candidates", counted)
+    monkeypatch.setattr(StoredIndex, "candidates", counted)
     found = heads.lookup(asked, store=opened, dataset="mine")
     assert 20 in used
     assert found.candidates.tolist() == expected.candidates.tolist()

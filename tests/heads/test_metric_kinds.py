@@ -10,11 +10,11 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from heads.base import Head
-from heads.measuring.metrics import NumberOutcomes, compare_paired, mcnemar, measure
-from heads.measuring.metrics.combined import mean_of
-from heads.measuring.metrics.intervals import resamples
-from heads.measuring.outcomes import join, outcomes_of, take, with_missing
-from heads.streams import ArrayFeatures
+from heads.evaluation.metrics import NumberOutcomes, compare_paired, mcnemar, measure
+from heads.evaluation.metrics.average import average
+from heads.evaluation.metrics.bootstrap import resamples
+from heads.evaluation.outcomes import join, outcomes_of, take, with_missing
+from heads.features.base import ArrayFeatures
 
 
 class Told(Head):
@@ -171,7 +171,7 @@ def test_how_many_draws_are_made_at_once_changes_nothing(monkeypatch: pytest.Mon
     y, outputs = shares(90, 3, seed=6)
     found, groups = told(Told(kind="class", classes=np.unique(y)), outputs, y), np.arange(90) // 9
     whole = measure(found.parts(), 90, groups=groups, n_resamples=40)
-    monkeypatch.setattr("heads.measuring.metrics.intervals._BATCH_DRAWS", 7 * 90)
+    monkeypatch.setattr("heads.evaluation.metrics.bootstrap._BATCH_DRAWS", 7 * 90)
     for name, one in measure(found.parts(), 90, groups=groups, n_resamples=40).items():
         np.testing.assert_array_equal(one.draws, whole[name].draws)
 
@@ -179,7 +179,7 @@ def test_how_many_draws_are_made_at_once_changes_nothing(monkeypatch: pytest.Mon
 def test_the_mean_of_fits_without_an_error_has_the_interval_of_one() -> None:
     found = told(Told(kind="class", classes=["a", "b"]), np.eye(2)[[0, 1] * 30], np.array(["a", "b"] * 30))
     one = measure(found.parts(), 60, n_resamples=50)
-    assert mean_of([one, one])["accuracy"].interval == one["accuracy"].interval
+    assert average([one, one])["accuracy"].interval == one["accuracy"].interval
     assert one["accuracy"].interval.low < 0.95
 
 

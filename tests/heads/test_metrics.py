@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
 from embedstore.errors import InputError
-from heads.measuring.metrics import classification_metrics, wilson_interval
+from heads.evaluation.metrics import classification_metrics, wilson_interval
 
 pairs = st.lists(st.tuples(st.sampled_from("abcde"), st.sampled_from("abcdef")), min_size=1, max_size=40)
 

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from embedstore.errors import InputError
-from heads.base import Labelled
-from heads.streams import ArrayFeatures
-from heads.targets import encode
+from heads.base import LabelledExamples
+from heads.features.base import ArrayFeatures
+from heads.tasks.targets import encode
 from heads.vectors.holdout import hold_out
 from heads.vectors.linear import LinearHead
 from heads.vectors.mlp import NetworkHead
+from heads.vectors.neighbour_targets import row_keys
 from heads.vectors.scaling import Scaler
-from heads.vectors.votes import row_keys
 
 
 def crossed(n: int, *, seed: int):
@@ -128,7 +128,7 @@ def test_without_validation_a_tenth_by_key_is_set_aside_and_said() -> None:
 def test_equal_sequences_and_the_last_row_of_a_class_are_not_set_aside_apart() -> None:
     keys = np.repeat(row_keys(100), 2, axis=0)
     y = np.array(["usual"] * 198 + ["once"] * 2)
-    rows = Labelled(
+    rows = LabelledExamples(
         features=ArrayFeatures(np.zeros((200, 2), np.float32), keys), targets=encode(y, kind="class", n_rows=200)
     )
     for seed in range(20):

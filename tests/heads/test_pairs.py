@@ -15,8 +15,8 @@ import heads
 from embedstore.errors import InputError, StoreError, UnknownNameError
 from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
-from heads.inputs import rows_of
-from heads.rows.pairs import ORDERED, SYMMETRIC, PairFeatures, pair_digests, parse_pairing
+from heads.features.load import load_examples
+from heads.features.pairs import ORDERED, SYMMETRIC, PairFeatures, pair_digests, parse_pairing
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 from heads.testing.sequence_contract import random_proteins
@@ -78,9 +78,9 @@ def test_rows_are_both_vectors_combined(
     pairs: tuple[Store, Path], kept_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, _ = pairs
-    monkeypatch.setattr("heads.rows.pairs.KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr("heads.features.pairs.KEPT_BYTES", kept_bytes)
     data = read_task(SELECTION, store)
-    found = rows_of(store.space(), data, data.rows("train"))
+    found = load_examples(store.space(), data, data.rows("train"))
     assert data.partners is not None
     a, b = (store.space().take(keys[found.rows]).astype(np.float64) for keys in (data.digests, data.partners))
     a, b = (x / np.sqrt((x**2).mean(axis=1, keepdims=True)) for x in (a, b))
@@ -110,7 +110,7 @@ def test_a_symmetric_pair_is_the_same_both_ways_and_so_is_its_key(pairs: tuple[S
 def test_interactions_are_learned_from_pairs(pairs: tuple[Store, Path]) -> None:
     store, _ = pairs
     data = read_task(replace(SELECTION, pairing="product"), store)
-    train, test = (rows_of(store.space(), data, data.rows(split)) for split in ("train", "test"))
+    train, test = (load_examples(store.space(), data, data.rows(split)) for split in ("train", "test"))
     head = heads.HEADS.load("linear")().fit(train.features, train.y)
     assert (head.predict(test.features) == test.y).mean() > 0.85
 
@@ -126,7 +126,7 @@ def test_a_partner_that_was_not_embedded_is_told(tmp_path: Path, pairs: tuple[St
     store.refresh()
     data = read_task(SELECTION, store)
     with pytest.raises(StoreError, match=r"1 of the 161 rows of ppi\.partner have no vector .* ppi\.partner`"):
-        rows_of(store.space(), data, data.rows("train"))
+        load_examples(store.space(), data, data.rows("train"))
 
 
 def test_a_second_sequence_that_is_none_is_an_error_with_its_id(tmp_path: Path, pairs: tuple[Store, Path]) -> None:

@@ -16,8 +16,8 @@ from cli.heads_app import app as heads_app
 from embedstore.errors import InputError
 from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
-from heads.measuring.partners import partners_seen
-from heads.measuring.protocol import drawn_of, groups_of
+from heads.evaluation.pair_classes import partners_seen
+from heads.evaluation.scoring import groups_of, resampling_unit
 from heads.tasks.readers import read_task
 from heads.tasks.selection import SelectionOptions, TaskSelection
 
@@ -116,10 +116,10 @@ def test_rows_of_one_group_are_drawn_together_and_those_without_one_by_sequence(
     assert units is not None
     assert len(np.unique(units)) == 5 + 10
     assert [len(np.unique(units[n:50:5])) for n in range(5)] == [1] * 5
-    assert drawn_of(data, rows) == "15 groups of equal 'group'"
+    assert resampling_unit(data, rows) == "15 groups of equal 'group'"
     alone = read_task(TaskSelection(labels=str(grouped), group_column="none"), None)
     assert groups_of(alone, rows) is None
-    assert drawn_of(alone, rows) == "rows"
+    assert resampling_unit(alone, rows) == "rows"
 
 
 def test_the_groups_of_a_task_are_drawn_unless_told_otherwise(tmp_path: Path, simulated: Any) -> None:

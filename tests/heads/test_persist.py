@@ -9,7 +9,7 @@ import pytest
 import heads
 from embedstore.errors import InputError, MissingFileError, StoreCorruptError, StoreVersionError, StoreWriteError
 from embedstore.store import Store
-from heads.persist import ARRAYS_FILE, COST_FILE, HEAD_FILE, PROOF_FILE
+from heads.api.load import ARRAYS_FILE, COST_FILE, HEAD_FILE, PROOF_FILE
 
 
 @pytest.fixture

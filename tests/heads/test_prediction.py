@@ -18,8 +18,8 @@ from embedstore.errors import InputError, StoreWriteError
 from embedstore.sequences import read_records
 from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
-from heads.measuring.proof import Proof
-from heads.predicting.predicted_files import write_predictions
+from heads.api.prediction_writers import write_predictions
+from heads.calibration.validation_predictions import ValidationPredictions
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_conformal_intervals_hold_what_they_promise() -> None:
     for _ in range(200):
         residuals = np.abs(rng.normal(size=99)).astype(np.float32)
         empty = np.zeros(0)
-        proof = Proof(
+        proof = ValidationPredictions(
             confidences=empty.astype(np.float32),
             right=empty.astype(np.bool_),
             clusters=empty.astype(np.int64),
@@ -95,11 +95,15 @@ def test_conformal_intervals_hold_what_they_promise() -> None:
         assert half is not None
         covered.append((np.abs(rng.normal(size=200)) <= half).mean())
     assert 0.94 < np.mean(covered) < 0.97
-    few = Proof(confidences=residuals[:0], right=proof.right, clusters=proof.clusters, residuals=residuals[:18])
+    few = ValidationPredictions(
+        confidences=residuals[:0], right=proof.right, clusters=proof.clusters, residuals=residuals[:18]
+    )
     assert few.half_width() is None
 
 
-def simulated_proof(rng: np.random.Generator, n: int, *, per_protein: int = 1) -> tuple[Proof, np.ndarray, np.ndarray]:
+def simulated_proof(
+    rng: np.random.Generator, n: int, *, per_protein: int = 1
+) -> tuple[ValidationPredictions, np.ndarray, np.ndarray]:
     """Answers whose probability is honest but for a third, which are right half as often as they say."""
 
     def draw(m: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +113,7 @@ def simulated_proof(rng: np.random.Generator, n: int, *, per_protein: int = 1) -
 
     said, right = draw(n)
     owner = np.repeat(np.arange(n), per_protein)
-    proof = Proof(confidences=said, right=right, clusters=owner, residuals=np.zeros(0, np.float32))
+    proof = ValidationPredictions(confidences=said, right=right, clusters=owner, residuals=np.zeros(0, np.float32))
     return proof, *draw(5_000)
 
 

@@ -14,11 +14,11 @@ import heads
 from cli.heads_app import app
 from embedstore.errors import InputError, UnknownNameError
 from embedstore.store import Store
+from heads.api.fit import make_head
 from heads.catalog import HEADS
-from heads.evaluating.contenders import Settings
-from heads.evaluating.published import TABLES
-from heads.evaluating.published.table import PublishedTable
-from heads.fitting import make_head
+from heads.evaluation.methods import Settings
+from heads.published import TABLES
+from heads.published.table import PublishedTable
 from heads.tasks import TASKS
 
 CHEAP = ["composition", "linear", "kmer"]

@@ -14,14 +14,14 @@ from embedstore.errors import InputError, StoreError
 from embedstore.sequences import digest
 from embedstore.store import Store
 from embedstore.store.keys import as_digests
-from heads.base import Labelled
-from heads.inputs import rows_of, task_space
-from heads.measuring.protocol import validation_rows
-from heads.rows.residues import LooseResidues, ResidueFeatures, spread_letters
-from heads.sources import Vectors
-from heads.targets import encode
+from heads.base import LabelledExamples
+from heads.evaluation.scoring import validation_rows
+from heads.features.load import load_examples, task_space
+from heads.features.residues import LooseResidues, ResidueFeatures, spread_letters
+from heads.features.sources import VectorSource
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
+from heads.tasks.targets import encode
 from heads.vectors.holdout import hold_out
 
 HELIX = frozenset("AELMQKRH")
@@ -76,7 +76,7 @@ def test_blocks_and_batches_are_the_stored_matrices(residue_store: Store) -> Non
 def test_labels_are_a_letter_a_residue_and_masked_ones_are_none(residue_store: Store) -> None:
     data = _data(residue_store)
     space = task_space(residue_store, data)
-    found = rows_of(space, data, data.rows("train"))
+    found = load_examples(space, data, data.rows("train"))
     offsets = found.features.offsets
     assert offsets is not None
     assert len(found.y) == found.features.shape[0] == offsets[-1]
@@ -89,7 +89,7 @@ def test_labels_are_a_letter_a_residue_and_masked_ones_are_none(residue_store: S
 def test_a_validation_protein_that_is_trained_on_is_left_out(residue_store: Store) -> None:
     data = _data(residue_store)
     assert len(data.splits["valid"]) == 11
-    chosen = validation_rows(Vectors(task_space(residue_store, data)), data)
+    chosen = validation_rows(VectorSource(task_space(residue_store, data)), data)
     assert chosen is not None
     assert len(chosen.rows) == 10
 
@@ -102,11 +102,11 @@ def test_a_validation_protein_that_is_trained_on_is_left_out(residue_store: Stor
 def test_a_head_for_residues_learns_what_a_letter_tells(
     residue_store: Store, head: str, params: dict[str, Any], tmp_path: Path
 ) -> None:
-    from heads.fitting import make_head
+    from heads.api.fit import make_head
 
     data = _data(residue_store)
     space = task_space(residue_store, data)
-    train, valid, test = (rows_of(space, data, data.rows(split)) for split in ("train", "valid", "test"))
+    train, valid, test = (load_examples(space, data, data.rows(split)) for split in ("train", "valid", "test"))
     model = make_head(head, params, input_="residue").fit(train.features, train.y, valid.features, valid.y)
     known = test.y != ""
     assert (model.predict(test.features)[known] == test.y[known]).mean() > 0.9
@@ -115,7 +115,7 @@ def test_a_head_for_residues_learns_what_a_letter_tells(
 def test_loose_residues_are_read_protein_by_protein_and_set_aside_so(residue_store: Store) -> None:
     """As a network reads them, masked residues left out."""
     data = _data(residue_store)
-    train = rows_of(task_space(residue_store, data), data, data.rows("train"))
+    train = load_examples(task_space(residue_store, data), data, data.rows("train"))
     known = np.flatnonzero(train.y != "")
     loose = train.features.select(known)
     assert isinstance(loose, LooseResidues)
@@ -134,7 +134,7 @@ def test_loose_residues_are_read_protein_by_protein_and_set_aside_so(residue_sto
     assert sorted(np.concatenate(seen).tolist()) == list(range(len(known)))
     assert order != sorted(order)
     targets = encode(train.y[known], kind="class", n_rows=len(known))
-    learn, choose = hold_out(Labelled(features=loose, targets=targets), seed=0)
+    learn, choose = hold_out(LabelledExamples(features=loose, targets=targets), seed=0)
     assert len(choose) > 0
     assert not set(loose.owners[learn]) & set(loose.owners[choose])
 
@@ -146,7 +146,7 @@ def test_equal_sequences_are_set_aside_together(residue_store: Store) -> None:
     targets = encode(codes, kind="class", n_rows=len(codes))
     owner = np.repeat(np.tile(np.arange(20), 2), np.diff(twice.offsets))
     for features in (twice, twice.select(np.arange(len(codes)))):
-        learn, choose = hold_out(Labelled(features=features, targets=targets), seed=1, share=0.3)
+        learn, choose = hold_out(LabelledExamples(features=features, targets=targets), seed=1, share=0.3)
         assert len(choose) > 0
         assert not set(owner[learn]) & set(owner[choose])
 
@@ -158,7 +158,7 @@ def test_a_label_of_another_length_names_the_protein(store: Store, tmp_path: Pat
     path.write_text(f"id,sequence,label,split\np1,{sequence},HHC,train\n")
     data = read_task(TaskSelection(labels=str(path), input="residue"), residue_store)
     with pytest.raises(InputError, match=r"'p1' of .*short.csv has 30 residues and 3 labels in column 'label'"):
-        rows_of(task_space(residue_store, data), data, data.rows("train"))
+        load_examples(task_space(residue_store, data), data, data.rows("train"))
     path.write_text(f"id,sequence,label,mask,split\np1,{sequence},HHC,11,train\n")
     with pytest.raises(InputError, match="'p1' has 3 labels in column 'label' and a mask of 2 in 'mask'"):
         read_task(TaskSelection(labels=str(path), input="residue"), residue_store)
@@ -173,10 +173,10 @@ def test_a_store_without_residues_says_how_to_make_them(store: Store) -> None:
 
 
 def test_proteins_without_a_matrix_are_named_with_the_command(residue_store: Store) -> None:
-    from heads.rows.features import with_vectors
+    from heads.features.vectors import has_vector
 
     with pytest.raises(StoreError, match=r"embedstore build --model mini --residues ss"):
-        with_vectors(residue_store.residue_space(), as_digests([digest(b"MKV")]), source="ss")
+        has_vector(residue_store.residue_space(), as_digests([digest(b"MKV")]), source="ss")
 
 
 def test_letters_outside_ascii_stay_one_letter() -> None:

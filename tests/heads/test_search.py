@@ -12,10 +12,10 @@ import heads
 from cli.heads_app import app as heads_app
 from embedstore.errors import InputError, MissingPackageError
 from embedstore.store import Store
+from heads.api.fit import make_head
+from heads.api.tune import search
 from heads.catalog import HEADS
-from heads.fitting import make_head
-from heads.ranges import Choice, Real, Whole
-from heads.search import search
+from heads.catalog.param_space import Choice, FloatRange, IntRange
 from heads.vectors.mlp import NetworkHead
 
 
@@ -64,7 +64,7 @@ def test_every_declared_range_is_of_a_setting_that_the_head_has_and_takes() -> N
         for setting, what in target.search_space.items():
             assert setting in known, (name, setting)
             assert what.options if isinstance(what, Choice) else what.low < what.high
-            assert isinstance(what, Choice | Real | Whole)
+            assert isinstance(what, Choice | FloatRange | IntRange)
 
 
 def test_a_head_without_settings_to_search_says_so() -> None:

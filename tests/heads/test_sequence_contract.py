@@ -10,7 +10,7 @@ from heads.catalog import HEADS
 from heads.testing.sequence_contract import SequenceHeadContract, families
 from heads.testing.sequence_kind_contract import SequenceKindContract
 
-ON_SEQUENCES = [name for name, row in HEADS.items() if row.target.startswith("heads.homology")]
+ON_SEQUENCES = [name for name, row in HEADS.items() if row.target.startswith("heads.alignment")]
 """Networks take longer, and have tests of their own beside the battery."""
 
 NETWORKS: dict[str, dict[str, Any]] = {

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from embedstore.errors import InputError
-from heads.leakage import is_among, n_shared_keys
-from heads.splits import split_by_column, split_by_key
-from heads.tasks.training import n_contradictory, training_sha256
+from heads.tasks.leakage import isin_keys, n_shared_keys
+from heads.tasks.splitting import split_by_column, split_by_key
+from heads.tasks.training_fingerprint import n_contradictory, training_sha256
 
 
 def keys(n: int, seed: int = 0) -> np.ndarray:
@@ -63,7 +63,7 @@ def test_shared_keys_are_counted_once_each() -> None:
 def test_keys_are_found_among_others_byte_by_byte() -> None:
     train = keys(10)
     zeros = np.zeros((1, 24), np.uint8)
-    assert is_among(np.concatenate([train[3:5], keys(2, seed=1), zeros]), train).tolist() == [True, True] + [False] * 3
+    assert isin_keys(np.concatenate([train[3:5], keys(2, seed=1), zeros]), train).tolist() == [True, True] + [False] * 3
 
 
 def test_the_fingerprint_of_training_rows_is_the_documented_one() -> None:

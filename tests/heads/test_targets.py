@@ -5,10 +5,10 @@ import pytest
 from scipy.sparse import csr_array
 
 from embedstore.errors import InputError
-from heads.fitting import make_head
-from heads.streams import sequences_of
-from heads.targets import encode
-from heads.thresholds import choose_thresholds
+from heads.api.fit import make_head
+from heads.calibration.thresholds import choose_thresholds
+from heads.features.base import sequences_of
+from heads.tasks.targets import encode
 
 
 def test_a_row_without_a_label_has_the_code_minus_one() -> None:

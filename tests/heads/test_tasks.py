@@ -12,17 +12,17 @@ import pytest
 
 import embedstore
 import heads
+from embedstore.catalog import load_target
 from embedstore.errors import InputError
-from embedstore.registry import load_target
 from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
-from heads.clusters import cluster_sequences, kmer_clusters
-from heads.rows.pairs import parse_pairing
-from heads.splits import split_by_clusters
-from heads.targets import KINDS
+from heads.features.pairs import parse_pairing
 from heads.tasks import TASKS, TaskSelection
-from heads.tasks.base import INPUTS
+from heads.tasks.clusters import cluster_sequences, kmer_clusters
+from heads.tasks.data import INPUTS
 from heads.tasks.readers import read_task
+from heads.tasks.splitting import split_by_clusters
+from heads.tasks.targets import KINDS
 
 REAL = os.environ.get("EMBEDSTORE_TEST_DATA", "")
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedstore.batching import plan_batches
 from embedstore.errors import InputError
+from embedstore.sequences.batching import plan_batches
 
 LENGTHS = st.lists(st.integers(1, 3_000), max_size=200)
 

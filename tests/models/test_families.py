@@ -11,14 +11,14 @@ import pytest
 import torch
 import transformers
 
+from embedstore.catalog import load_target
 from embedstore.errors import InputError
 from embedstore.models import MODELS, Model, load_model
 from embedstore.models.base import STANDARD_RESIDUES
 from embedstore.models.catalog import FAMILIES
 from embedstore.models.encoder_model import EncoderModel
-from embedstore.models.recipes import Recipe, reference_residues
+from embedstore.models.reference import Reference, reference_residues
 from embedstore.models.transformer import TransformerModel
-from embedstore.registry import load_target
 from embedstore.testing.checkpoints import KINDS, family_of, make_checkpoint
 from embedstore.testing.model_contract import MIXED, ModelContract, distance
 
@@ -33,8 +33,8 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def recipe(kind: str, checkpoints: dict[str, Path]) -> Recipe:
-    return Recipe(checkpoints[kind], family_of(kind))
+def recipe(kind: str, checkpoints: dict[str, Path]) -> Reference:
+    return Reference(checkpoints[kind], family_of(kind))
 
 
 @pytest.fixture
@@ -59,12 +59,14 @@ class TestAnIntermediateLayer(ModelContract):
         return load_model(checkpoints["esm"], family="esm", device="cpu", precision="float32", layer=1)
 
 
-def test_a_batch_equals_the_model_cards_recipe_one_protein_at_a_time(recipe: Recipe, model: TransformerModel) -> None:
+def test_a_batch_equals_the_model_cards_recipe_one_protein_at_a_time(
+    recipe: Reference, model: TransformerModel
+) -> None:
     by_hand = np.vstack([recipe.residues(protein).mean(axis=0) for protein in PROTEINS])
     assert distance(model.embed(PROTEINS), by_hand) <= 1e-5
 
 
-def test_residue_states_equal_the_recipes_after_the_last_norm(recipe: Recipe, model: TransformerModel) -> None:
+def test_residue_states_equal_the_recipes_after_the_last_norm(recipe: Reference, model: TransformerModel) -> None:
     for protein, states in zip(PROTEINS, model.embed_residues(PROTEINS), strict=True):
         assert states.shape == (len(protein), model.dim)
         assert distance(states, recipe.residues(protein)) <= 1e-5
@@ -72,7 +74,7 @@ def test_residue_states_equal_the_recipes_after_the_last_norm(recipe: Recipe, mo
 
 @pytest.mark.parametrize("layer", [0, 1, -2])
 def test_intermediate_states_equal_the_checkpoints_own(
-    layer: int, kind: str, recipe: Recipe, checkpoints: dict[str, Path]
+    layer: int, kind: str, recipe: Reference, checkpoints: dict[str, Path]
 ) -> None:
     model = load_model(checkpoints[kind], family=family_of(kind), device="cpu", precision="float32", layer=layer)
     assert model.identity()["layer"] == (1 if layer == -2 else layer)
@@ -80,7 +82,7 @@ def test_intermediate_states_equal_the_checkpoints_own(
         assert distance(states, recipe.residues(protein, layer=1 if layer == -2 else layer)) <= 1e-5
 
 
-def test_pooling_first_takes_the_special_token_before_the_residues(recipe: Recipe, model: TransformerModel) -> None:
+def test_pooling_first_takes_the_special_token_before_the_residues(recipe: Reference, model: TransformerModel) -> None:
     if "first" not in model.poolings:
         assert model.tokens.prefix == ()
         return
@@ -89,18 +91,18 @@ def test_pooling_first_takes_the_special_token_before_the_residues(recipe: Recip
     assert distance(model.embed(PROTEINS, pooling="first"), np.vstack(by_hand)) <= 1e-5
 
 
-def test_pooling_max_is_the_maximum_over_residues_alone(recipe: Recipe, model: TransformerModel) -> None:
+def test_pooling_max_is_the_maximum_over_residues_alone(recipe: Reference, model: TransformerModel) -> None:
     by_hand = np.vstack([recipe.residues(protein).max(axis=0) for protein in PROTEINS])
     assert distance(model.embed(PROTEINS, pooling="max"), by_hand) <= 1e-5
 
 
-def test_special_tokens_in_the_mean_would_be_noticed(recipe: Recipe, model: TransformerModel) -> None:
+def test_special_tokens_in_the_mean_would_be_noticed(recipe: Reference, model: TransformerModel) -> None:
     with torch.no_grad():
         everything = recipe.encoder(**recipe.tokens("MKVLAT")).last_hidden_state[0].mean(dim=0).numpy()
     assert distance(model.embed([b"MKVLAT"]), everything[None]) > 0.02
 
 
-def test_a_batch_without_its_mask_would_be_noticed(recipe: Recipe, model: TransformerModel) -> None:
+def test_a_batch_without_its_mask_would_be_noticed(recipe: Reference, model: TransformerModel) -> None:
     tokens, mask = model.tokens.batch([b"MKV", MIXED[0]])
     start = len(model.tokens.prefix)
     with torch.no_grad():
@@ -116,7 +118,7 @@ def test_a_batch_without_its_mask_would_be_noticed(recipe: Recipe, model: Transf
 def test_xlnets_padding_on_the_right_equals_its_tokenizers_on_the_left(
     checkpoints: dict[str, Path], loaded: dict[str, Model]
 ) -> None:
-    recipe = Recipe(checkpoints["xlnet"], "xlnet")
+    recipe = Reference(checkpoints["xlnet"], "xlnet")
     batch = recipe.tokenizer(["M K V", " ".join(MIXED[0].decode())], padding=True, return_tensors="pt")
     n_pad = int((batch["attention_mask"][0] == 0).sum())
     assert n_pad == len(MIXED[0]) - 3
@@ -145,17 +147,17 @@ def test_xlnets_padding_on_the_right_equals_its_tokenizers_on_the_left(
 def test_recipes_spell_a_protein_as_its_model_card_does(
     kind: str, text: str | list[str], checkpoints: dict[str, Path]
 ) -> None:
-    assert Recipe(checkpoints[kind], kind).text("MUX") == text
+    assert Reference(checkpoints[kind], kind).text("MUX") == text
 
 
-def test_no_tokenizer_reads_one_of_the_twenty_residues_as_unknown(recipe: Recipe, model: TransformerModel) -> None:
+def test_no_tokenizer_reads_one_of_the_twenty_residues_as_unknown(recipe: Reference, model: TransformerModel) -> None:
     right = recipe.tokens(STANDARD_RESIDUES.decode())["input_ids"][0].tolist()
     assert model.tokens.unk_id not in right
     assert model.tokens.batch([STANDARD_RESIDUES])[0][0].tolist() == right
     assert len(set(right)) == len(right)
 
 
-def test_the_other_spelling_of_the_input_is_unknown_to_the_tokenizer(kind: str, recipe: Recipe) -> None:
+def test_the_other_spelling_of_the_input_is_unknown_to_the_tokenizer(kind: str, recipe: Reference) -> None:
     wrong = {"esm": "mkv", "esm1": "mkv", "esmc": "mkv", "ankh": "M K V"}.get(kind, "MKV")
     tokenizer = recipe.tokenizer
     unknown = tokenizer.convert_tokens_to_ids("<unk>") if kind == "ankh" else tokenizer.unk_token_id
@@ -181,7 +183,7 @@ def test_lower_case_is_refused_and_never_read_as_structure(model: TransformerMod
 
 
 def test_token_dropout_rescaling_is_kept(checkpoints: dict[str, Path], loaded: dict[str, Model]) -> None:
-    recipe = Recipe(checkpoints["esm"], "esm")
+    recipe = Reference(checkpoints["esm"], "esm")
     recipe.encoder.embeddings.token_dropout = False
     without = recipe.residues(b"MKVLAT").mean(axis=0)
     assert distance(loaded["esm"].embed([b"MKVLAT"]), without[None]) > 1e-3
@@ -213,7 +215,7 @@ def test_how_long_a_protein_may_be_follows_from_the_positions(loaded: dict[str, 
 def test_esm1_is_exact_up_to_its_last_position(checkpoints: dict[str, Path], loaded: dict[str, Model]) -> None:
     longest = (MIXED[5] * 20)[:1_022]
     states = loaded["esm1"].embed_residues([longest, b"MKV"])[0]
-    assert distance(states, Recipe(checkpoints["esm1"], "esm").residues(longest)) <= 1e-5
+    assert distance(states, Reference(checkpoints["esm1"], "esm").residues(longest)) <= 1e-5
 
 
 def test_declared_unknown_letters_are_those_without_a_token(loaded: dict[str, Model]) -> None:
@@ -258,7 +260,7 @@ def test_a_checkpoint_saved_with_a_head_gives_the_encoders_states(
     directory = shutil.copytree(checkpoints[kind], tmp_path / kind)
     for file in (*directory.glob("*.safetensors"), *directory.glob("*.bin")):
         file.unlink()
-    encoder = type(Recipe(checkpoints[kind], family_of(kind)).encoder)
+    encoder = type(Reference(checkpoints[kind], family_of(kind)).encoder)
     head = getattr(transformers, HEADS[kind])
     torch.manual_seed(0)
     whole = head(encoder.config_class.from_pretrained(checkpoints[kind]))
@@ -329,12 +331,12 @@ def test_an_xlnet_that_attends_one_way_is_refused(checkpoints: dict[str, Path], 
 def test_a_transformers_without_esmc_is_one_clear_error(
     checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from embedstore.models import encoders
+    from embedstore.models import transformers_loader
 
     class Older:
         __version__ = "4.56.0"
 
-    monkeypatch.setattr(encoders, "transformers", Older())
+    monkeypatch.setattr(transformers_loader, "transformers", Older())
     with pytest.raises(InputError, match=r"transformers 4\.56\.0 has no Esmc\w+; expected 5\.23 or newer. Run `pip"):
         load_model(checkpoints["esmc"], family="esmc", device="cpu")
 

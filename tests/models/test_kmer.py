@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedstore.errors import InputError
-from embedstore.hashing import splitmix64
 from embedstore.models import MODELS, Model, load_model
 from embedstore.models.kmer import KmerModel
+from embedstore.numerics import splitmix64
 from embedstore.testing.model_contract import ModelContract
 
 PROTEIN = b"MSTNPKPQRKTKRNTNRRPQDVKFPGGGQIVGGVYLLPRRGPRLGVRATRKTSERSQPRG"

@@ -18,7 +18,7 @@ from embedstore.models.memory import (
     USABLE_SHARE,
     EncoderSize,
     available_bytes,
-    cgroup_rooms,
+    cgroup_limits,
     plan_budget,
     total_bytes,
 )
@@ -183,7 +183,7 @@ def test_limits_of_a_control_group_and_of_its_parents_count(tmp_path: Path) -> N
     stat = "anon 500\nactive_file 60\ninactive_file 40"
     write_group(mount / "job" / "step", memory__max="max", memory__current=600, memory__stat=stat)
     write_group(mount / "job", memory__max=1000, memory__current=700, memory__stat=stat)
-    assert cgroup_rooms(process, mount) == [400]
+    assert cgroup_limits(process, mount) == [400]
 
 
 def test_limits_of_the_older_control_groups_count_too(tmp_path: Path) -> None:
@@ -192,14 +192,14 @@ def test_limits_of_the_older_control_groups_count_too(tmp_path: Path) -> None:
     names = {"memory__usage_in_bytes": 700, "memory__stat": "inactive_file 1\ntotal_inactive_file 100"}
     # Inside a container its own group is the root of the mount, whatever path the host gave it.
     write_group(mount / "memory", memory__limit_in_bytes=1000, **names)
-    assert cgroup_rooms(process, mount) == [400]
+    assert cgroup_limits(process, mount) == [400]
     write_group(mount / "memory", memory__limit_in_bytes=9223372036854771712, **names)
-    assert cgroup_rooms(process, mount) == []
+    assert cgroup_limits(process, mount) == []
 
 
 def test_a_full_group_has_no_room_and_no_group_has_no_limit(tmp_path: Path) -> None:
     process = tmp_path / "cgroup"
-    assert cgroup_rooms(process, tmp_path) == []
+    assert cgroup_limits(process, tmp_path) == []
     process.write_text("0::/\n")
     write_group(tmp_path / "mount", memory__max=10, memory__current=20, memory__stat="anon 20")
-    assert cgroup_rooms(process, tmp_path / "mount") == [0]
+    assert cgroup_limits(process, tmp_path / "mount") == [0]

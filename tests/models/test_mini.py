@@ -19,10 +19,10 @@ from safetensors.torch import load_file, save_file
 import embedstore
 from embedstore.errors import InputError, WeightsUnavailableError
 from embedstore.models import MODELS, Model, load_model
-from embedstore.models.checking import PROTEINS, check
 from embedstore.models.mini import MiniModel
-from embedstore.models.mini_recipe import MiniRecipe
-from embedstore.models.recipes import Recipe, recipe_of
+from embedstore.models.mini_reference import MiniReference
+from embedstore.models.parity import PROTEINS, check
+from embedstore.models.reference import Reference, reference_of
 from embedstore.testing.checkpoints import make_checkpoint
 from embedstore.testing.model_contract import MIXED, ModelContract, distance
 
@@ -97,8 +97,8 @@ def test_automatic_precision_is_float32_so_that_one_space_serves_every_machine(m
 
 
 def test_residue_vectors_are_those_of_the_arithmetic_written_in_numpy(mini: MiniModel) -> None:
-    recipe = recipe_of(mini)
-    assert isinstance(recipe, MiniRecipe)
+    recipe = reference_of(mini)
+    assert isinstance(recipe, MiniReference)
     proteins = [*PROTEINS.values(), *MIXED]
     for protein, states in zip(proteins, mini.embed_residues(proteins), strict=True):
         assert distance(states, recipe.residues(protein)) <= 1e-5
@@ -107,7 +107,7 @@ def test_residue_vectors_are_those_of_the_arithmetic_written_in_numpy(mini: Mini
 def test_a_random_checkpoint_gives_what_numpy_gives_whose_neighbours_all_move_it(
     checkpoints: dict[str, Path], loaded: dict[str, Model]
 ) -> None:
-    recipe = MiniRecipe(checkpoints["mini"])
+    recipe = MiniReference(checkpoints["mini"])
     for protein, states in zip(MIXED, loaded["mini"].embed_residues(MIXED), strict=True):
         assert distance(states, recipe.residues(protein)) <= 1e-5
 
@@ -242,7 +242,7 @@ def test_neither_transformers_nor_the_hubs_client_is_imported_for_it() -> None:
 
 def test_there_is_no_tokenizers_recipe_for_it(checkpoints: dict[str, Path]) -> None:
     with pytest.raises(InputError, match="Unknown recipe 'mini'"):
-        Recipe(checkpoints["mini"], "mini")
+        Reference(checkpoints["mini"], "mini")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from embedstore.errors import InputError, UnknownNameError
-from embedstore.pooling import POOLINGS, find_pooling
+from embedstore.models.pooling import POOLINGS, find_pooling
 
 
 @pytest.mark.parametrize("name", list(POOLINGS))

@@ -9,9 +9,9 @@ import torch
 from embedstore.errors import EmbedstoreError, InputError, OutOfMemoryError, UnknownNameError
 from embedstore.models import load_model
 from embedstore.models.catalog import FAMILIES
-from embedstore.models.checking import check
 from embedstore.models.devices import cpu_has_bfloat16, resolve_device, resolve_precision
 from embedstore.models.encoder_model import EncoderModel
+from embedstore.models.parity import check
 from embedstore.testing.model_contract import MIXED, TOLERANCE, distance
 
 CPU = torch.device("cpu")

@@ -14,13 +14,14 @@ import zarr
 import embedstore
 from embedstore.errors import StoreCorruptError, StoreError
 from embedstore.sequences import digest
-from embedstore.store import Store, compaction
+from embedstore.store import Store
 from embedstore.store.keys import as_digests
+from embedstore.store.maintenance import compact
 from embedstore.store.manifest import space_identity
-from embedstore.store.reader import committed_parts
+from embedstore.store.part_writer import PartWriter
+from embedstore.store.parts import committed_parts
 from embedstore.store.space_writer import SpaceWriter
 from embedstore.store.spaces import Space
-from embedstore.store.writer import PartWriter
 
 
 def test_every_row_of_every_array_stays_bit_for_bit(store: Store, seen: Any) -> None:
@@ -64,7 +65,7 @@ def test_one_space_can_be_compacted_alone(store: Store) -> None:
 
 
 def test_large_parts_are_left_alone_and_small_ones_collected(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compaction, "TARGET_ROWS", 60)
+    monkeypatch.setattr(compact, "TARGET_ROWS", 60)
     embedstore.compact(store, "kmer")
     sizes = [part.n_rows for part in store.space("kmer").parts]
     assert sum(sizes) == store.space("kmer").n_rows
@@ -73,7 +74,7 @@ def test_large_parts_are_left_alone_and_small_ones_collected(store: Store, monke
 
 
 def test_blocks_smaller_than_a_part_give_the_same(store: Store, seen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedstore.store.merging.BLOCK_BYTES", 64)
+    monkeypatch.setattr("embedstore.store.maintenance.merge_parts.BLOCK_BYTES", 64)
     before = seen(store.path)
     embedstore.compact(store)
     assert seen(store.path) == before
@@ -141,7 +142,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(store: Store, seen: Any
 
 def test_the_slower_of_two_compactions_gives_up(store: Store, seen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     before = seen(store.path)
-    copy_rows, nested = compaction.copy_rows, []
+    copy_rows, nested = compact.copy_rows, []
 
     def while_another_runs(*arguments: Any) -> None:
         copy_rows(*arguments)
@@ -149,7 +150,7 @@ def test_the_slower_of_two_compactions_gives_up(store: Store, seen: Any, monkeyp
             nested.append(1)
             embedstore.compact(embedstore.open(store.path))
 
-    monkeypatch.setattr(compaction, "copy_rows", while_another_runs)
+    monkeypatch.setattr(compact, "copy_rows", while_another_runs)
     report = embedstore.compact(store)
     assert report.merged == []
     assert all("by another process" in note for note in report.notes)
@@ -161,12 +162,12 @@ def test_two_compactions_that_commit_the_same_double_nothing(
 ) -> None:
     before = seen(store.path)
     home = f"spaces/{store.space('kmer').id}/parts"
-    groups = compaction.group_parts(committed_parts(store.path / home))
-    monkeypatch.setattr(compaction, "still_there", lambda *_: True)
-    meter = compaction.Meter(lambda _: None, "compact", 1)
+    groups = compact.group_parts(committed_parts(store.path / home))
+    monkeypatch.setattr(compact, "are_current", lambda *_: True)
+    meter = compact.ByteProgress(lambda _: None, "compact", 1)
     for _ in range(2):
         for group in groups:
-            assert compaction._merge(store.path, home, group, meter)
+            assert compact._merge(store.path, home, group, meter)
     assert seen(store.path) == before
     monkeypatch.undo()
     report = embedstore.compact(store, "kmer")
@@ -211,7 +212,7 @@ def test_whatever_the_order_of_writers_compactions_and_gc_no_key_is_lost(tmp_pat
         home = f"spaces/{space.id}/parts"
         written: set[int] = set()
         stale: list[Any] = []
-        meter = compaction.Meter(lambda _: None, "compact", 1)
+        meter = compact.ByteProgress(lambda _: None, "compact", 1)
         for _ in range(25):
             step = rng.choice(["write", "write", "look", "merge", "compact", "gc"])
             if step == "write":
@@ -222,12 +223,12 @@ def test_whatever_the_order_of_writers_compactions_and_gc_no_key_is_lost(tmp_pat
                 with SpaceWriter(space) as writer:
                     writer.append(keys, rows, np.array(numbers) + 1, np.zeros(len(numbers), np.uint8))
             elif step == "look":
-                stale = compaction.group_parts(committed_parts(path / home))
+                stale = compact.group_parts(committed_parts(path / home))
             elif step == "merge" and stale and all((part.path / "zarr.json").exists() for part in stale[0]):
                 # As a compaction that was planned long ago, and that no longer looks what others did.
                 with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(compaction, "still_there", lambda *_: True)
-                    compaction._merge(path, home, stale[0], meter)
+                    patch.setattr(compact, "are_current", lambda *_: True)
+                    compact._merge(path, home, stale[0], meter)
             elif step == "compact":
                 embedstore.compact(store)
             elif step == "gc" and written:

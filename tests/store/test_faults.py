@@ -131,7 +131,7 @@ def test_the_name_of_every_new_directory_is_synced(tmp_path: Path, monkeypatch: 
         synced.append((len(made), path))
 
     monkeypatch.setattr(os, "mkdir", note_mkdir)
-    for module in ("layout", "writer", "shards"):
+    for module in ("layout", "part_writer", "zarr_shards.writer"):
         monkeypatch.setattr(f"embedstore.store.{module}.fsync_path", note_sync)
     job(tmp_path / "a" / "b" / "store.zarr", fasta(tmp_path / "p.fasta", PROTEINS))
     for position, path in enumerate(made):

@@ -12,13 +12,14 @@ import pytest
 
 import embedstore
 from embedstore.errors import InputError, StoreWriteError
-from embedstore.store import Store, unused
-from embedstore.store.claims import CLAIM
-from embedstore.store.garbage import parse_age
+from embedstore.store import Store, parts
+from embedstore.store.locks import CLAIM
+from embedstore.store.maintenance import drop_unused
+from embedstore.store.maintenance.gc import parse_age
 from embedstore.store.manifest import space_identity
-from embedstore.store.reader import committed_parts
+from embedstore.store.part_writer import PartWriter
+from embedstore.store.parts import committed_parts
 from embedstore.store.space_writer import SpaceWriter
-from embedstore.store.writer import PartWriter
 
 
 def files(store: Store) -> set[Path]:
@@ -183,9 +184,7 @@ def test_a_reader_that_lists_parts_while_gc_removes_them_sees_the_whole(
     store: Store, seen: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = seen(store.path)
-    from embedstore.store import reader
-
-    read_record, n_calls = reader.read_record, 0
+    read_record, n_calls = parts.read_record, 0
 
     def while_others_work(path: Path, payload: bytes | None = None) -> Any:
         nonlocal n_calls
@@ -199,9 +198,9 @@ def test_a_reader_that_lists_parts_while_gc_removes_them_sees_the_whole(
         home = next(store.path.glob("sequences/parts" if name == "sequences" else "spaces/kmer-*/parts"))
         n_calls = 0
         with monkeypatch.context() as patch:
-            patch.setattr(reader, "read_record", while_others_work)
-            parts = committed_parts(home)
-        assert sum(part.n_rows for part in parts) == len(before["sequences"])
+            patch.setattr(parts, "read_record", while_others_work)
+            committed = committed_parts(home)
+        assert sum(part.n_rows for part in committed) == len(before["sequences"])
 
 
 def test_a_space_into_which_nothing_was_committed_goes(store: Store) -> None:
@@ -254,14 +253,14 @@ def test_a_sequence_that_is_named_while_it_is_to_be_dropped_stays(
     store.remove("other")
     file = tmp_path / "again.fasta"
     file.write_text("".join(f">{name}\n{text.decode()}\n" for name, text in zip(ids, texts, strict=True)))
-    copy_rows, added = unused.copy_rows, []
+    copy_rows, added = drop_unused.copy_rows, []
 
     def while_it_is_added(*arguments: Any) -> None:
         copy_rows(*arguments)
         if not added:
             added.append(embedstore.open(store.path).add("other", file))
 
-    monkeypatch.setattr(unused, "copy_rows", while_it_is_added)
+    monkeypatch.setattr(drop_unused, "copy_rows", while_it_is_added)
     assert embedstore.gc(store, older_than=0, unused=True).dropped == {}
     assert added[0].n_new == 0
     assert seen(store.path) == before

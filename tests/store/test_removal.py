@@ -13,8 +13,9 @@ import pytest
 import embedstore
 from embedstore.errors import InputError, StoreCorruptError, StoreWriteError, UnknownNameError
 from embedstore.models import load_model
-from embedstore.store import Store, compaction
-from embedstore.store.reader import committed_parts
+from embedstore.store import Store
+from embedstore.store.maintenance import compact
+from embedstore.store.parts import committed_parts
 
 
 def test_a_data_set_goes_and_its_sequences_and_vectors_stay(store: Store, seen: Any) -> None:
@@ -127,15 +128,15 @@ def test_a_model_with_several_spaces_is_no_name_of_one(store: Store) -> None:
 
 def test_what_a_compaction_made_of_a_removed_space_does_not_bring_it_back(store: Store, seen: Any) -> None:
     home = f"spaces/{store.space('kmer').id}/parts"
-    groups = compaction.group_parts(committed_parts(store.path / home))
+    groups = compact.group_parts(committed_parts(store.path / home))
     report = store.remove("kmer")
     after = seen(store.path)
     assert report.n_parts_left == 0
     # Nothing is left to read; a compaction that had read it all before commits now.
     assert groups
     space = store.path / "spaces" / report.name
-    with compaction.PartWriter(store.path, home, "vectors") as writer:
-        writer.commit(0, {}, replaces=compaction.closure(groups[0]))
+    with compact.PartWriter(store.path, home, "vectors") as writer:
+        writer.commit(0, {}, replaces=compact.replaced_parts(groups[0]))
     assert committed_parts(space / "parts") == []
     embedstore.gc(store, older_than=0)
     assert {place: rows for place, rows in seen(store.path).items() if rows} == {
@@ -150,7 +151,7 @@ def test_files_that_cannot_be_removed_are_counted_and_left_for_gc(
         raise StoreWriteError(f"Cannot write to the store at {path}: busy.")
 
     with monkeypatch.context() as patch:
-        patch.setattr("embedstore.store.removal.remove_part", fail)
+        patch.setattr("embedstore.store.maintenance.remove.remove_part", fail)
         assert store.remove("other").n_parts_left == 1
     assert store.datasets() == ["mine"]
     assert any("frees their space" in note for note in embedstore.verify(store).notes)
@@ -162,7 +163,7 @@ def test_a_record_of_removal_that_is_hurt_is_an_error_and_brings_nothing_back(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("embedstore.store.removal.remove_part", lambda path: None)
+        patch.setattr("embedstore.store.maintenance.remove.remove_part", lambda path: None)
         store.remove("other")
     (record,) = store.path.glob("datasets/other/removals/*/zarr.json")
     record.write_text(record.read_text().replace("removed", "removes"))

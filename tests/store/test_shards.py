@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from zarr.codecs import BytesCodec, Crc32cCodec
 
 from embedstore.errors import StoreCorruptError
-from embedstore.store import shards
-from embedstore.store.arrays import ShardedArray
-from embedstore.store.shards import ArrayWriter
+from embedstore.store.zarr_shards import writer
+from embedstore.store.zarr_shards.reader import ShardedArray
+from embedstore.store.zarr_shards.writer import ArrayWriter
 
 
 def write(part: Path, data: np.ndarray, step: int = 1000, name: str = "a") -> ShardedArray:
@@ -44,7 +44,7 @@ def test_shards_are_the_bytes_that_zarr_python_writes(tmp_path: Path, dtype: str
         shape=shape,
         dtype=dtype,
         chunks=(ours.chunk_rows, *shape[1:]),
-        shards=(ours.chunk_rows * shards.CHUNKS_PER_SHARD, *shape[1:]),
+        shards=(ours.chunk_rows * writer.CHUNKS_PER_SHARD, *shape[1:]),
         serializer=BytesCodec(),
         compressors=[Crc32cCodec()],
         fill_value=np.nan if dtype.startswith("f") else 0,
@@ -57,7 +57,7 @@ def test_shards_are_the_bytes_that_zarr_python_writes(tmp_path: Path, dtype: str
 
 
 def test_several_shards_read_the_same_through_plain_zarr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "CHUNK_BYTES", 512)
+    monkeypatch.setattr(writer, "CHUNK_BYTES", 512)
     data = np.random.default_rng(2).normal(size=(2500, 64)).astype("float16")
     ours = write(tmp_path / "part", data, step=777)
     assert len(list((tmp_path / "part/a/c").iterdir())) == 2
@@ -87,7 +87,7 @@ def test_ranges_are_slices_wherever_chunks_and_shards_end(
 ) -> None:
     n = data.draw(st.integers(0, 900))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "CHUNK_BYTES", 8)
+        patch.setattr(writer, "CHUNK_BYTES", 8)
         rows = np.random.default_rng(n).integers(0, 9, (n, *row)).astype(np.int16)
         array = write(tmp_path_factory.mktemp("part"), rows)
     ends = data.draw(st.lists(st.tuples(st.integers(0, n), st.integers(0, n)), max_size=8))
@@ -148,7 +148,7 @@ def test_a_truncated_file_is_an_error_and_not_a_bus_error(tmp_path: Path) -> Non
 
 
 def test_a_flipped_bit_is_named_by_its_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "CHUNK_BYTES", 64)
+    monkeypatch.setattr(writer, "CHUNK_BYTES", 64)
     array = write(tmp_path / "part", np.ones((100, 4), np.float32))
     file = tmp_path / "part/a/c/0/0"
     data = bytearray(file.read_bytes())

@@ -16,8 +16,8 @@ from embedstore.models import load_model
 from embedstore.sequences import digest
 from embedstore.store import Store
 from embedstore.store.keys import as_digests
+from embedstore.store.part_writer import PartWriter
 from embedstore.store.space_writer import SpaceWriter
-from embedstore.store.writer import PartWriter
 
 
 def told(store: Store, **options: bool) -> list[str]:
@@ -236,8 +236,8 @@ def test_deep_embeds_matrices_again_by_their_mean(
         rows = [np.frombuffer(record.residues, np.uint8)[:, None] * np.arange(1, 6)[None] / 64 for record in records]
         return np.stack([row.mean(axis=0) for row in rows])
 
-    monkeypatch.setattr("embedstore.verifying.embed_queries", made)
-    monkeypatch.setattr("embedstore.verifying.model_of", lambda space, weights: None)
+    monkeypatch.setattr("embedstore.indexes.deep_verify.embed_queries", made)
+    monkeypatch.setattr("embedstore.indexes.deep_verify.load_space_model", lambda space, weights: None)
     report = embedstore.verify(store, deep=True, space="made_up")
     assert report.ok, report.problems
     assert (calls, report.n_embedded_again) == (["made"], 32)

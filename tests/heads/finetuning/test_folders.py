@@ -22,9 +22,9 @@ from embedstore.models.encoder_model import EncoderModel
 from embedstore.store import Store
 from embedstore.testing.checkpoints import family_of, make_checkpoint
 from embedstore.testing.model_contract import MIXED, distance
+from heads.api.load import FittedHead
+from heads.features.sources import SequenceSource
 from heads.finetuning.head import FinetuneHead
-from heads.persist import FittedHead
-from heads.sources import Residues
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 
@@ -157,7 +157,7 @@ def test_a_saved_model_predicts_what_it_predicted_before(
     folders: Callable[..., tuple[Path, FittedHead]], store: Store, tmp_path: Path
 ) -> None:
     data = read_task(TaskSelection(dataset="families"), store)
-    rows = Residues().rows(data, data.rows("test"))
+    rows = SequenceSource().rows(data, data.rows("test"))
     for kind, method in (("esm", "lora"), ("mini", "full"), ("esm", "frozen")):
         folder, fitted = folders(kind, method)
         expected = np.concatenate(list(fitted.head.outputs(rows.features)))

@@ -17,13 +17,13 @@ import torch
 from safetensors import safe_open
 
 from embedstore.errors import InputError, MissingPackageError, NonFiniteError, OutOfMemoryError, UnknownNameError
+from heads.api.fit import make_head
+from heads.features.base import SequenceFeatures
+from heads.features.sequences import PairSequences, ResidueSequences
 from heads.finetuning.examples import epoch_batches, read_examples
 from heads.finetuning.head import FinetuneHead
 from heads.finetuning.network import Network
 from heads.finetuning.settings import PRESETS, Settings
-from heads.fitting import make_head
-from heads.rows.sequence_rows import PairSequences, ResidueSequences
-from heads.streams import SequenceFeatures
 from heads.vectors.linear import LinearHead
 
 from .conftest import Rows
@@ -44,7 +44,7 @@ def test_thirty_two_sequences_are_learnt_by_heart(method: str, rows: MakeRows, t
 def test_a_frozen_encoder_is_run_once_and_gives_what_running_it_each_time_gives(
     rows: MakeRows, tuned: Tuned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import heads.finetuning.passes as passes
+    import heads.finetuning.forward as passes
 
     texts, y = rows(12)
     kept = tuned(method="frozen", epochs=3).fit(texts, y)
@@ -264,7 +264,7 @@ def test_each_row_is_drawn_once_an_epoch_in_batches_of_alike_lengths(n: int) -> 
 
 def test_balanced_draws_as_many_of_each_class(rows: MakeRows, tuned: Tuned) -> None:
     from heads.finetuning.examples import balance
-    from heads.targets import encode
+    from heads.tasks.targets import encode
 
     y = np.array(["common"] * 900 + ["rare"] * 100)
     examples = read_examples(SequenceFeatures(["ACD"] * 1000), longest=None, long="error")

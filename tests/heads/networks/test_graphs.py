@@ -12,9 +12,9 @@ import pytest
 
 from embedstore.errors import InputError, MissingFileError, MissingPackageError
 from heads.catalog import HEADS
-from heads.networks import packages
+from heads.networks import optional
 from heads.networks.graphs import ResidueGraphs, read_contacts
-from heads.networks.residues import STANDARD, encode_residues
+from heads.networks.tokens import STANDARD, encode_residues
 
 ALL = np.arange(100)
 
@@ -152,6 +152,6 @@ def test_a_missing_package_is_named_with_what_installs_it(monkeypatch: pytest.Mo
     def missing(module: str) -> None:
         raise ModuleNotFoundError(f"No module named {module!r}", name=module.partition(".")[0])
 
-    monkeypatch.setattr(packages, "import_module", missing)
+    monkeypatch.setattr(optional, "import_module", missing)
     with pytest.raises(MissingPackageError, match=r"need the package rdkit.*pip install 'embedstore\[graph\]'"):
-        packages.require_graph("rdkit.Chem")
+        optional.require_graph("rdkit.Chem")

@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from embedstore.errors import InputError
+from heads.api.load import load
 from heads.base import Head
 from heads.catalog import HEADS, NETWORKS
 from heads.networks.recurrent import BothDirections
-from heads.persist import load
 from heads.testing.head_contract import as_fitted_head
 
 QUICK = ("protcnn", "rnn", "gcn")

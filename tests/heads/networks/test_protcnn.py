@@ -11,7 +11,7 @@ import torch
 
 from embedstore.errors import InputError
 from heads.networks.protcnn import ProtCNN, ProtENNHead
-from heads.networks.residues import STANDARD, standard_shares
+from heads.networks.tokens import STANDARD, standard_shares
 from heads.testing.sequence_contract import random_proteins
 
 

@@ -19,12 +19,12 @@ from scipy.stats import spearmanr
 
 from embedstore.errors import InputError, NonFiniteError, StoreCorruptError
 from heads.networks.batches import plan_epoch, within_budget
-from heads.networks.checkpoints import CHECKPOINT_FILE
 from heads.networks.convolution import ConvolutionHead
 from heads.networks.protcnn import ProtCNNHead
 from heads.networks.recurrent import RnnHead
-from heads.networks.residues import encode_residues
-from heads.networks.schedules import Clipping, Schedule
+from heads.networks.tokens import encode_residues
+from heads.training.checkpoint import CHECKPOINT_FILE
+from heads.training.schedule import Clipping, Schedule
 
 SMALL: dict[str, Any] = {"width": 16, "warmup_steps": 0, "batch_size": 8, "device": "cpu"}
 

@@ -1,0 +1,160 @@
+"""The life of a worker process: it is sent pieces of work, and tells what became of them."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import sys
+import threading
+import traceback
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from typing import Any, NoReturn
+
+from embedstore.embedding.embedder import Embedder
+from embedstore.embedding.executors.worker import Worker
+from embedstore.embedding.planner import WorkUnit
+from embedstore.embedding.windows import LongSequencePolicy
+from embedstore.errors import EmbedstoreError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerConfig:
+    """All that a process needs to become a worker.
+
+    Attributes
+    ----------
+    store
+        Path of the store.
+    load_options
+        Arguments of `embedstore.models.load_model`, but for the device.
+    poolings, identities
+        What is wanted, and the identity of the space that each goes into.
+    long
+        The policy for long proteins, as text.
+    batch_residues
+        Padded residues in a batch.
+    n_threads
+        Threads that a worker on a CPU may use.
+    """
+
+    store: str
+    load_options: dict[str, Any]
+    poolings: list[str]
+    identities: list[dict[str, Any]]
+    long: str
+    batch_residues: int
+    n_threads: int
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - never raised, only shown as the cause of what is
+    """The traceback of an error in another process, as text."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+class _HungUpError(Exception):
+    """The parent is gone: what is not committed is done by the next build."""
+
+
+class _Line:
+    """The worker's end of the line to its parent; an error of the line is told from any other by its class."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def say(self, what: str, about: Any = None) -> None:
+        try:
+            self._connection.send((what, about))
+        except OSError as error:
+            _ignore_sigterm()
+            raise _HungUpError from error
+
+    def hear(self) -> WorkUnit | None:
+        try:
+            unit: WorkUnit | None = self._connection.recv()
+        except (EOFError, OSError) as error:
+            _ignore_sigterm()
+            raise _HungUpError from error
+        return unit
+
+
+def worker_main(connection: Connection, recipe: WorkerConfig, device: str) -> None:
+    """Be a worker until there is no more work, or nobody who wants it."""
+    # Ctrl-C reaches every process of the terminal; the parent ends us, by SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    signal.signal(signal.SIGTERM, _terminated)
+    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
+    if device == "cpu":
+        os.environ["OMP_NUM_THREADS"] = str(recipe.n_threads)
+    line = _Line(connection)
+    try:
+        try:
+            _work(line, recipe, device)
+            line.say("done")
+        except _HungUpError:
+            raise
+        except Exception as error:  # noqa: BLE001 - raised again by the parent
+            _tell(line, error)
+    except _HungUpError:
+        return
+
+
+def _terminated(*_: object) -> NoReturn:
+    # An exception, so that parts which are not committed are removed on the way out.
+    _ignore_sigterm()
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _ignore_sigterm() -> None:
+    """Let nothing disturb the way out, once it is taken."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _end_with_parent() -> None:
+    """End this process soon after its parent, however that ended, and not at the end of a batch of minutes."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _tell(line: _Line, error: Exception) -> None:
+    """Send an error; one of a class that cannot travel, or that the parent may not know, goes as text."""
+    trace = "".join(traceback.format_exception(error))
+    as_text = RuntimeError(f"{type(error).__qualname__} in a worker: {error}")
+    if isinstance(error, EmbedstoreError) or type(error).__module__ == "builtins":
+        try:
+            # Copying rebuilds an exception in the way in which the parent will.
+            line.say("error", (copy.copy(error), trace))
+        except _HungUpError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever kept it from travelling, the text can
+            line.say("error", (as_text, trace))
+    else:
+        line.say("error", (as_text, trace))
+
+
+def _work(line: _Line, recipe: WorkerConfig, device: str) -> None:
+    from threadpoolctl import threadpool_limits
+
+    from embedstore.models import load_model
+    from embedstore.store import open_store
+
+    with threadpool_limits(recipe.n_threads if device == "cpu" else None):
+        store = open_store(recipe.store, mode="a")
+        model = load_model(**recipe.load_options, device=device)
+        embedder = Embedder(
+            model, recipe.poolings, LongSequencePolicy.parse(recipe.long), batch_residues=recipe.batch_residues
+        )
+        with Worker(store, embedder, [store.create_space(one) for one in recipe.identities]) as worker:
+            while True:
+                line.say("ready")
+                unit = line.hear()
+                if unit is None:
+                    break
+                worker.run(unit, lambda tally: line.say("tally", tally))

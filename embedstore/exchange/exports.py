@@ -1,0 +1,148 @@
+"""Vectors of a store leave as a file: whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from embedstore.errors import EmbedstoreError, InputError, MissingFileError, StoreWriteError
+from embedstore.exchange.selection import select
+from embedstore.exchange.writers import EXPORT_FORMATS, ExportFormat
+from embedstore.store import Store
+from embedstore.store.layout import fsync_path
+from embedstore.types import ProgressCallback, null_progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """What `export_vectors` wrote: ``n_written`` proteins; ``missing`` has the id of each other one, and the reason."""
+
+    files: list[str]
+    format: str
+    space: str
+    dataset: str
+    n_written: int
+    n_missing: int
+    n_bytes: int
+    missing: list[tuple[str, str]] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON takes it."""
+        return asdict(self)
+
+
+def export_vectors(
+    store: Store,
+    out: str | os.PathLike[str],
+    *,
+    space: str | None = None,
+    dataset: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    residues: bool = False,
+    format: str = "auto",  # noqa: A002 - as in import_vectors and on the command line
+    overwrite: bool = False,
+    progress: ProgressCallback = null_progress,
+) -> ExportReport:
+    """Write the vectors of a data set to a file that other tools read.
+
+    The numbers are those of the store, bit by bit. The file is written under another name beside and renamed when
+    it is whole, so that nothing ever reads half of it.
+
+    Parameters
+    ----------
+    store, space, dataset, split, limit, residues
+        What to write; see `select`.
+    out
+        The file.
+    format
+        A row of `EXPORT_FORMATS`, or ``auto`` for what the name ends in.
+    overwrite
+        Whether a file that is there may be replaced.
+    progress
+        Called now and then, in proteins.
+
+    Raises
+    ------
+    InputError
+        If the file is there, the format is not clear, or the format cannot hold what is asked for.
+    StoreWriteError
+        If the disk is full or not writable.
+    """
+    path = Path(out)
+    row = _format_of(path, format)
+    if residues and not row.residues:
+        able = ", ".join(one.name for one in EXPORT_FORMATS.values() if one.residues)
+        raise InputError(f"Format {row.name!r} holds one vector a protein; matrices of residues go into {able}.")
+    files = [path, *([path.with_suffix(row.beside)] if row.beside else [])]
+    for file in files:
+        if file.is_dir() or (file.exists() and not overwrite):
+            raise InputError(f"{file} is there already. Choose another name, or replace it: overwrite=True (--force).")
+    if not path.parent.is_dir():
+        raise MissingFileError(f"No such folder: {path.parent}. Make it first.")
+    selection = select(store, space=space, dataset=dataset, split=split, limit=limit, residues=residues)
+    with _replacing(path, row) as temporary:
+        messages = EXPORT_FORMATS.load(row.name)(selection, temporary, progress)
+    return ExportReport(
+        files=[str(file) for file in files],
+        format=row.name,
+        space=selection.space.id,
+        dataset=selection.dataset,
+        n_written=len(selection),
+        n_missing=len(selection.missing),
+        n_bytes=sum(file.stat().st_size for file in files),
+        missing=selection.missing,
+        messages=messages,
+    )
+
+
+def _format_of(path: Path, name: str) -> ExportFormat:
+    if name != "auto":
+        return EXPORT_FORMATS[name]
+    fitting = [row for row in EXPORT_FORMATS.values() if path.suffix.lower() in row.suffixes]
+    if len(fitting) != 1:
+        listed = ", ".join(f"{row.suffixes[0]} ({row.name})" for row in EXPORT_FORMATS.values())
+        raise InputError(f"{path} does not end in one of {listed}. Name the format: format= (--format).")
+    return fitting[0]
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, row: ExportFormat) -> Iterator[Path]:
+    """A name beside ``path`` to write under; what stands there takes its place if nothing fails, else goes."""
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{row.suffixes[0]}")
+    pairs = [(temporary, path)]
+    if row.beside:
+        # The table first: whoever sees the vectors finds the ids that belong to them.
+        pairs.insert(0, (temporary.with_suffix(row.beside), path.with_suffix(row.beside)))
+    try:
+        with _writing(path):
+            yield temporary
+            for made, _ in pairs:
+                with made.open("rb+") as file:
+                    os.fsync(file.fileno())
+            for made, due in pairs:
+                made.replace(due)
+            fsync_path(path.parent)
+    finally:
+        for made, _ in pairs:
+            with contextlib.suppress(OSError):
+                made.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn a failed write into one clear error."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, EmbedstoreError):
+            raise
+        raise StoreWriteError(
+            f"Cannot write {path}: {error.strerror or error}. Nothing was left there; make room, or write elsewhere."
+        ) from error

@@ -1,0 +1,7 @@
+"""Files that others read, each written as a stream of a selection."""
+
+from __future__ import annotations
+
+from embedstore.exchange.writers.catalog import EXPORT_FORMATS, ExportFormat
+
+__all__ = ["EXPORT_FORMATS", "ExportFormat"]

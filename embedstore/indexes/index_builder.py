@@ -1,0 +1,327 @@
+"""One run that makes segments of an index: encodes rows within memory, measures, commits, reports."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from embedstore.errors import InputError
+from embedstore.indexes import FlatIndex
+from embedstore.indexes.base import unit_rows
+from embedstore.indexes.compressed import (
+    FEWEST_ROWS,
+    TUNED_K,
+    SearchParams,
+    SegmentBuilder,
+    TrainedIndex,
+    sample_rows,
+    sample_size,
+)
+from embedstore.indexes.rerank import drop_key
+from embedstore.indexes.stored_index import BY_KEY, OpenSegment, StoredIndex, candidates_of, index_class, unique_rows
+from embedstore.indexes.tuning import SAMPLE, Recall, tune
+from embedstore.store import Space, Store
+from embedstore.store.indexes import SegmentWriter, segment_folder
+from embedstore.store.layout import translate_write_errors
+from embedstore.store.locks import SharedStoreLock
+from embedstore.store.maintenance.compact import replaced_parts
+from embedstore.store.maintenance.merge_parts import n_bytes_of
+from embedstore.store.maintenance.part_checks import file_hash
+from embedstore.store.parts import Part
+from embedstore.types import DIGEST_BYTES, Digests, Progress, ProgressCallback
+
+DISTORTION_ROWS = 2048
+"""Rows on which it is measured what compressing loses."""
+
+_BLOCK = 8192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexReport:
+    """What was built.
+
+    Attributes
+    ----------
+    space, kind
+        Which index; of kind ``flat`` nothing is built or kept.
+    n_rows, n_added, n_segments, n_bytes
+        Rows of the index, those of them that are new, its segments and the bytes of their files.
+    recall
+        Share of the true ten nearest that is found, with its lower bound; None where nothing was measured.
+    effort
+        Lists looked into and candidates scored, for ten neighbours.
+    parameters
+        What the kind says of itself.
+    retrained
+        Whether it was learnt anew.
+    seconds
+        How long it took.
+    notes
+        Sentences for a person.
+    """
+
+    space: str
+    kind: str
+    n_rows: int
+    n_added: int = 0
+    n_segments: int = 0
+    n_bytes: int = 0
+    recall: dict[str, Any] | None = None
+    effort: dict[str, int] | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    retrained: bool = False
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON takes it."""
+        return asdict(self)
+
+
+class IndexBuilder:
+    """New segments of one training.
+
+    Parameters
+    ----------
+    store, space, kind
+        Which index.
+    learnt
+        What `learn` gave, or what an index has that is there.
+    target
+        Recall to reach.
+    seed
+        Of the sample on which it is measured.
+    room
+        Bytes for the rows of a segment.
+    progress
+        Called with each step, in rows.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        space: Space,
+        kind: str,
+        learnt: tuple[TrainedIndex, dict[str, Any]],
+        *,
+        target: float,
+        seed: int,
+        room: int,
+        progress: ProgressCallback,
+    ) -> None:
+        self._store = store
+        self._space = space
+        self._kind = kind
+        self._trained, self._learnt = learnt
+        self._target = target
+        self._seed = seed
+        self._room = room
+        self._progress = progress
+
+    def finish(
+        self,
+        mask: NDArray[np.bool_],
+        stays: Sequence[tuple[Part, OpenSegment]],
+        gone: Sequence[Part],
+        started: float,
+        *,
+        n_added: int | None = None,
+    ) -> IndexReport:
+        """Make segments of the rows that a mask chooses, measure them with those that stay, commit, and report."""
+        with _at_work(self._store), tempfile.TemporaryDirectory(prefix="embedstore-") as scratch:
+            made = self._encode(mask, Path(scratch))
+            opened = [segment for _, segment in stays] + [self._opened(one) for one in made]
+            effort, recall = self._measure(opened)
+            seconds = time.monotonic() - started
+            figures = {"recall": recall.to_dict(), "effort": effort.to_dict(), "build_seconds": round(seconds, 3)}
+            parts = [part for part, _ in stays]
+            for number, one in enumerate(made):
+                # The old ones stay until the last of the new ones is there.
+                replaced = replaced_parts(gone) if number == len(made) - 1 else []
+                parts.append(self._commit(one, figures, replaced))
+        self._store.refresh()
+        return self._report(parts, figures, n_added=n_added, seconds=seconds)
+
+    def merge(self, kept: StoredIndex, started: float) -> IndexReport:
+        """Make one segment of all segments of an index."""
+        with _at_work(self._store), tempfile.TemporaryDirectory(prefix="embedstore-") as scratch:
+            builder = self._trained.builder()
+            # What two shards added counts in the first of them.
+            pairs = [pair for pair in zip(kept.parts, kept.segments, strict=True) if pair[1].n_live]
+            for part, _ in pairs:
+                builder.merge(segment_folder(part))
+            covers = [cover for part, _ in pairs for cover in part.details["covers"]]
+            digests = np.concatenate([part.array("digests").read() for part, _ in pairs])
+            made = _Made(_written(builder, Path(scratch) / "merged"), digests, covers)
+            rows = np.concatenate([segment.rows for _, segment in pairs])
+            opened = OpenSegment(trained=self._trained, segment=self._trained.open(made.folder), rows=rows)
+            effort, recall = self._measure([opened])
+            seconds = time.monotonic() - started
+            figures = {"recall": recall.to_dict(), "effort": effort.to_dict(), "build_seconds": round(seconds, 3)}
+            part = self._commit(made, figures, replaced_parts(kept.all_parts))
+        self._store.refresh()
+        return self._report([part], figures, n_added=0, seconds=seconds)
+
+    def commit_shard(self, parts: Sequence[int]) -> str:
+        """Commit a segment of whole parts of the space, by their index, that is not measured; returns its name."""
+        mask = np.zeros(int(self._space.row_starts[-1]), np.bool_)
+        first = unique_rows(self._space)
+        for index in parts:
+            stretch = slice(int(self._space.row_starts[index]), int(self._space.row_starts[index + 1]))
+            mask[stretch] = first[stretch]
+        usual = self._trained.usual(self._learnt["n_trained_for"])
+        with _at_work(self._store), tempfile.TemporaryDirectory(prefix="embedstore-") as scratch:
+            (made,) = self._encode(mask, Path(scratch), in_one=True)
+            return self._commit(made, {"recall": None, "effort": usual.to_dict(), "build_seconds": None}, []).name
+
+    def _encode(self, mask: NDArray[np.bool_], scratch: Path, *, in_one: bool = False) -> list[_Made]:
+        """Segments of the rows that a mask chooses, in folders; at least one."""
+        space, total, done = self._space, int(mask.sum()), 0
+        most = total if in_one else max(FEWEST_ROWS, self._room // self._trained.row_bytes)
+        made: list[_Made] = []
+        builder, n_rows = self._trained.builder(), 0
+        covers: list[dict[str, Any]] = []
+        digests = [np.empty((0, DIGEST_BYTES), np.uint8)]
+        for index, part in enumerate(space.parts):
+            start = int(space.row_starts[index])
+            chosen = mask[start : int(space.row_starts[index + 1])]
+            rows = np.flatnonzero(chosen) + start
+            if n_rows and n_rows + len(rows) > most:
+                made.append(_Made(_written(builder, scratch / str(len(made))), np.concatenate(digests), covers))
+                builder, covers, digests, n_rows = self._trained.builder(), [], digests[:1], 0
+            if not len(rows):
+                continue
+            for block in range(0, len(rows), _BLOCK):
+                some = rows[block : block + _BLOCK]
+                builder.add(space.take_rows(some))
+                digests.append(space.keys_of_rows(some))
+                done += len(some)
+                self._progress(Progress(stage="add", done=done, total=total, unit="records"))
+            covers.append({"part": part.name if chosen.all() else BY_KEY, "rows": len(rows)})
+            n_rows += len(rows)
+        made.append(_Made(_written(builder, scratch / str(len(made))), np.concatenate(digests), covers))
+        return made
+
+    def _opened(self, made: _Made) -> OpenSegment:
+        rows = self._space.find(made.digests)
+        return OpenSegment(trained=self._trained, segment=self._trained.open(made.folder), rows=rows)
+
+    def _measure(self, segments: Sequence[OpenSegment]) -> tuple[SearchParams, Recall]:
+        """The effort to make and the recall that it has, on stored rows that do not find themselves."""
+        space = self._space
+        live = np.flatnonzero(unique_rows(space))
+        rows = live[sample_rows(len(live), SAMPLE, self._seed + 1)]
+        queries, keys = space.take_rows(rows), space.keys_of_rows(rows)
+        self._progress(Progress(stage="measure", done=0, total=len(rows), unit="records"))
+        flat = FlatIndex(space.blocks, n_rows=space.n_rows, dim=space.dim, memory_bytes=0)
+        nearest = drop_key(flat.search(queries, TUNED_K + 1), keys, min(TUNED_K, max(1, len(live) - 1)))
+        truth = space.find(nearest.digests.reshape(-1, DIGEST_BYTES)).reshape(nearest.scores.shape)
+        asked = unit_rows(queries)
+        efforts = self._trained.efforts(len(live))
+        chosen = tune(efforts, lambda effort: candidates_of(asked, segments, effort), truth, self._target)
+        self._progress(Progress(stage="measure", done=len(rows), total=len(rows), unit="records"))
+        return chosen
+
+    def _commit(self, made: _Made, figures: dict[str, Any], replaces: Sequence[str]) -> Part:
+        details = {
+            "space": self._space.id,
+            "dim": self._space.dim,
+            "index_kind": self._kind,
+            "covers": made.covers,
+            "mapped": list(self._trained.mapped),
+            "parameters": self._trained.parameters(),
+            "seed": self._seed,
+            **self._learnt,
+            **figures,
+        }
+        with SegmentWriter(self._store.path, self._space.id, self._kind) as writer:
+            writer.take(made.folder, made.digests, details, replaces=replaces)
+        return Part(writer.path)
+
+    def _report(
+        self, parts: Sequence[Part], figures: dict[str, Any], *, n_added: int | None, seconds: float
+    ) -> IndexReport:
+        sizes = sizes_of(parts)
+        reached, notes = figures["recall"], []
+        if not reached["reached"]:
+            notes.append(
+                f"A recall of {reached['target']} was not proved: {reached['value']:.4f} was reached, at least "
+                f"{reached['low']:.4f}."
+            )
+        return IndexReport(
+            space=self._space.id,
+            kind=self._kind,
+            **sizes,
+            n_added=sizes["n_rows"] if n_added is None else n_added,
+            recall=reached,
+            effort=figures["effort"],
+            parameters=self._trained.parameters(),
+            retrained=n_added is None,
+            seconds=round(seconds, 3),
+            notes=notes,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    """A segment that is not committed: its files, the keys (n, 24) of its rows, and what it covers."""
+
+    folder: Path
+    digests: Digests
+    covers: list[dict[str, Any]]
+
+
+def _written(builder: SegmentBuilder, folder: Path) -> Path:
+    folder.mkdir()
+    builder.write(folder)
+    return folder
+
+
+@contextlib.contextmanager
+def _at_work(store: Store) -> Iterator[None]:
+    """Keep what is read from being removed meanwhile."""
+    with translate_write_errors(store.path):
+        work = SharedStoreLock(store.path)
+    try:
+        yield
+    finally:
+        work.release()
+
+
+def train(space: Space, kind: str, seed: int) -> tuple[TrainedIndex, dict[str, Any]]:
+    """Train a kind on a sample of a space; with it, what its records say of that."""
+    kept = index_class(kind)
+    live = np.flatnonzero(unique_rows(space))
+    if len(live) < FEWEST_ROWS:
+        raise InputError(
+            f"Space {space.id} has {len(live):,} vectors; an index is kept of {FEWEST_ROWS:,} or more. Search them "
+            "exactly: --index flat."
+        )
+    sample = space.take_rows(live[sample_rows(len(live), sample_size(len(live)), seed)])
+    trained = kept.train(sample, n_rows=len(live), seed=seed)
+    with tempfile.TemporaryDirectory(prefix="embedstore-") as folder:
+        trained.write(Path(folder))
+        hashes = [file_hash(file) for file in sorted(Path(folder).iterdir())]
+    return trained, {
+        "trained": xxhash.xxh3_128_hexdigest("".join(hashes).encode()),
+        "n_trained_for": len(live),
+        "distortion": trained.distortion(sample[sample_rows(len(sample), DISTORTION_ROWS, seed)]),
+    }
+
+
+def sizes_of(parts: Sequence[Part]) -> dict[str, int]:
+    """Rows, segments and bytes of an index."""
+    return {
+        "n_rows": sum(part.n_rows for part in parts),
+        "n_segments": len(parts),
+        "n_bytes": sum(map(n_bytes_of, parts)),
+    }

@@ -1,0 +1,1 @@
+"""Maintenance of a store: verify, compact, gc and remove."""

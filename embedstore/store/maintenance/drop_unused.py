@@ -1,0 +1,78 @@
+"""Drops the sequences and vectors that no data set names any more."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.store.keys import KeyTable, distinct
+from embedstore.store.layout import PARTS, SEQUENCES, SPACES
+from embedstore.store.maintenance.compact import ByteProgress, are_current, own_details, replaced_parts
+from embedstore.store.maintenance.merge_parts import copy_rows, n_bytes_of
+from embedstore.store.maintenance.part_checks import check_files
+from embedstore.store.part_writer import PartWriter
+from embedstore.store.parts import Part, committed_parts
+from embedstore.store.store import Store
+from embedstore.types import DIGEST_BYTES, Digests, ProgressCallback, null_progress
+
+
+class _Named:
+    """The keys that data sets name now."""
+
+    def __init__(self, store: Store) -> None:
+        store.refresh()
+        digests = [np.empty((0, DIGEST_BYTES), np.uint8), *(store.dataset(name).digests for name in store.datasets())]
+        keys = distinct(np.concatenate(digests))
+        self._table = KeyTable(lambda rows: keys[rows])
+        self._table.extend(keys)
+
+    def contains(self, digests: Digests) -> NDArray[np.bool_]:
+        """Whether each key is named, (n,) bool."""
+        found: NDArray[np.bool_] = self._table.find(digests) >= 0
+        return found
+
+
+def drop_unused(
+    store: Store, *, dry_run: bool, progress: ProgressCallback = null_progress
+) -> tuple[dict[str, int], list[str]]:
+    """Write parts anew without the keys that no data set names.
+
+    What is dropped is decided once nobody else writes: a data set that is being added may name a sequence only
+    because it is there. The old parts are replaced, and their files stay until `gc` may remove them.
+
+    Returns
+    -------
+    Rows dropped (with ``dry_run``: to be dropped) by place; and sentences on what was left alone.
+    """
+    named = _Named(store)
+    homes = [f"{SEQUENCES}/{PARTS}", *(f"{SPACES}/{name}/{PARTS}" for name in store.spaces())]
+    work: list[tuple[str, Part, NDArray[np.bool_]]] = []
+    # Vectors first: they are never left without their sequence.
+    for home in reversed(homes):
+        for part in committed_parts(store.path / home):
+            kept = named.contains(part.array("digests").read())
+            if not kept.all():
+                work.append((home, part, kept))
+    meter = ByteProgress(progress, "drop", sum(n_bytes_of(part) for _, part, _ in work))
+    dropped: dict[str, int] = {}
+    notes = []
+    for home, part, kept in work:
+        if dry_run or _rewrite(store, home, part, kept, meter):
+            dropped[home] = dropped.get(home, 0) + int((~kept).sum())
+        else:
+            notes.append(f"{home}/{part.name}: nothing is dropped while a build, an add or a compact is at work.")
+    return dropped, notes
+
+
+def _rewrite(store: Store, home: str, part: Part, kept: NDArray[np.bool_], meter: ByteProgress) -> bool:
+    """Replace a part by its rows that are to be kept; False if others are at work."""
+    check_files(part.path, part.details)
+    dropped = part.array("digests").read()[~kept]
+    with PartWriter(store.path, home, part.details["kind"]) as writer:
+        copy_rows([part], [kept], writer, meter.add)
+        if not writer.claim.work.become_alone() or not are_current(store.path / home, [part]):
+            return False
+        if _Named(store).contains(dropped).any():
+            return False
+        writer.commit(int(kept.sum()), own_details(part), replaces=replaced_parts([part]))
+    return True

@@ -1,0 +1,122 @@
+"""Alignment programs that the user has: found on the path, run on temporary files, rows in place of ids."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import subprocess
+import tempfile
+import weakref
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from embedstore.errors import WorkerDiedError
+from heads.alignment.base import NearestHead
+from heads.alignment.hits import Hits, hits_of
+
+_logger = logging.getLogger(__name__)
+
+
+class ProgramHead(NearestHead):
+    """A head whose hits a program finds.
+
+    The database is made at the first search, in a temporary directory that goes with the head. Proteins are named by
+    their row, so no id can confuse a program; empty ones are left out and find nothing.
+
+    A new one names its programs and has `_make_database` and `_run`.
+
+    Attributes
+    ----------
+    programs
+        What has to be on the path; the first one is the one whose version is recorded.
+    version_words
+        What makes it say its version.
+    install
+        How to get it.
+    """
+
+    programs: ClassVar[tuple[str, ...]]
+    version_words: ClassVar[tuple[str, ...]]
+    install: ClassVar[str]
+
+    evalue: float
+    n_hits: int
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Which program is not on the path, and how to install it."""
+        lacking = [program for program in cls.programs if shutil.which(program) is None]
+        return f"{' and '.join(lacking)} not found on the path. Install it: {cls.install}." if lacking else None
+
+    @classmethod
+    def _version(cls) -> str:
+        return _version_of(cls.programs[0], *cls.version_words)
+
+    @abstractmethod
+    def _make_database(self, fasta: Path, directory: Path) -> None:
+        """Make the database of a FASTA file in a directory."""
+
+    @abstractmethod
+    def _run(self, fasta: Path, directory: Path, work: Path) -> str:
+        """The hits as lines ``query target evalue bits``, tabs or commas between them, in the program's order."""
+
+    def _index(self) -> None:
+        self._database: Path | None = None
+
+    def _search(self, queries: Sequence[str]) -> Hits:
+        found: list[list[str]] = []
+        if any(queries):
+            directory = self._directory()
+            with tempfile.TemporaryDirectory(prefix="embedstore-") as work:
+                fasta = _write_fasta(Path(work) / "queries.fasta", queries)
+                table = self._run(fasta, directory, Path(work))
+            found = [line.replace(",", "\t").split("\t") for line in table.splitlines()]
+        columns = np.array(found, np.float64).reshape(-1, 4).T
+        return hits_of(len(queries), columns[0], columns[1], columns[3], columns[2]).top(max(self.n_hits, self.n_votes))
+
+    def _directory(self) -> Path:
+        """Where the database is; made when it is first asked for."""
+        if self._database is None or not self._database.exists():
+            if self._version() != self.program_:
+                _logger.warning("Fitted with %s, searched with %s.", self.program_, self._version())
+            self._database = Path(tempfile.mkdtemp(prefix="embedstore-"))
+            weakref.finalize(self, shutil.rmtree, self._database, ignore_errors=True)
+            self._make_database(_write_fasta(self._database / "targets.fasta", self.residues_), self._database)
+        return self._database
+
+
+@cache
+def _version_of(program: str, *words: str) -> str:
+    said = run(program, *words).strip().splitlines()[0]
+    return said if said.startswith(program) else f"{program} {said}"
+
+
+def run(*command: str | Path, cwd: Path | None = None) -> str:
+    """What a program writes to its output; `cwd` is where it runs.
+
+    Raises
+    ------
+    WorkerDiedError
+        If it fails; with the last line of what it said.
+    """
+    # No shell; the words are ours and names of temporary files.
+    words = [str(word) for word in command]
+    done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False, cwd=cwd)  # noqa: S603
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
+        raise WorkerDiedError(
+            f"{words[0]} ended with code {done.returncode} and said: {said} "
+            "Check its installation, and the space in the temporary directory."
+        )
+    return done.stdout
+
+
+def _write_fasta(path: Path, sequences: Sequence[str]) -> Path:
+    with path.open("w", encoding="ascii") as file:
+        file.writelines(f">{row}\n{sequence}\n" for row, sequence in enumerate(sequences) if sequence)
+    return path

@@ -1,0 +1,197 @@
+"""Fit a head on the stored vectors of a task."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from os import PathLike
+from typing import Any, Unpack, cast
+
+from embedstore.catalog import unknown_name
+from embedstore.errors import InputError
+from heads.api.load import FittedHead
+from heads.api.tune import search as search_settings
+from heads.base import Head
+from heads.catalog import HEADS
+from heads.evaluation.resources import measure_cost
+from heads.evaluation.scoring import validation_proof, validation_rows
+from heads.features.sources import SEQUENCES, Source, source_of
+from heads.features.vectors import StoreLike, as_store
+from heads.tasks.data import TaskData
+from heads.tasks.label_warnings import warn_about_labels
+from heads.tasks.readers import read_task
+from heads.tasks.selection import SelectionOptions, TaskSelection
+from heads.tasks.training_fingerprint import n_contradictory, training_sha256
+
+
+def fit(
+    store: StoreLike = None,
+    *,
+    head: str = "linear",
+    space: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    out: str | PathLike[str] | None = None,
+    search: int | None = None,
+    seed: int = 0,
+    **selection: Unpack[SelectionOptions],
+) -> FittedHead:
+    """Fit a head on the training rows of a task; what is to be chosen is chosen on the validation rows.
+
+    Parameters
+    ----------
+    store
+        The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``.
+    head
+        Name of a head in `heads.HEADS`.
+    space
+        Space id or model name; None where the store has one space.
+    params
+        Arguments of the head's constructor.
+    out
+        Directory to save to; None saves nothing.
+    search
+        Try so many settings of the head on the validation rows (its defaults first) and fit it with the best; see
+        `heads.api.tune`. What is given in `params` stays as it is.
+    seed
+        Of the random split, of the search, and of whatever the head draws.
+    **selection
+        Which rows: ``task``, ``labels`` (a labelled file) or ``dataset`` (of the store, with a column of labels), and
+        any other field of `heads.tasks.TaskSelection`: ``label_column``, ``kind``, ``split_by`` …
+
+    Returns
+    -------
+    FittedHead
+        Ready to predict.
+
+    Raises
+    ------
+    UnknownNameError
+        For an unknown task, head, parameter or space.
+    InputError
+        If there are no labels, no training row, or fewer than two classes.
+    StoreError
+        If rows have no vector; the message has the command that makes them.
+
+    Examples
+    --------
+    >>> import heads
+    >>> fitted = heads.fit("proteins.zarr", task="pfam", head="knn", out="pfam-knn")  # doctest: +SKIP
+    """
+    chosen = TaskSelection.of(seed=seed, **selection)
+    reads = HEADS[head].reads
+    opened = None if reads == SEQUENCES and chosen.labels is not None and store is None else as_store(store)
+    data = read_task(chosen, opened)
+    model = make_head(head, params, kind=data.kind, input_=data.input, seed=seed)
+    source = source_of(opened, data, space, reads=reads)
+    fitted = fit_rows(model, head, source, data, chosen, params=params, search=search)
+    if out is not None:
+        fitted.save(out)
+    return fitted
+
+
+def fit_rows(
+    head: Head,
+    name: str,
+    source: Source,
+    data: TaskData,
+    selection: TaskSelection,
+    *,
+    params: Mapping[str, Any] | None = None,
+    search: int | None = None,
+) -> FittedHead:
+    """Fit a head on rows that were read already: what `fit` does between reading and saving.
+
+    Parameters
+    ----------
+    head, name
+        The unfitted head, and its name in the catalog.
+    source, data
+        Where its rows come from.
+    selection
+        How the task was named.
+    params, search
+        As of `fit`.
+    """
+    warn_about_labels(data, selection)
+    train = source.rows(data, data.rows("train"), what="train row")
+    trained = data.rows("train")
+    valid = validation_rows(source, data)
+    learned = head.labelled(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
+    found = None
+    if search is not None:
+        given = params or {}
+
+        def make(tried: Mapping[str, Any]) -> Head:
+            return make_head(name, {**given, **tried}, kind=data.kind, input_=data.input, seed=selection.seed)
+
+        found = search_settings(make, *learned, n_trials=search, seed=selection.seed, fixed=given)
+        head = make(found.best)
+    with measure_cost() as cost:
+        head.fit_labelled(*learned)
+    return FittedHead(
+        head=head,
+        head_name=name,
+        task_name=data.name,
+        task=selection.to_dict(),
+        data_set=data.source,
+        label_column=data.label_column,
+        split_rule=data.split_rule,
+        space_id=source.id,
+        space_identity=source.identity,
+        train_sha256=training_sha256(data.keys[trained], data.labels[trained]),
+        n_rows={
+            "train": len(train.rows),
+            "valid": 0 if valid is None else len(valid.rows),
+            "test": len(data.splits["test"]),
+            "without_vector": train.n_without_vector + (valid.n_without_vector if valid else 0),
+            "unlabelled": data.n_unlabelled,
+            "unassigned": data.n_unassigned,
+            "left_out": data.n_left_out,
+            "unseen": data.n_unseen,
+            "contradictory": n_contradictory(data.keys[trained], data.labels[trained]),
+        },
+        search=None if found is None else found.to_dict(),
+        fit_seconds=cost.seconds,
+        proof=validation_proof(head, data, valid),
+    )
+
+
+def make_head(
+    name: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    kind: str = "class",
+    input_: str = "protein",
+    seed: int = 0,
+) -> Head:
+    """An unfitted head of the catalog, for one kind of prediction and one kind of row.
+
+    Raises
+    ------
+    UnknownNameError
+        For an unknown head or parameter.
+    InputError
+        If the head cannot predict that kind, or not of such rows.
+
+    Examples
+    --------
+    >>> make_head("knn", {"k": 3}).get_params()["k"]
+    3
+    """
+    row = HEADS[name]
+    for asked, there, what in ((kind, row.kinds, "predicts"), (input_, row.inputs, "takes rows that are")):
+        if asked not in there:
+            able = [other.name for other in HEADS.values() if kind in other.kinds and input_ in other.inputs]
+            raise InputError(
+                f"Head {name!r} {what} {' or '.join(there)}, and this task is {asked!r}. "
+                f"Heads that can: {', '.join(able) or 'none'}."
+            )
+    target = HEADS.load(name)
+    known = [param for param in inspect.signature(target).parameters if param != "kind"]
+    given = dict(params or {})
+    for param in given:
+        if param not in known:
+            raise unknown_name(f"parameter of head {name!r},", param, known)
+    if "seed" in known:
+        given.setdefault("seed", seed)
+    return cast(Head, target(**given, kind=kind))

@@ -1,0 +1,244 @@
+"""Predict any proteins with a fitted head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.errors import InputError, StoreNotFoundError
+from embedstore.models import Model
+from embedstore.models.pooling import RESIDUES
+from embedstore.sequences import read_records
+from embedstore.sequences.batching import batched
+from embedstore.store.spaces import ResidueSpace, Space, make_space
+from embedstore.types import Progress, ProgressCallback, Record, null_progress
+from heads.api.load import FittedHead, FittedLike, as_fitted
+from heads.api.prediction_inputs import PredictionRows, partner_column, prediction_rows
+from heads.api.predictions import Predictions, join
+from heads.base import Head, has_prediction
+from heads.calibration.risk_control import RiskThreshold
+from heads.calibration.validation_predictions import CONFIDENCE
+from heads.features.base import Float32
+from heads.features.sources import SEQUENCES
+from heads.features.vectors import StoreLike, as_store
+
+RecordsLike: TypeAlias = str | PathLike[str] | Iterable[Record]
+"""A file of proteins, or records."""
+
+UNANSWERED = "?"
+"""Stands for the letter of a residue that is not answered."""
+
+_BATCH = 1024
+
+
+def predict(
+    fitted: FittedLike,
+    records: RecordsLike,
+    *,
+    store: StoreLike = None,
+    top: int = 1,
+    max_error: float | None = None,
+    confidence: float = CONFIDENCE,
+    model: Model | None = None,
+    progress: ProgressCallback = null_progress,
+) -> Predictions:
+    """Predict proteins; those that the store lacks are embedded on the way, and not stored.
+
+    Parameters
+    ----------
+    fitted
+        A fitted head, or its directory.
+    records
+        A file (FASTA, CSV, TSV, Parquet), or records. For a head on pairs the second sequence stands in a column.
+    store
+        Where to look for vectors before computing them; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``, if there
+        is a store.
+    top
+        Labels a protein, for a head that gives one.
+    max_error
+        Answer only where at most this share of the answers is wrong, as the validation rows prove with the stated
+        confidence. The promise is for proteins like those, on average over them.
+    confidence
+        Of that promise.
+    model
+        The model of the head's space, where it cannot be loaded by its name.
+    progress
+        Called after each batch, in records.
+
+    Raises
+    ------
+    SpaceMismatchError
+        If the model that is here does not make the vectors that the head was fitted on.
+    InputError
+        For ``top`` < 1, or an error rate that the validation rows cannot prove.
+    """
+    chosen = as_fitted(fitted)
+    parts = predict_batches(
+        chosen,
+        records,
+        store=store,
+        top=top,
+        max_error=max_error,
+        confidence=confidence,
+        model=model,
+        progress=progress,
+    )
+    return join([_predicted(chosen, None, [], top, promise_of(chosen, max_error, confidence)), *parts])
+
+
+def predict_batches(
+    fitted: FittedLike,
+    records: RecordsLike,
+    *,
+    store: StoreLike = None,
+    top: int = 1,
+    max_error: float | None = None,
+    confidence: float = CONFIDENCE,
+    model: Model | None = None,
+    progress: ProgressCallback = null_progress,
+) -> Iterator[Predictions]:
+    """As `predict`, a batch at a time: for more proteins than fit into memory."""
+    if top < 1:
+        raise InputError(f"top is {top}; expected at least 1.")
+    chosen = as_fitted(fitted)
+    promise = promise_of(chosen, max_error, confidence)
+    space = space_of(chosen, store)
+    return _batches(chosen, open_records(records), space, top, promise, model, progress)
+
+
+def promise_of(fitted: FittedHead, max_error: float | None, confidence: float = CONFIDENCE) -> RiskThreshold | None:
+    """From which probability on the head answers; None where no error rate is asked for.
+
+    Raises
+    ------
+    InputError
+        If the validation rows cannot prove it, or there are none.
+    """
+    if max_error is None:
+        return None
+    if fitted.proof is None:
+        raise InputError(
+            f"An error of at most {max_error:g} cannot be promised: this head was fitted without validation rows. Fit "
+            "one with them, or leave max_error out (max_error=, --max-error)."
+        )
+    return fitted.proof.promise(max_error, confidence)
+
+
+def open_records(records: RecordsLike) -> Iterable[Record]:
+    """Records as they are; a path is read."""
+    return read_records(Path(records)) if isinstance(records, str | PathLike) else records
+
+
+def space_of(fitted: FittedHead, store: StoreLike) -> Space | None:
+    """The head's space in a store, or one of which nothing is stored; None for a head that reads sequences."""
+    if fitted.space_id == SEQUENCES:
+        return None
+    try:
+        opened = as_store(store)
+    except StoreNotFoundError:
+        if store is not None:
+            raise
+        opened = None
+    if opened is not None and fitted.space_id in opened.spaces():
+        found = opened.any_space(fitted.space_id)
+    else:
+        found = make_space(fitted.space_identity)
+    # What asks about residues looks at the type.
+    return found  # type: ignore[return-value]
+
+
+def _batches(
+    fitted: FittedHead,
+    records: Iterable[Record],
+    space: Space | ResidueSpace | None,
+    top: int,
+    promise: RiskThreshold | None,
+    model: Model | None,
+    progress: ProgressCallback,
+) -> Iterator[Predictions]:
+    done = 0
+    for batch in batched(records, _BATCH):
+        rows = prediction_rows(fitted, space, batch, model=model)
+        yield _predicted(fitted, rows, [record.id for record in batch], top, promise)
+        done += len(batch)
+        progress(Progress(stage="predict", done=done, total=None, unit="records"))
+
+
+def _predicted(
+    fitted: FittedHead, rows: PredictionRows | None, ids: list[str], top: int, promise: RiskThreshold | None
+) -> Predictions:
+    """Predictions of a batch; with no rows those of nothing, whose arrays have their types."""
+    head = fitted.head
+    digests = np.empty((0, 24), np.uint8) if rows is None else rows.digests
+    shares = np.zeros((0, head.n_outputs), np.float32)
+    if rows is not None:
+        shares = np.concatenate([shares, *head.outputs(rows.features)])
+    base = Predictions(kind=head.kind, input=_input(fitted), ids=ids, digests=digests, promise=promise)
+    if base.input == "residue":
+        lengths = np.zeros(0, np.int64) if rows is None else rows.lengths
+        return replace(base, **_letters(head, shares, lengths, promise))
+    if head.kind == "regression":
+        values = head.decide(shares)
+        half = None if fitted.proof is None else fitted.proof.half_width()
+        if half is None:
+            return replace(base, values=values)
+        return replace(base, values=values, low=values - half, high=values + half)
+    if head.kind == "multilabel":
+        return replace(base, sets=_sets(head, shares, promise))
+    return replace(base, **_labels(head, shares, top, promise))
+
+
+def _labels(head: Head, shares: Float32, top: int, promise: RiskThreshold | None) -> dict[str, Any]:
+    top = min(top, len(head.classes_))
+    # Stable, so that among equals the first class leads, as it does in `predict`.
+    best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
+    if head.kind == "ordinal":
+        # The median level leads, whatever is the most probable one.
+        median = np.searchsorted(head.classes_, head.decide(shares))
+        best = np.array([[code, *[c for c in row if c != code]][:top] for code, row in zip(median, best, strict=True)])
+        best = best.reshape(len(shares), top).astype(np.int64)
+    labels, probabilities = head.classes_[best], np.take_along_axis(shares, best, axis=1)
+    there = has_prediction(shares)
+    if head.kind == "class":
+        labels[~there] = head.no_answer
+    found: dict[str, Any] = {"labels": labels, "probabilities": probabilities}
+    if promise is not None:
+        first = probabilities[:, 0] if top else np.zeros(0, np.float32)
+        found["answered"] = there & (first >= np.float32(promise.threshold))
+    return found
+
+
+def _sets(head: Head, shares: Float32, promise: RiskThreshold | None) -> list[list[tuple[str, float]]]:
+    given = head.decide(shares)
+    if promise is not None:
+        given = given & (shares >= np.float32(promise.threshold))
+    names = head.classes_.tolist()
+    found = []
+    for row, mask in zip(shares, given, strict=True):
+        codes = np.flatnonzero(mask)
+        found.append([(names[code], float(row[code])) for code in codes[np.argsort(-row[codes], kind="stable")]])
+    return found
+
+
+def _letters(head: Head, shares: Float32, lengths: NDArray[np.int64], promise: RiskThreshold | None) -> dict[str, Any]:
+    letters = np.array([str(name) for name in head.classes_.tolist()], dtype=np.str_)
+    best = shares.argmax(axis=1) if len(shares) else np.zeros(0, np.int64)
+    chosen, probability = letters[best], shares[np.arange(len(shares)), best]
+    if promise is not None:
+        chosen = np.where(probability >= np.float32(promise.threshold), chosen, UNANSWERED)
+    cuts = np.cumsum(lengths)[:-1]
+    texts: Sequence[NDArray[np.str_]] = np.split(chosen, cuts) if len(lengths) else []
+    parts: Sequence[Float32] = np.split(probability, cuts) if len(lengths) else []
+    return {"letters": ["".join(text.tolist()) for text in texts], "letter_probabilities": list(parts)}
+
+
+def _input(fitted: FittedHead) -> str:
+    if fitted.space_identity.get("pooling") == RESIDUES or fitted.head.settings().get("input") == "residue":
+        return "residue"
+    return "protein" if partner_column(fitted) is None else "pair"

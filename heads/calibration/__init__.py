@@ -1,0 +1,1 @@
+"""Calibrated probabilities, decision thresholds and risk control."""

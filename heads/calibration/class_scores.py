@@ -1,0 +1,145 @@
+"""From scores of classes to probabilities, by two or three numbers that are fitted on validation rows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heads.alignment.hits import ClassScores
+from heads.features.base import Float32
+from heads.tasks.targets import Codes
+
+DEFAULT_SLOPE = 10.0
+DEFAULT_FLOOR = 15.0
+"""Used without validation rows; near what BLASTp, DIAMOND and MMseqs2 get on those of SCOP2. See `ScoreSoftmax`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreSoftmax:
+    """Probabilities of one class of several: shares of ``score ** slope``.
+
+    A class without a hit counts as if it had one of `floor` bits (or of the query's best score, if that is less), so
+    that a weak best hit, and a close second class, both make the answer less sure. A query without any hit gets a row
+    of zeros: no answer. The most probable class is always that of the best hit.
+    """
+
+    slope: float = DEFAULT_SLOPE
+    floor: float = DEFAULT_FLOOR
+
+    def shares(self, scores: ClassScores, n_classes: int) -> Float32:
+        """(n, C) float32 probabilities."""
+        out = np.zeros((scores.n_queries, n_classes), np.float32)
+        if not len(scores.query):
+            return out
+        rows, starts, logits, absent, total = _softmax_parts(scores, self.slope, np.log(self.floor), n_classes)
+        out[rows] = np.exp(absent - total)[:, None]
+        of = np.repeat(np.arange(len(rows)), np.diff(np.append(starts, len(logits))))
+        out[scores.query, scores.code] = np.exp(logits - total[of])
+        # Equal scores, or shares that float32 cannot tell apart: the program's first hit leads.
+        best = scores.code[starts]
+        rest = out[rows].max(axis=1)
+        behind = out[rows].argmax(axis=1) != best
+        out[rows[behind], best[behind]] = np.nextafter(rest[behind], np.float32(2))
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def fit_softmax(scores: ClassScores, codes: Codes, n_classes: int) -> ScoreSoftmax:
+    """The softmax with the least log-loss on rows that have a hit; the defaults if none has.
+
+    One observation's weight of a normal prior holds the slope and the floor near the defaults, since rows that are all
+    right would ask for an endless slope.
+    """
+    from scipy.optimize import minimize
+
+    if not len(scores.query):
+        return ScoreSoftmax()
+    rows = np.unique(scores.query)
+    truth = codes[rows]
+    is_true = scores.code == codes[scores.query]
+    at = np.searchsorted(rows, scores.query[is_true])
+
+    def loss(point: NDArray[np.float64]) -> float:
+        log_slope, log_floor = np.clip(point, -7, 7)
+        _, _, logits, absent, total = _softmax_parts(scores, np.exp(log_slope), log_floor, n_classes)
+        true = absent.copy()
+        true[at] = logits[is_true]
+        prior = (log_slope - np.log(DEFAULT_SLOPE)) ** 2 + (log_floor - np.log(DEFAULT_FLOOR)) ** 2
+        return float((total - true).sum() + prior / 2) / len(truth)
+
+    starts = [(np.log(slope), np.log(floor)) for slope in (0.3, 3.0, 10.0) for floor in (3.0, 20.0)]
+    begin = min(starts, key=lambda point: loss(np.array(point)))
+    found = np.clip(minimize(loss, begin, method="Nelder-Mead", options={"maxiter": 200, "xatol": 1e-3}).x, -7, 7)
+    return ScoreSoftmax(slope=float(np.exp(found[0])), floor=float(np.exp(found[1])))
+
+
+def _softmax_parts(
+    scores: ClassScores, slope: float, log_floor: float, n_classes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Rows with a hit, their first entry, logits of entries, logit of the classes without one, logarithm of the sum."""
+    rows, starts = np.unique(scores.query, return_index=True)
+    logits = slope * np.log(np.maximum(scores.score, 1e-3))
+    peak = np.maximum.reduceat(logits, starts)
+    absent = np.minimum(slope * log_floor, peak)
+    sizes = np.diff(np.append(starts, len(logits)))
+    sums = np.add.reduceat(np.exp(logits - np.repeat(peak, sizes)), starts)
+    total = peak + np.log(sums + (n_classes - sizes) * np.exp(absent - peak))
+    return rows, starts, logits, absent, total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreSigmoid:
+    """Probability of each of several labels: a sigmoid of the logarithms of its score and of its share of the best.
+
+    A label without a hit has probability 0.
+    """
+
+    on_score: float = 1.0
+    on_share: float = 3.0
+    intercept: float = -3.0
+
+    def shares(self, scores: ClassScores, n_classes: int) -> Float32:
+        """(n, C) float32 probabilities."""
+        out = np.zeros((scores.n_queries, n_classes), np.float32)
+        logits = _numbers_of(scores) @ [self.on_score, self.on_share] + self.intercept
+        out[scores.query, scores.code] = 0.5 * (1 + np.tanh(0.5 * logits))
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def fit_sigmoid(scores: ClassScores, members: Any) -> ScoreSigmoid:
+    """The sigmoid with the least log-loss over the labels that are hit; the default where it cannot be fitted.
+
+    Parameters
+    ----------
+    members
+        (n, C) sparse bool, the labels that the queries have.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    if not len(scores.query):
+        return ScoreSigmoid()
+    truth = np.asarray(members.tocsr()[scores.query, scores.code]).ravel().astype(bool)
+    if truth.all() or not truth.any():
+        return ScoreSigmoid()
+    model = LogisticRegression().fit(_numbers_of(scores), truth)
+    on_score, on_share = model.coef_[0].tolist()
+    return ScoreSigmoid(on_score=on_score, on_share=on_share, intercept=float(model.intercept_[0]))
+
+
+def _numbers_of(scores: ClassScores) -> NDArray[np.float64]:
+    """(m, 2): logarithm of each score, and of its share of the query's best."""
+    if not len(scores.query):
+        return np.zeros((0, 2))
+    _, starts, inverse = np.unique(scores.query, return_index=True, return_inverse=True)
+    logs = np.log(np.maximum(scores.score, 1e-3))
+    return np.stack([logs, logs - np.maximum.reduceat(logs, starts)[inverse]], axis=1)

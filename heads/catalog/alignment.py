@@ -1,0 +1,108 @@
+"""Heads on sequences that compare them: aligners, profiles, and cheap floors."""
+
+from __future__ import annotations
+
+from heads.catalog.spec import HeadSpec
+
+HOMOLOGY = (
+    HeadSpec(
+        name="kmer",
+        target="heads.sequence_baselines.kmer:KmerHead",
+        kinds=("class", "multilabel", "regression"),
+        inputs=("protein",),
+        reads="sequences",
+        summary="tf-idf of words of one to three residues in logistic or ridge regression",
+        citation="Leslie et al. 2002, The spectrum kernel, PSB 7:564",
+    ),
+    HeadSpec(
+        name="composition",
+        target="heads.sequence_baselines.composition:CompositionHead",
+        kinds=("class", "multilabel", "regression"),
+        inputs=("protein",),
+        reads="sequences",
+        summary="amino-acid and dipeptide composition in logistic or ridge regression",
+        citation="Bhasin and Raghava 2004, Classification of nuclear receptors, JBC 279:23262",
+    ),
+    HeadSpec(
+        name="length",
+        target="heads.sequence_baselines.length:LengthHead",
+        kinds=("class", "multilabel"),
+        inputs=("protein",),
+        reads="sequences",
+        summary="the length alone in logistic regression: what no method should be near",
+        citation="none: a check on benchmarks",
+    ),
+    HeadSpec(
+        name="one_hot_ridge",
+        target="heads.sequence_baselines.one_hot_ridge:OneHotRidgeHead",
+        kinds=("regression",),
+        inputs=("protein",),
+        reads="sequences",
+        summary="ridge regression on the residue at each position, for variants of one protein",
+        citation="Hsu et al. 2022, Learning protein fitness models, Nat Biotechnol 40:1114",
+    ),
+    HeadSpec(
+        name="position_means",
+        target="heads.sequence_baselines.position_means:PositionMeansHead",
+        kinds=("regression",),
+        inputs=("protein",),
+        reads="sequences",
+        summary="position means, BLOSUM62 and residues in boosted trees, for variants of one protein",
+        citation="Henikoff and Henikoff 1992, Amino acid substitution matrices from protein blocks, PNAS 89:10915",
+    ),
+    HeadSpec(
+        name="blastp",
+        target="heads.alignment.blastp:BlastpHead",
+        kinds=("class", "multilabel"),
+        inputs=("protein",),
+        reads="sequences",
+        summary="label of NCBI BLAST+'s best hit",
+        citation="Altschul et al. 1997, Gapped BLAST and PSI-BLAST, NAR 25:3389",
+    ),
+    HeadSpec(
+        name="diamond",
+        target="heads.alignment.diamond:DiamondHead",
+        kinds=("class", "multilabel"),
+        inputs=("protein",),
+        reads="sequences",
+        summary="label of DIAMOND's best hit, ultra-sensitive",
+        citation="Buchfink et al. 2021, Sensitive protein alignments at tree-of-life scale, Nat Methods 18:366",
+    ),
+    HeadSpec(
+        name="mmseqs",
+        target="heads.alignment.mmseqs:MMseqsHead",
+        kinds=("class", "multilabel"),
+        inputs=("protein",),
+        reads="sequences",
+        summary="label of MMseqs2's best hit, sensitivity 7.5",
+        citation="Steinegger and Söding 2017, MMseqs2, Nat Biotechnol 35:1026",
+    ),
+    HeadSpec(
+        name="smith_waterman",
+        target="heads.alignment.smith_waterman:SmithWatermanHead",
+        kinds=("class", "multilabel"),
+        inputs=("protein",),
+        reads="sequences",
+        summary="label of the best local alignment, all pairs tried",
+        citation="Smith and Waterman 1981, Identification of common molecular subsequences, JMB 147:195",
+    ),
+    HeadSpec(
+        name="phmmer",
+        target="heads.alignment.phmmer:PhmmerHead",
+        kinds=("class", "multilabel"),
+        inputs=("protein",),
+        reads="sequences",
+        summary="label of phmmer's best hit",
+        citation="Eddy 2011, Accelerated profile HMM searches, PLoS Comput Biol 7:e1002195",
+    ),
+    HeadSpec(
+        name="hmm_top_pick",
+        target="heads.alignment.hmm_top_pick:HmmTopPickHead",
+        kinds=("class",),
+        inputs=("protein",),
+        reads="sequences",
+        summary="the family whose profile HMM scores best",
+        citation="Bileschi et al. 2022, Deep learning to annotate the protein universe, Nat Biotechnol 40:932",
+    ),
+)
+"""Heads that compare sequences with those of the training proteins, or count what is in them."""

@@ -1,1 +1,0 @@
-"""Reports on one head, and comparisons of several."""

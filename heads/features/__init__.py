@@ -1,0 +1,1 @@
+"""What a head reads: vectors, residues, pairs or sequences, streamed in blocks."""

@@ -1,1 +1,0 @@
-"""Predictions for any proteins, and the files that they are written to."""

@@ -1,0 +1,1 @@
+"""Baselines on sequences: k-mers, composition, length, one-hot ridge and position means."""

@@ -1,0 +1,130 @@
+"""Words of one to three residues, weighted by tf-idf, in a linear model: the floor that is hard to beat cheaply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.errors import InputError
+from heads.features.base import Float32
+from heads.features.residue_codes import OTHER, codes_of_residues
+from heads.sequence_baselines.linear_baseline import LinearFloor
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+MAX_K = 4
+_BASE = OTHER + 1
+
+
+class KmerHead(LinearFloor):
+    """Logistic or ridge regression on tf-idf weights of all words of 1 to `k` residues.
+
+    A word's count is multiplied by ``1 + ln((1 + N) / (1 + n))``, n of the N training proteins having it, and a row is
+    scaled to length 1, as in scikit-learn's ``TfidfVectorizer(analyzer="char", ngram_range=(1, k))``. Letters that are
+    none of the twenty residues are one letter. Words that no training protein has are left out.
+
+    Parameters
+    ----------
+    k
+        Length of the longest words.
+    penalty
+        On squared coefficients (for classes scikit-learn's 1 / C, for numbers its alpha). None: the one of `penalties`
+        with the least loss on the validation rows, or 0.1 (numbers: 1) without them.
+    penalties
+        What to choose from.
+    kind
+        What is predicted.
+
+    Attributes
+    ----------
+    words_
+        (F,) int64 which words are columns.
+    idf_
+        (F,) float32 their weights.
+    """
+
+    words_: NDArray[np.int64]
+    idf_: Float32
+
+    def __init__(
+        self,
+        *,
+        k: int = 3,
+        penalty: float | None = None,
+        penalties: Sequence[float] = (1.0, 0.1, 0.01),
+        kind: str = "class",
+    ) -> None:
+        self.k = k
+        self.penalty = penalty
+        self.penalties = penalties
+        self.kind = kind
+
+    def _learn_numbers(self, residues: Sequence[str]) -> csr_array:
+        if self.k not in range(1, MAX_K + 1):
+            raise InputError(f"k is {self.k}; expected a whole number from 1 to {MAX_K}.")
+        counts = word_counts(residues, self.k)
+        n_with = np.bincount(counts.indices, minlength=counts.shape[1])
+        self.words_ = np.flatnonzero(n_with)
+        self.idf_ = (1 + np.log((1 + len(residues)) / (1 + n_with[self.words_]))).astype(np.float32)
+        return self._weighted(counts)
+
+    def _numbers(self, residues: Sequence[str], first_row: int = 0) -> csr_array:
+        return self._weighted(word_counts(residues, self.k))
+
+    def _weighted(self, counts: csr_array) -> csr_array:
+        weighted = counts[:, self.words_]
+        weighted.data *= self.idf_[weighted.indices]
+        norms = np.sqrt(weighted.multiply(weighted).sum(axis=1))
+        weighted.data /= np.repeat(np.where(norms > 0, norms, 1), np.diff(weighted.indptr)).astype(np.float32)
+        return weighted
+
+    def _number_arrays(self) -> dict[str, NDArray[Any]]:
+        return {"words": self.words_, "idf": self.idf_}
+
+    def _restore_numbers(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.words_, self.idf_ = arrays["words"], arrays["idf"]
+
+
+def word_counts(sequences: Sequence[str], k: int) -> csr_array:
+    """Counts of all words of 1 to `k` residues, (N, 21 + 21^2 + ...) sparse float32: the short ones first.
+
+    >>> word_counts(["ACA"], 2).toarray().nonzero()[1].tolist(), word_counts(["ACA"], 2).sum(axis=1).tolist()
+    ([0, 1, 22, 42], [5.0])
+    """
+    from scipy.sparse import csr_array, vstack
+
+    width = sum(_BASE**length for length in range(1, k + 1))
+    # A block at a time: places and rows of its words are int64 each.
+    blocks = [_counts(sequences[start : start + _BLOCK], k, width) for start in range(0, len(sequences), _BLOCK)]
+    return csr_array(vstack(blocks, format="csr")) if blocks else csr_array((0, width), dtype=np.float32)
+
+
+_BLOCK = 4096
+
+
+def _counts(sequences: Sequence[str], k: int, width: int) -> csr_array:
+    from scipy.sparse import csr_array
+
+    places, rows, first = [], [], 0
+    codes = [codes_of_residues(sequence).astype(np.int64) for sequence in sequences]
+    lengths = np.array([len(code) for code in codes])
+    joined = np.concatenate(codes)
+    ends = np.repeat(np.cumsum(lengths), lengths)
+    row = np.repeat(np.arange(len(sequences)), lengths)
+    word = np.zeros(len(joined), np.int64)
+    for length in range(1, k + 1):
+        # Words that begin at each residue; those that run over their protein's end are left out.
+        whole = np.arange(len(joined)) + length <= ends
+        following = np.append(joined[length - 1 :], np.zeros(min(length - 1, len(joined)), np.int64))[: len(joined)]
+        word = word * _BASE + following
+        places.append(first + word[whole])
+        rows.append(row[whole])
+        first += _BASE**length
+    flat = np.concatenate(rows) * width + np.concatenate(places)
+    cells, counts = np.unique(flat, return_counts=True)
+    indptr = np.searchsorted(cells, np.arange(len(sequences) + 1) * width)
+    return csr_array((counts.astype(np.float32), cells % width, indptr), shape=(len(sequences), width))

@@ -1,0 +1,128 @@
+"""Logistic and ridge regression on sparse or dense numbers, for the floors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heads.base import softmax
+from heads.features.base import Float32
+from heads.tasks.targets import Targets
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Numbers: TypeAlias = "csr_array | Float32"
+"""(N, F) float32, sparse or not."""
+
+LOGIT_CELLS = 2**24
+"""Rows times classes that are in memory at a time."""
+
+_MAX_ITERATIONS = 200
+_GRADIENT_TOLERANCE = 1e-5
+
+
+class Weights(NamedTuple):
+    """``X @ coef + intercept``; (F, C) and (C,) float32."""
+
+    coef: Float32
+    intercept: Float32
+
+
+def fit_logistic(X: Numbers, targets: Targets, penalty: float, *, start: Weights | None = None) -> Weights:
+    """Minimise the summed log-loss plus ``penalty / 2`` times the squared coefficients (C is 1 / penalty).
+
+    Parameters
+    ----------
+    X
+        (N, F).
+    targets
+        Of the N rows: one class each (softmax), or any number of labels (a sigmoid each).
+    penalty
+        More than 0; the intercept is free of it.
+    start
+        Where to begin.
+    """
+    from scipy.optimize import minimize
+
+    n_rows, n_features, n_classes = len(targets), X.shape[1], targets.n_outputs
+    add_block = _add_classes if targets.kind == "class" else _add_labels
+    blocks = list(_blocks(X, targets))
+
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights = flat.reshape(n_features + 1, n_classes).astype(np.float32)
+        total, gradient = 0.0, np.zeros((n_features + 1, n_classes))
+        for block in blocks:
+            logits = block.X @ weights[:-1] + weights[-1]
+            more, shares = add_block(logits, block.targets)
+            total += more
+            gradient[:-1] += block.transposed @ shares
+            gradient[-1] += shares.sum(axis=0)
+        gradient[:-1] += penalty * weights[:-1]
+        total += penalty / 2 * float((weights[:-1].astype(np.float64) ** 2).sum())
+        return total / n_rows, gradient.ravel() / n_rows
+
+    first = np.zeros((n_features + 1, n_classes)) if start is None else np.vstack([start.coef, start.intercept])
+    found = minimize(
+        loss,
+        first.ravel().astype(np.float64),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": _MAX_ITERATIONS, "gtol": _GRADIENT_TOLERANCE, "ftol": 1e-7, "maxcor": 5},
+    )
+    weights = found.x.reshape(n_features + 1, n_classes).astype(np.float32)
+    return Weights(weights[:-1], weights[-1])
+
+
+class _Block(NamedTuple):
+    """Some of the rows, so few that their logits fit into memory."""
+
+    X: Numbers
+    transposed: Numbers
+    targets: Targets
+
+
+def _blocks(X: Numbers, targets: Targets) -> Iterator[_Block]:
+    n_rows = max(1, LOGIT_CELLS // targets.n_outputs)
+    for start in range(0, len(targets), n_rows):
+        rows = np.arange(start, min(start + n_rows, len(targets)))
+        some: Any = X[start : start + n_rows]
+        yield _Block(some, some.T.tocsr() if hasattr(some, "tocsr") else some.T, targets.select(rows))
+
+
+def _add_classes(logits: Float32, targets: Targets) -> tuple[float, Float32]:
+    """The summed loss of some rows, and its slope in their logits, (n, C)."""
+    rows, codes = np.arange(len(targets)), targets.require_codes()
+    peaks = logits.max(axis=1)
+    total = (np.log(np.exp(logits - peaks[:, None]).sum(axis=1)) + peaks).sum(dtype=np.float64)
+    total -= logits[rows, codes].sum(dtype=np.float64)
+    shares = softmax(logits)
+    shares[rows, codes] -= 1
+    return float(total), shares
+
+
+def _add_labels(logits: Float32, targets: Targets) -> tuple[float, Float32]:
+    """As `_add_classes`, of labels."""
+    members = targets.require_members().toarray()
+    total = np.logaddexp(0, logits).sum(dtype=np.float64) - logits[members].sum(dtype=np.float64)
+    return float(total), sigmoid(logits) - members
+
+
+def fit_ridge(X: Numbers, values: NDArray[np.float64], penalty: float) -> Weights:
+    """Least squares with ``penalty`` times the squared coefficients; one column of coefficients."""
+    from sklearn.linear_model import Ridge
+
+    model = Ridge(alpha=penalty, solver="sparse_cg" if hasattr(X, "tocsr") else "auto", tol=1e-6)
+    centre, scale = values.mean(), values.std() or 1.0
+    model.fit(X, (values - centre) / scale)
+    coef = (model.coef_ * scale).astype(np.float32)[:, None]
+    return Weights(coef, np.array([model.intercept_ * scale + centre], np.float32))
+
+
+def sigmoid(logits: Any) -> Float32:
+    """Probability of each label, (N, C) float32, without overflow."""
+    shares: Float32 = 0.5 * (1 + np.tanh(0.5 * np.asarray(logits, np.float32)))
+    return shares

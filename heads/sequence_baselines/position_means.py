@@ -1,0 +1,147 @@
+"""What other variants at the same positions did, BLOSUM62 and the residues, in boosted trees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedstore.errors import InputError
+from heads.base import Head, LabelledExamples
+from heads.features.base import Features, Float32, sequences_of
+from heads.sequence_baselines.blosum import blosum62
+from heads.sequence_baselines.boosted_trees import BoostedTrees
+from heads.sequence_baselines.variants import aligned_codes, consensus
+
+_PRIOR_ROWS = 1.0
+"""Variants' worth of the overall mean that a position's mean is mixed with."""
+
+_NEIGHBOURS = (-4, -3, -2, -1, 1, 2, 3, 4)
+
+
+class PositionMeansHead(Head):
+    """Boosted trees on position means, BLOSUM62 and residues, for variants of one protein, all of one length.
+
+    The wild type is the commonest residue of each position. A position's mean is that of all training variants that
+    differ there; a training variant's own value is left out of its means. Where a variant differs in several places,
+    sum, least and mean of their numbers stand for it.
+
+    Parameters
+    ----------
+    n_trees, depth, learning_rate, min_leaf
+        Of the trees.
+    seed
+        Of the rows that each tree sees, nine of ten.
+    kind
+        What is predicted.
+
+    Attributes
+    ----------
+    wild_type_
+        (L,) uint8 codes.
+    sums_, counts_
+        (L,) float64 sum of the values less the mean, and number, of the training variants that differ at a position.
+    trees_
+        The trees.
+    """
+
+    kinds = ("regression",)
+
+    wild_type_: NDArray[np.uint8]
+    sums_: NDArray[np.float64]
+    counts_: NDArray[np.float64]
+    trees_: BoostedTrees
+
+    def __init__(
+        self,
+        *,
+        n_trees: int = 300,
+        depth: int = 5,
+        learning_rate: float = 0.05,
+        min_leaf: int = 5,
+        seed: int = 0,
+        kind: str = "regression",
+    ) -> None:
+        self.n_trees = n_trees
+        self.depth = depth
+        self.learning_rate = learning_rate
+        self.min_leaf = min_leaf
+        self.seed = seed
+        self.kind = kind
+
+    def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
+        if min(self.n_trees, self.depth, self.min_leaf) < 1 or not self.learning_rate > 0:
+            raise InputError(
+                f"n_trees, depth, learning_rate and min_leaf are {self.n_trees}, {self.depth}, {self.learning_rate} "
+                f"and {self.min_leaf}; expected at least 1, and a rate of more than 0."
+            )
+        codes = aligned_codes(sequences_of(train.features).residues)
+        values = train.targets.require_values()
+        # In units of their spread, about their mean: trees on large numbers would lose digits.
+        self._centre, self._scale = float(values.mean()), float(values.std()) or 1.0
+        scaled = (values - self._centre) / self._scale
+        self.wild_type_ = consensus(codes)
+        differs = codes != self.wild_type_
+        self.sums_, self.counts_ = scaled @ differs, differs.sum(axis=0).astype(np.float64)
+        self.trees_ = BoostedTrees.fit(
+            self._numbers(codes, scaled),
+            scaled,
+            seed=self.seed,
+            n_estimators=self.n_trees,
+            max_depth=self.depth,
+            learning_rate=self.learning_rate,
+            min_samples_leaf=self.min_leaf,
+            subsample=0.9,
+            max_features=0.5,
+        )
+
+    def _numbers(self, codes: NDArray[np.uint8], own: NDArray[np.float64] | None = None) -> Float32:
+        """(N, F) float32; `own` are the values of training variants, which their own means leave out."""
+        length = len(self.wild_type_)
+        near = np.zeros(length)
+        means = self.sums_ / (self.counts_ + _PRIOR_ROWS)
+        for step in _NEIGHBOURS:
+            near += np.where(
+                (np.arange(length) + step >= 0) & (np.arange(length) + step < length), np.roll(means, -step), 0
+            ) / len(_NEIGHBOURS)
+        likeness = blosum62()
+        out = np.zeros((len(codes), 1 + 4 * 3 + 42), np.float32)
+        for row, variant in enumerate(codes):
+            places = np.flatnonzero(variant != self.wild_type_)
+            if not len(places):
+                continue
+            value, less = (0.0, 0) if own is None else (own[row], 1)
+            there = (self.sums_[places] - value) / (self.counts_[places] - less + _PRIOR_ROWS)
+            score = likeness[self.wild_type_[places], variant[places]]
+            # A neighbour's mean holds the variant's own value only if it differs there too: too little to matter.
+            numbers = np.stack([there, near[places], score, places])
+            out[row, 0] = len(places)
+            out[row, 1:13] = np.concatenate([numbers.sum(axis=1), numbers.min(axis=1), numbers.mean(axis=1)])
+            out[row, 13:34] = np.bincount(self.wild_type_[places], minlength=21)
+            out[row, 34:] = np.bincount(variant[places], minlength=21)
+        return out
+
+    def _outputs(self, X: Features) -> Iterator[Float32]:
+        features = sequences_of(X)
+        for rows, _ in features.blocks():
+            codes = aligned_codes(features.residues[rows], len(self.wild_type_), first_row=rows.start)
+            values = self._centre + self._scale * self.trees_.predict(self._numbers(codes))
+            yield values.astype(np.float32)[:, None]
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        kept: dict[str, NDArray[Any]] = {"wild_type": self.wild_type_, "sums": self.sums_, "counts": self.counts_}
+        return kept | {name: getattr(self.trees_, name) for name in BoostedTrees._fields}
+
+    def settings(self) -> dict[str, Any]:
+        """Mean and spread of the training values."""
+        return {"centre": self._centre, "scale": self._scale}
+
+    def _restore(
+        self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], texts: Mapping[str, str]
+    ) -> None:
+        self.n_features_in_ = 0
+        self.wild_type_, self.sums_, self.counts_ = arrays["wild_type"], arrays["sums"], arrays["counts"]
+        self._centre, self._scale = settings["centre"], settings["scale"]
+        self.trees_ = BoostedTrees.restore(arrays)

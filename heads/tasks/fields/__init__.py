@@ -1,1 +1,0 @@
-"""The rows of the task catalog, a file a field."""

@@ -1,0 +1,1 @@
+"""Training by gradient descent: objectives, optimizer, schedule, checkpoints and distributed runs."""

@@ -1,0 +1,84 @@
+"""Catalogs: known names, helpful errors for others, and plug-ins that cannot hurt what does not need them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from embedstore.catalog import Catalog
+from embedstore.errors import UnknownNameError
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    target: str = "math:pi"
+
+
+def catalog() -> Catalog[Row]:
+    return Catalog("thing", (Row("one"), Row("two")), group="embedstore.tests")
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Installs a distribution whose entry points name rows."""
+
+    def install(entry_points: str) -> None:
+        info = tmp_path / "plugin-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[embedstore.tests]\n{entry_points}\n")
+        (tmp_path / "plugged.py").write_text(
+            "from dataclasses import dataclass\n"
+            "@dataclass\nclass Row:\n    name: str\n    target: str = 'math:e'\n"
+            "three = Row('three')\n"
+        )
+        monkeypatch.syspath_prepend(str(tmp_path))
+        monkeypatch.delitem(sys.modules, "plugged", raising=False)
+
+    return install
+
+
+def test_a_row_is_found_and_its_code_is_loaded_by_name() -> None:
+    assert list(catalog()) == ["one", "two"]
+    assert "one" in catalog()
+    assert "three" not in catalog()
+    assert catalog().load("two") == pytest.approx(3.14159, abs=1e-4)
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_and_all() -> None:
+    with pytest.raises(UnknownNameError, match=r"Unknown thing 'tow'. Did you mean 'two'\? Known: one, two"):
+        catalog()["tow"]
+
+
+def test_a_plugin_adds_a_row(plugin) -> None:  # type: ignore[no-untyped-def]
+    plugin("three = plugged:three")
+    assert list(catalog()) == ["one", "two", "three"]
+    assert catalog().load("three") == pytest.approx(2.71828, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("three = missing_module:three", "cannot be loaded: No module named 'missing_module'"),
+        ("three = plugged:four", "cannot be loaded"),
+        ("other = plugged:three", "calls itself 'three'"),
+        ("one = plugged:three", "calls itself 'three'"),
+    ],
+)
+def test_a_broken_plugin_is_named_and_hurts_nothing_else(plugin, entry: str, message: str) -> None:  # type: ignore[no-untyped-def]
+    plugin(entry)
+    assert catalog()["one"].name == "one"
+    with pytest.raises(UnknownNameError, match=message):
+        list(catalog())
+
+
+def test_a_plugin_cannot_take_the_name_of_a_built_in(plugin, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    plugin("one = plugged:one")
+    with (tmp_path / "plugged.py").open("a") as file:
+        file.write("one = Row('one')\n")
+    with pytest.raises(UnknownNameError, match="has the name of a built-in"):
+        list(catalog())
