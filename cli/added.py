@@ -27,7 +27,7 @@ def tell_added(report: AddReport, *, json_: bool) -> None:
         warn(f"left out {name!r}: {reason}")
     if len(report.rejected) > SHOWN:
         warn(f"left out {len(report.rejected) - SHOWN:,} more; `embedstore info --dataset {report.dataset}` names all.")
-    folded = ", ".join(f"{count:,} {FOLDED[kind]}" for kind, count in report.normalised.items() if count)
+    folded = ", ".join(f"{count:,} {FOLDED[target_type]}" for target_type, count in report.normalised.items() if count)
     if folded:
         say(f"{report.dataset}: normalised {folded}.")
     if json_:

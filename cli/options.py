@@ -100,6 +100,8 @@ WhereIds = Annotated[
 Kind = Annotated[
     str | None,
     typer.Option(
+        "--target-type",
+        "--kind",
         help="What is predicted: class, multilabel, regression, ordinal. [default: the task's; else class]",
         show_default=False,
     ),

@@ -45,7 +45,7 @@ class RowOptions:
     id_column: IdColumn = None
     sequence_column: SequenceColumn = None
     skip_invalid: SkipInvalid = False
-    kind: Kind = None
+    target_type: Kind = None
     label_separator: LabelSeparator = None
     input: InputKind = None
     mask_column: MaskColumn = None

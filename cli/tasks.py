@@ -17,7 +17,7 @@ def task_row(task: Task) -> dict[str, Any]:
     return {
         "name": task.name,
         "field": task.field,
-        "predicts": task.kind,
+        "predicts": task.target_type,
         "of": task.input,
         "metric": task.main_metric,
         "data set": task.dataset,

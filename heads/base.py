@@ -44,7 +44,7 @@ class LabelledExamples:
 class Head(ABC):
     """Learns targets from vectors.
 
-    The constructor stores its arguments, ``kind`` among them, and does nothing else; `fit` learns, into attributes
+    The constructor stores its arguments, `target_type` among them, and does nothing else; `fit` learns into attributes
     with a trailing underscore. Besides scikit-learn's methods a head can be taken apart into arrays and settings, so
     that it is saved without pickle, and put together again.
 
@@ -60,7 +60,7 @@ class Head(ABC):
         Arguments of the constructor that `heads.api.tune` tries, each with what to try.
     on_epoch
         Called with epoch and validation loss where the head learns in epochs; it may raise to stop the fit.
-    kind
+    target_type
         What it predicts.
     classes_
         The labels, sorted, (C,); ascending levels for ``"ordinal"``; empty for ``"regression"``.
@@ -70,12 +70,12 @@ class Head(ABC):
         For ``"multilabel"``: (C,) float32, from which probability on a label is given; chosen on validation rows.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("class",)
+    target_types: ClassVar[tuple[str, ...]] = ("class",)
     whole_proteins: ClassVar[bool] = False
     search_space: ClassVar[Mapping[str, Range]] = {}
     on_epoch: EpochCallback | None = None
 
-    kind: str
+    target_type: str
     classes_: NDArray[Any]
     n_features_in_: int
     thresholds_: Float32
@@ -106,10 +106,14 @@ class Head(ABC):
         self, X: FeaturesLike, y: Any, X_valid: FeaturesLike | None = None, y_valid: Any = None
     ) -> tuple[LabelledExamples, LabelledExamples | None]:
         """The rows of `fit`, checked and encoded: those to learn from, and those to choose on, if there are any."""
-        if self.kind not in self.kinds:
-            raise InputError(f"{type(self).__name__} predicts {' or '.join(self.kinds)}; kind is {self.kind!r}.")
+        if self.target_type not in self.target_types:
+            raise InputError(
+                f"{type(self).__name__} predicts {' or '.join(self.target_types)}; target_type is {self.target_type!r}."
+            )
         features = as_features(X)
-        train = LabelledExamples(features=features, targets=encode(y, kind=self.kind, n_rows=features.shape[0]))
+        train = LabelledExamples(
+            features=features, targets=encode(y, target_type=self.target_type, n_rows=features.shape[0])
+        )
         valid = None
         if (X_valid is None) != (y_valid is None):
             raise InputError("Validation rows need X_valid and y_valid; one was given without the other.")
@@ -123,7 +127,7 @@ class Head(ABC):
         """As `fit`, of rows that were checked and encoded before: how a head that is made of heads fits them."""
         self.classes_, self.n_features_in_ = train.targets.classes, train.features.shape[1]
         self._fit(train, valid)
-        if self.kind == "multilabel":
+        if self.target_type == "multilabel":
             self.thresholds_ = self._thresholds(valid)
         return self
 
@@ -158,16 +162,16 @@ class Head(ABC):
 
     def decide(self, outputs: Float32) -> NDArray[Any]:
         """Predictions from the outputs of some rows."""
-        if self.kind == "regression":
+        if self.target_type == "regression":
             return outputs[:, 0].astype(np.float64)
-        if self.kind == "multilabel":
+        if self.target_type == "multilabel":
             return outputs >= self.thresholds_
-        if self.kind == "ordinal":
+        if self.target_type == "ordinal":
             # Float32 shares may add up to a little less than one half more.
             levels: NDArray[Any] = self.classes_[(outputs.cumsum(axis=1) >= 0.5 - 1e-6).argmax(axis=1)]
             return levels
         labels: NDArray[Any] = self.classes_[outputs.argmax(axis=1)]
-        if self.kind == "class":
+        if self.target_type == "class":
             labels[~has_prediction(outputs)] = self.no_answer
         return labels
 
@@ -184,14 +188,14 @@ class Head(ABC):
         InputError
             If the head predicts numbers, which have none.
         """
-        if self.kind == "regression":
+        if self.target_type == "regression":
             raise InputError("This head predicts numbers, which have no classes to be probable. Use predict.")
         return np.concatenate([np.zeros((0, self.n_outputs), np.float32), *self.outputs(X)])
 
     @property
     def n_outputs(self) -> int:
         """Width of the outputs."""
-        return 1 if self.kind == "regression" else len(self.classes_)
+        return 1 if self.target_type == "regression" else len(self.classes_)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -208,7 +212,7 @@ class Head(ABC):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything learnt that is an array, by name; the classes are kept apart."""
-        return self._arrays() | ({"thresholds": self.thresholds_} if self.kind == "multilabel" else {})
+        return self._arrays() | ({"thresholds": self.thresholds_} if self.target_type == "multilabel" else {})
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -235,7 +239,7 @@ class Head(ABC):
     ) -> Self:
         """Take over what `arrays`, `settings` and `texts` of a fitted head gave."""
         self.classes_ = classes
-        if self.kind == "multilabel":
+        if self.target_type == "multilabel":
             self.thresholds_ = arrays["thresholds"]
         self._restore(arrays, settings, texts or {})
         return self
@@ -259,7 +263,9 @@ class Head(ABC):
         """Take over arrays, settings and texts; sets `n_features_in_` too."""
 
     def _usable(self, features: Features, y: Any, train: LabelledExamples) -> LabelledExamples | None:
-        targets = encode(y, kind=self.kind, n_rows=features.shape[0], classes=train.targets.classes, name="y_valid")
+        targets = encode(
+            y, target_type=self.target_type, n_rows=features.shape[0], classes=train.targets.classes, name="y_valid"
+        )
         usable = targets.known | self.whole_proteins
         if features.digests is not None and train.features.digests is not None:
             usable &= ~isin_keys(features.digests, train.features.digests)

@@ -16,7 +16,7 @@ def list_heads(json: Json = False, tsv: Tsv = False) -> None:
     rows = [
         {
             "name": spec.name,
-            "predicts": ", ".join(spec.kinds),
+            "predicts": ", ".join(spec.target_types),
             "of": ", ".join(spec.inputs),
             "reads": spec.reads,
             "summary": spec.summary,

@@ -85,7 +85,7 @@ def tell_comparison(found: Comparison, saved: list[Path], *, json_: bool, tsv: b
 
 def _tell_tables(report: Report) -> None:
     if report.by_identity:
-        name = "mean absolute error" if report.kind == "regression" else "right"
+        name = "mean absolute error" if report.target_type == "regression" else "right"
         print_rows(
             [
                 {
@@ -114,12 +114,12 @@ def _tell_tables(report: Report) -> None:
 
 
 def _tell_promises(report: Report) -> None:
-    what = "in the interval" if report.kind == "regression" else "wrong"
+    what = "in the interval" if report.target_type == "regression" else "wrong"
     print_rows(
         [
             {
-                "promised": f"{'at least' if report.kind == 'regression' else 'at most'} {one.promised:.0%}",
-                "half width" if report.kind == "regression" else "from probability": one.threshold,
+                "promised": f"{'at least' if report.target_type == 'regression' else 'at most'} {one.promised:.0%}",
+                "half width" if report.target_type == "regression" else "from probability": one.threshold,
                 "answered": one.answered,
                 what: one.seen.value,
                 "low": one.seen.low,

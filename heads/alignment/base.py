@@ -105,7 +105,7 @@ class HomologyHead(Head):
         _require_counts(threads=self.threads, n_votes=self.n_votes)
         self.program_ = self._version()
         self._learn(cleaned(sequences_of(train.features).residues, self.letters), train)
-        one_of = self.kind == "class"
+        one_of = self.target_type == "class"
         self.confidence_ = ScoreSoftmax() if one_of else ScoreSigmoid()
         self._searched: tuple[ClassScores, csr_array] | None = None
         if valid is None:
@@ -149,14 +149,14 @@ class HomologyHead(Head):
     ) -> None:
         self.n_features_in_ = 0
         self.program_ = settings["program"]
-        kind = ScoreSoftmax if self.kind == "class" else ScoreSigmoid
-        self.confidence_ = kind(**settings["confidence"])
+        target_type = ScoreSoftmax if self.target_type == "class" else ScoreSigmoid
+        self.confidence_ = target_type(**settings["confidence"])
 
 
 class NearestHead(HomologyHead):
     """Answers with the classes of the training proteins that are hit; keeps those proteins."""
 
-    kinds = ("class", "multilabel")
+    target_types = ("class", "multilabel")
 
     residues_: list[str]
 

@@ -23,7 +23,7 @@ class BlastpHead(ProgramHead):
         Hits up to this E-value count.
     threads
         None: as many as there are CPUs.
-    kind
+    target_type
         What is predicted.
     """
 
@@ -38,13 +38,13 @@ class BlastpHead(ProgramHead):
         n_votes: int = 1,
         evalue: float = 10.0,
         threads: int | None = None,
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
         self.n_hits = n_hits
         self.n_votes = n_votes
         self.evalue = evalue
         self.threads = threads
-        self.kind = kind
+        self.target_type = target_type
 
     def _make_database(self, fasta: Path, directory: Path) -> None:
         # Names without their directory: blanks in it would part them.

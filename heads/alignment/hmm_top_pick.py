@@ -64,7 +64,7 @@ class HmmTopPickHead(HomologyHead):
         Hits up to this E-value count in the first pass.
     threads
         None: as many as there are CPUs.
-    kind
+    target_type
         What is predicted.
 
     Attributes
@@ -75,7 +75,7 @@ class HmmTopPickHead(HomologyHead):
         What aligned the members; ``"given"`` where nothing had to.
     """
 
-    kinds = ("class",)
+    target_types = ("class",)
     letters = LETTERS
 
     profiles_: str
@@ -89,14 +89,14 @@ class HmmTopPickHead(HomologyHead):
         second_pass: bool | str = True,
         evalue: float = 10.0,
         threads: int | None = None,
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
         self.aligner = aligner
         self.alignment = alignment
         self.second_pass = second_pass
         self.evalue = evalue
         self.threads = threads
-        self.kind = kind
+        self.target_type = target_type
 
     @classmethod
     def missing(cls) -> str | None:

@@ -24,7 +24,7 @@ class MMseqsHead(ProgramHead):
         Hits up to this E-value count.
     threads
         None: as many as there are CPUs.
-    kind
+    target_type
         What is predicted.
     """
 
@@ -39,13 +39,13 @@ class MMseqsHead(ProgramHead):
         n_votes: int = 1,
         evalue: float = 10.0,
         threads: int | None = None,
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
         self.n_hits = n_hits
         self.n_votes = n_votes
         self.evalue = evalue
         self.threads = threads
-        self.kind = kind
+        self.target_type = target_type
 
     def _make_database(self, fasta: Path, directory: Path) -> None:
         # Said to be proteins (--dbtype 1), since it would guess.

@@ -31,7 +31,7 @@ class PhmmerHead(NearestHead):
         Hits up to this E-value count.
     threads
         None: as many as there are CPUs.
-    kind
+    target_type
         What is predicted.
     """
 
@@ -44,13 +44,13 @@ class PhmmerHead(NearestHead):
         n_votes: int = 1,
         evalue: float = 10.0,
         threads: int | None = None,
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
         self.n_hits = n_hits
         self.n_votes = n_votes
         self.evalue = evalue
         self.threads = threads
-        self.kind = kind
+        self.target_type = target_type
 
     @classmethod
     def missing(cls) -> str | None:

@@ -34,7 +34,7 @@ class SmithWatermanHead(NearestHead):
         pyopal's own defaults, 3 and 1, triple the error.
     threads
         None: as many as there are CPUs.
-    kind
+    target_type
         What is predicted.
     """
 
@@ -46,14 +46,14 @@ class SmithWatermanHead(NearestHead):
         gap_open: int = 11,
         gap_extend: int = 1,
         threads: int | None = None,
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
         self.n_hits = n_hits
         self.n_votes = n_votes
         self.gap_open = gap_open
         self.gap_extend = gap_extend
         self.threads = threads
-        self.kind = kind
+        self.target_type = target_type
 
     @classmethod
     def missing(cls) -> str | None:

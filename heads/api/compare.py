@@ -149,7 +149,8 @@ def compare(
         entered = [*(entry.contender for entry in followed.entries), *contenders]
     if not entered:
         raise InputError(
-            f"No head can predict {data.kind!r} of {data.input}s. Name heads (heads=, --heads) or see `heads list`."
+            f"No head can predict {data.target_type!r} of {data.input}s. Name heads (heads=, --heads) or "
+            f"see `heads list`."
         )
     near = find_relatives(opened, data, split, method=relatives, limit=relatives_rows, seed=seed)
     named = task_metric(chosen.to_dict())
@@ -166,7 +167,7 @@ def compare(
         best_by = main_metric(named, data, next(row for row in judged if not row.failure).metrics)
         return Comparison(
             task=data.name,
-            kind=data.kind,
+            target_type=data.target_type,
             input=data.input,
             split=split,
             main_metric=best_by,
@@ -212,7 +213,7 @@ def _about(store: Store | None, data: TaskData, split: str) -> dict[str, Any]:
 def _published(
     followed: Entered, data: TaskData, split: str, task: str | None, metric: str, rows: Sequence[ComparisonResult]
 ) -> Published:
-    one_of = data.kind == "class" and data.input != "residue"
+    one_of = data.target_type == "class" and data.input != "residue"
     classes = f", {len(np.unique(data.labels[data.splits['train']])):,} classes" if one_of else ""
     here = f"{len(data.rows(split)):,} {split} rows of {data.name}{classes}"
     reached = replace(followed, entries=followed.entries[: len(rows)])

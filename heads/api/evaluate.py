@@ -99,7 +99,7 @@ class Report:
     space: str
     split: str
     split_rule: str
-    kind: str
+    target_type: str
     input: str
     main_metric: str
     metrics: Mapping[str, Interval]
@@ -202,7 +202,7 @@ def evaluate(
         space=source.id,
         split=split,
         split_rule=data.split_rule,
-        kind=data.kind,
+        target_type=data.target_type,
         input=data.input,
         main_metric=best_by,
         metrics={name: one.interval for name, one in found.measured.items()},

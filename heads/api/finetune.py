@@ -78,7 +78,7 @@ def finetune(
     data = read_task(selection, None if selection.labels is not None and store is None else as_store(store))
     if data.input == "pair":
         settings.setdefault("pairing", data.pairing)
-    head = make_head(NAME, settings, kind=data.kind, input_=data.input, seed=seed)
+    head = make_head(NAME, settings, target_type=data.target_type, input_=data.input, seed=seed)
     assert isinstance(head, FinetuneHead)  # noqa: S101 - for mypy: that is what the catalog's row names
     head.progress = progress
     if out is None:

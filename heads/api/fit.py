@@ -56,7 +56,7 @@ def fit(
         Of the random split, of the search, and of whatever the head draws.
     **selection
         Which rows: ``task``, ``labels`` (a labelled file) or ``dataset`` (of the store, with a column of labels), and
-        any other field of `heads.tasks.TaskSelection`: ``label_column``, ``kind``, ``split_by`` …
+        any other field of `heads.tasks.TaskSelection`: ``label_column``, ``target_type``, ``split_by`` …
 
     Returns
     -------
@@ -81,7 +81,7 @@ def fit(
     reads = HEADS[head].reads
     opened = None if reads == SEQUENCES and chosen.labels is not None and store is None else as_store(store)
     data = read_task(chosen, opened)
-    model = make_head(head, params, kind=data.kind, input_=data.input, seed=seed)
+    model = make_head(head, params, target_type=data.target_type, input_=data.input, seed=seed)
     source = source_of(opened, data, space, reads=reads)
     fitted = fit_rows(model, head, source, data, chosen, params=params, search=search)
     if out is not None:
@@ -122,7 +122,9 @@ def fit_rows(
         given = params or {}
 
         def make(tried: Mapping[str, Any]) -> Head:
-            return make_head(name, {**given, **tried}, kind=data.kind, input_=data.input, seed=selection.seed)
+            return make_head(
+                name, {**given, **tried}, target_type=data.target_type, input_=data.input, seed=selection.seed
+            )
 
         found = search_settings(make, *learned, n_trials=search, seed=selection.seed, fixed=given)
         head = make(found.best)
@@ -160,7 +162,7 @@ def make_head(
     name: str,
     params: Mapping[str, Any] | None = None,
     *,
-    kind: str = "class",
+    target_type: str = "class",
     input_: str = "protein",
     seed: int = 0,
 ) -> Head:
@@ -179,19 +181,24 @@ def make_head(
     3
     """
     row = HEADS[name]
-    for asked, there, what in ((kind, row.kinds, "predicts"), (input_, row.inputs, "takes rows that are")):
+    for asked, there, what in (
+        (target_type, row.target_types, "predicts"),
+        (input_, row.inputs, "takes rows that are"),
+    ):
         if asked not in there:
-            able = [other.name for other in HEADS.values() if kind in other.kinds and input_ in other.inputs]
+            able = [
+                other.name for other in HEADS.values() if target_type in other.target_types and input_ in other.inputs
+            ]
             raise InputError(
                 f"Head {name!r} {what} {' or '.join(there)}, and this task is {asked!r}. "
                 f"Heads that can: {', '.join(able) or 'none'}."
             )
     target = HEADS.load(name)
-    known = [param for param in inspect.signature(target).parameters if param != "kind"]
+    known = [param for param in inspect.signature(target).parameters if param != "target_type"]
     given = dict(params or {})
     for param in given:
         if param not in known:
             raise unknown_name(f"parameter of head {name!r},", param, known)
     if "seed" in known:
         given.setdefault("seed", seed)
-    return cast(Head, target(**given, kind=kind))
+    return cast(Head, target(**given, target_type=target_type))

@@ -64,7 +64,11 @@ def join(
     source = source_of(opened, data, None if reads == SEQUENCES else first.space_id, reads=reads)
     rows = source.rows(data, data.rows("valid"), what="valid row")
     targets = encode(
-        rows.y, kind=data.kind, n_rows=rows.features.shape[0], classes=_classes(first), name="the validation labels"
+        rows.y,
+        target_type=data.target_type,
+        n_rows=rows.features.shape[0],
+        classes=_classes(first),
+        name="the validation labels",
     )
     usable = targets.known
     if rows.features.digests is not None:
@@ -76,7 +80,7 @@ def join(
     valid = LabelledExamples(features=rows.features, targets=targets).select(usable.nonzero()[0])
     names = [one.head_name for one in fitted]
     kind_of = HybridHead if reads == BOTH else EnsembleHead
-    head = kind_of(members=names, method=method, seed=seed, kind=data.kind)
+    head = kind_of(members=names, method=method, seed=seed, target_type=data.target_type)
     head.join(names, [one.head for one in fitted], valid)
     joined = replace(first, head=head, head_name="hybrid" if reads == BOTH else "ensemble")
     if out is not None:
@@ -85,7 +89,7 @@ def join(
 
 
 def _classes(fitted: FittedHead) -> NDArray[Any] | None:
-    return None if fitted.head.kind == "regression" else fitted.head.classes_
+    return None if fitted.head.target_type == "regression" else fitted.head.classes_
 
 
 def _require_alike(fitted: Sequence[FittedHead]) -> None:
@@ -99,7 +103,8 @@ def _require_alike(fitted: Sequence[FittedHead]) -> None:
                 f"{other.default_name} on {other.space_id}. Fit them on the same one (space=, --space)."
             )
         same_labels = (
-            other.head.kind == first.head.kind and other.head.classes_.tolist() == first.head.classes_.tolist()
+            other.head.target_type == first.head.target_type
+            and other.head.classes_.tolist() == first.head.classes_.tolist()
         )
         if not same_labels or other.train_sha256 != first.train_sha256:
             raise InputError(

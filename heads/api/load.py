@@ -29,6 +29,7 @@ from embedstore.errors import (
 from heads.base import Head
 from heads.calibration.validation_predictions import ValidationPredictions
 from heads.catalog import HEADS
+from heads.tasks.targets import KINDS
 
 FORMAT_VERSION = 1
 HEAD_FILE = "head.json"
@@ -262,7 +263,18 @@ def _read_record(directory: Path) -> dict[str, Any]:
     arrays = directory / ARRAYS_FILE
     if not arrays.is_file() or _sha256(arrays) != expected:
         raise StoreCorruptError(f"{arrays} is missing or not the file that {HEAD_FILE} names. Fit the head again.")
-    return record
+    current: dict[str, Any] = _with_current_names(record)
+    return current
+
+
+def _with_current_names(value: Any) -> Any:
+    """The record with the parameter names of today: ``target_type`` was called ``kind`` up to release 0.1."""
+    if isinstance(value, dict):
+        return {
+            "target_type" if name == "kind" and item in KINDS else name: _with_current_names(item)
+            for name, item in value.items()
+        }
+    return [_with_current_names(item) for item in value] if isinstance(value, list) else value
 
 
 def _read_texts(directory: Path, record: Mapping[str, Any]) -> dict[str, str]:

@@ -179,17 +179,17 @@ def _predicted(
     shares = np.zeros((0, head.n_outputs), np.float32)
     if rows is not None:
         shares = np.concatenate([shares, *head.outputs(rows.features)])
-    base = Predictions(kind=head.kind, input=_input(fitted), ids=ids, digests=digests, promise=promise)
+    base = Predictions(target_type=head.target_type, input=_input(fitted), ids=ids, digests=digests, promise=promise)
     if base.input == "residue":
         lengths = np.zeros(0, np.int64) if rows is None else rows.lengths
         return replace(base, **_letters(head, shares, lengths, promise))
-    if head.kind == "regression":
+    if head.target_type == "regression":
         values = head.decide(shares)
         half = None if fitted.proof is None else fitted.proof.half_width()
         if half is None:
             return replace(base, values=values)
         return replace(base, values=values, low=values - half, high=values + half)
-    if head.kind == "multilabel":
+    if head.target_type == "multilabel":
         return replace(base, sets=_sets(head, shares, promise))
     return replace(base, **_labels(head, shares, top, promise))
 
@@ -198,14 +198,14 @@ def _labels(head: Head, shares: Float32, top: int, promise: RiskThreshold | None
     top = min(top, len(head.classes_))
     # Stable, so that among equals the first class leads, as it does in `predict`.
     best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
-    if head.kind == "ordinal":
+    if head.target_type == "ordinal":
         # The median level leads, whatever is the most probable one.
         median = np.searchsorted(head.classes_, head.decide(shares))
         best = np.array([[code, *[c for c in row if c != code]][:top] for code, row in zip(median, best, strict=True)])
         best = best.reshape(len(shares), top).astype(np.int64)
     labels, probabilities = head.classes_[best], np.take_along_axis(shares, best, axis=1)
     there = has_prediction(shares)
-    if head.kind == "class":
+    if head.target_type == "class":
         labels[~there] = head.no_answer
     found: dict[str, Any] = {"labels": labels, "probabilities": probabilities}
     if promise is not None:

@@ -47,7 +47,7 @@ class Predictions:
         What was promised of the answers.
     """
 
-    kind: str
+    target_type: str
     input: str
     ids: list[str]
     digests: Digests

@@ -117,7 +117,7 @@ def search(
     if not done:
         raise InputError(f"None of the {n_trials} settings could be fitted; the first: {rows[0]['reason']}")
     best = min(done, key=lambda row: row["valid_loss"])
-    metric = "rmse" if train.targets.kind == "regression" else "log_loss"
+    metric = "rmse" if train.targets.target_type == "regression" else "log_loss"
     return SearchResult(best=best["params"], trials=rows, metric=metric, seed=seed, held_out=held_out)
 
 

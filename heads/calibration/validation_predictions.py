@@ -104,26 +104,30 @@ def validation_predictions(
         (N,) int64 which rows are of one protein.
     """
     nothing = np.zeros(0, np.float32)
-    if head.kind == "regression":
+    if head.target_type == "regression":
         predicted = np.concatenate([np.zeros(0), *map(head.decide, head.outputs(features))])
         residuals = np.abs(predicted - np.asarray(y, np.float64)).astype(np.float32)
         return ValidationPredictions(
             confidences=nothing, right=np.zeros(0, np.bool_), clusters=np.zeros(0, np.int64), residuals=residuals
         )
-    targets = encode(y, kind=head.kind, n_rows=features.shape[0], classes=head.classes_)
+    targets = encode(y, target_type=head.target_type, n_rows=features.shape[0], classes=head.classes_)
     confidences, right, owners, start = [nothing], [np.zeros(0, np.bool_)], [np.zeros(0, np.int64)], 0
     for shares in head.outputs(features):
         rows = np.arange(start, start + len(shares))
         start += len(shares)
-        if head.kind == "multilabel":
+        if head.target_type == "multilabel":
             row, label = np.nonzero(head.decide(shares))
             confidences.append(shares[row, label])
             right.append(targets.require_members()[rows].toarray()[row, label].astype(np.bool_))
             owners.append(clusters[rows[row]])
             continue
-        codes = shares.argmax(axis=1) if head.kind == "class" else np.searchsorted(head.classes_, head.decide(shares))
+        codes = (
+            shares.argmax(axis=1)
+            if head.target_type == "class"
+            else np.searchsorted(head.classes_, head.decide(shares))
+        )
         # A residue without a label is no row; a class that was not trained on is a wrong one.
-        there = np.ones(len(rows), np.bool_) if head.kind == "ordinal" else np.asarray(y)[rows] != ""
+        there = np.ones(len(rows), np.bool_) if head.target_type == "ordinal" else np.asarray(y)[rows] != ""
         there &= has_prediction(shares)
         confidences.append(shares[np.arange(len(rows)), codes][there])
         right.append((codes == targets.require_codes()[rows])[there])

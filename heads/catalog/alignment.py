@@ -8,7 +8,7 @@ HOMOLOGY = (
     HeadSpec(
         name="kmer",
         target="heads.sequence_baselines.kmer:KmerHead",
-        kinds=("class", "multilabel", "regression"),
+        target_types=("class", "multilabel", "regression"),
         inputs=("protein",),
         reads="sequences",
         summary="tf-idf of words of one to three residues in logistic or ridge regression",
@@ -17,7 +17,7 @@ HOMOLOGY = (
     HeadSpec(
         name="composition",
         target="heads.sequence_baselines.composition:CompositionHead",
-        kinds=("class", "multilabel", "regression"),
+        target_types=("class", "multilabel", "regression"),
         inputs=("protein",),
         reads="sequences",
         summary="amino-acid and dipeptide composition in logistic or ridge regression",
@@ -26,7 +26,7 @@ HOMOLOGY = (
     HeadSpec(
         name="length",
         target="heads.sequence_baselines.length:LengthHead",
-        kinds=("class", "multilabel"),
+        target_types=("class", "multilabel"),
         inputs=("protein",),
         reads="sequences",
         summary="the length alone in logistic regression: what no method should be near",
@@ -35,7 +35,7 @@ HOMOLOGY = (
     HeadSpec(
         name="one_hot_ridge",
         target="heads.sequence_baselines.one_hot_ridge:OneHotRidgeHead",
-        kinds=("regression",),
+        target_types=("regression",),
         inputs=("protein",),
         reads="sequences",
         summary="ridge regression on the residue at each position, for variants of one protein",
@@ -44,7 +44,7 @@ HOMOLOGY = (
     HeadSpec(
         name="position_means",
         target="heads.sequence_baselines.position_means:PositionMeansHead",
-        kinds=("regression",),
+        target_types=("regression",),
         inputs=("protein",),
         reads="sequences",
         summary="position means, BLOSUM62 and residues in boosted trees, for variants of one protein",
@@ -53,7 +53,7 @@ HOMOLOGY = (
     HeadSpec(
         name="blastp",
         target="heads.alignment.blastp:BlastpHead",
-        kinds=("class", "multilabel"),
+        target_types=("class", "multilabel"),
         inputs=("protein",),
         reads="sequences",
         summary="label of NCBI BLAST+'s best hit",
@@ -62,7 +62,7 @@ HOMOLOGY = (
     HeadSpec(
         name="diamond",
         target="heads.alignment.diamond:DiamondHead",
-        kinds=("class", "multilabel"),
+        target_types=("class", "multilabel"),
         inputs=("protein",),
         reads="sequences",
         summary="label of DIAMOND's best hit, ultra-sensitive",
@@ -71,7 +71,7 @@ HOMOLOGY = (
     HeadSpec(
         name="mmseqs",
         target="heads.alignment.mmseqs:MMseqsHead",
-        kinds=("class", "multilabel"),
+        target_types=("class", "multilabel"),
         inputs=("protein",),
         reads="sequences",
         summary="label of MMseqs2's best hit, sensitivity 7.5",
@@ -80,7 +80,7 @@ HOMOLOGY = (
     HeadSpec(
         name="smith_waterman",
         target="heads.alignment.smith_waterman:SmithWatermanHead",
-        kinds=("class", "multilabel"),
+        target_types=("class", "multilabel"),
         inputs=("protein",),
         reads="sequences",
         summary="label of the best local alignment, all pairs tried",
@@ -89,7 +89,7 @@ HOMOLOGY = (
     HeadSpec(
         name="phmmer",
         target="heads.alignment.phmmer:PhmmerHead",
-        kinds=("class", "multilabel"),
+        target_types=("class", "multilabel"),
         inputs=("protein",),
         reads="sequences",
         summary="label of phmmer's best hit",
@@ -98,7 +98,7 @@ HOMOLOGY = (
     HeadSpec(
         name="hmm_top_pick",
         target="heads.alignment.hmm_top_pick:HmmTopPickHead",
-        kinds=("class",),
+        target_types=("class",),
         inputs=("protein",),
         reads="sequences",
         summary="the family whose profile HMM scores best",

@@ -13,7 +13,7 @@ def _network(name: str, target: str, summary: str, citation: str, small: Mapping
     return HeadSpec(
         name=name,
         target=f"heads.networks.{target}",
-        kinds=("class", "multilabel", "regression", "ordinal"),
+        target_types=("class", "multilabel", "regression", "ordinal"),
         inputs=("protein",),
         reads="sequences",
         small={"epochs": 20, "learning_rate": 3e-3, **(small or {})},
@@ -107,7 +107,7 @@ FINETUNING = (
     HeadSpec(
         name="finetune",
         target="heads.finetuning.head:FinetuneHead",
-        kinds=("class", "multilabel", "regression", "ordinal"),
+        target_types=("class", "multilabel", "regression", "ordinal"),
         reads="sequences",
         small={"method": "frozen", "head_rate": 0.05, "epochs": 8},
         summary="a language model trained with its head: frozen, low-rank adapters, last layers or whole",

@@ -34,7 +34,7 @@ class HeadSpec:
 
     name: str
     target: str
-    kinds: tuple[str, ...] = ("class",)
+    target_types: tuple[str, ...] = ("class",)
     inputs: tuple[str, ...] = ("protein", "residue", "pair")
     reads: str = "vectors"
     small: Mapping[str, Any] = field(default_factory=dict)

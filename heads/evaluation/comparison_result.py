@@ -89,7 +89,7 @@ class Comparison:
 
     Attributes
     ----------
-    task, kind, input, split, main_metric
+    task, target_type, input, split, main_metric
         What was compared, and by which metric.
     rows
         The best first; those that failed last.
@@ -104,7 +104,7 @@ class Comparison:
     """
 
     task: str
-    kind: str
+    target_type: str
     input: str
     split: str
     main_metric: str
@@ -116,7 +116,7 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON; a number that does not exist is null."""
-        document = {name: getattr(self, name) for name in ("task", "kind", "input", "split", "main_metric")}
+        document = {name: getattr(self, name) for name in ("task", "target_type", "input", "split", "main_metric")}
         document |= {
             "lower_is_better": sorted(LOWER_IS_BETTER),
             "seen": SEEN.get(self.split),

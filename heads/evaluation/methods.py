@@ -169,7 +169,7 @@ class HeadMethod:
         if params.get("checkpoint") is not None:
             # Each seed is a training of its own.
             params["checkpoint"] = str(Path(params["checkpoint"]) / f"seed_{seed}")
-        model = make_head(self.head, params, kind=data.kind, input_=data.input, seed=seed)
+        model = make_head(self.head, params, target_type=data.target_type, input_=data.input, seed=seed)
         train = self._source.rows(data, data.rows("train"), what="train row")
         valid = validation_rows(self._source, data)
         with measure_cost() as cost:
@@ -218,7 +218,7 @@ def taking_part(data: TaskData, heads: Sequence[str] | None) -> list[str]:
     """The heads that are named, or all that read vectors and can predict this of such rows."""
     if heads is not None:
         return list(heads)
-    able = [row for row in HEADS.values() if data.kind in row.kinds and data.input in row.inputs]
+    able = [row for row in HEADS.values() if data.target_type in row.target_types and data.input in row.inputs]
     return [row.name for row in able if row.reads == "vectors"]
 
 

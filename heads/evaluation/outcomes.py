@@ -29,10 +29,10 @@ def outcomes_of(head: Head, features: Features, y: Any) -> Outcomes:
     y
         N targets as `heads.tasks.targets.encode` takes them; classes that the head does not know are always wrong.
     """
-    if head.kind == "regression":
+    if head.target_type == "regression":
         predicted = np.concatenate([np.zeros(0), *map(head.decide, head.outputs(features))])
         return NumberOutcomes(true=np.asarray(y, np.float64), predicted=predicted)
-    if head.kind == "multilabel":
+    if head.target_type == "multilabel":
         return _of_labels(head, features, y)
     return _of_classes(head, features, np.asarray(y))
 
@@ -53,9 +53,9 @@ def with_missing(found: Outcomes | None, head: Head, y_missing: Any, *, fallback
     """
     n = len(y_missing)
     missing: Outcomes
-    if head.kind == "regression":
+    if head.target_type == "regression":
         missing = NumberOutcomes(true=np.asarray(y_missing, np.float64), predicted=np.full(n, fallback))
-    elif head.kind == "multilabel":
+    elif head.target_type == "multilabel":
         nothing = np.zeros((n, len(head.classes_)), np.float32)
         missing = _labels_block(head, nothing, _sets(head.classes_, y_missing), np.zeros(nothing.shape, np.bool_))
     else:
@@ -94,7 +94,7 @@ def _of_classes(head: Head, features: Features, y: NDArray[Any]) -> ClassOutcome
     kept: dict[str, list[NDArray[Any]]] = {}
     keep_scores = n_rows * n_known <= SCORES_LIMIT and n_known <= MOST_CURVES
     for rows, shares in _numbered(head.outputs(features)):
-        plain = head.kind == "class"
+        plain = head.target_type == "class"
         predicted = shares.argmax(axis=1) if plain else codes_of_numbers(head.classes_, head.decide(shares))
         predicted = np.where(has_prediction(shares), predicted, -1)
         block = _class_block(shares, true[rows], predicted, keep_scores=keep_scores)
@@ -104,7 +104,7 @@ def _of_classes(head: Head, features: Features, y: NDArray[Any]) -> ClassOutcome
         names=names,
         n_known=n_known,
         true=true,
-        ordered=head.kind == "ordinal",
+        ordered=head.target_type == "ordinal",
         **{name: np.concatenate(values) for name, values in kept.items()},
     )
 
@@ -145,7 +145,7 @@ def _no_classes(head: Head, y: NDArray[Any]) -> ClassOutcomes:
         rank=np.full(n, n_known, np.int64),
         squares=zeros,
         scores=np.zeros((n, n_known), np.float32),
-        ordered=head.kind == "ordinal",
+        ordered=head.target_type == "ordinal",
     )
 
 

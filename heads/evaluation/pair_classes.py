@@ -76,13 +76,13 @@ def by_partners(
     if data.input != "pair":
         return ()
     exact = partners_seen(data, split)
-    kinds = [(1.0, np.arange(len(exact)), exact)]
+    target_types = [(1.0, np.arange(len(exact)), exact)]
     if isinstance(near, Relatives):
         # A protein too short to be found again is seen all the same if it stands there.
         alike = (near.each >= NEAR_DUPLICATE).sum(axis=0)
-        kinds.append((NEAR_DUPLICATE, near.rows, np.maximum(alike, exact[near.rows])))
+        target_types.append((NEAR_DUPLICATE, near.rows, np.maximum(alike, exact[near.rows])))
     classes = []
-    for identity, rows, n_seen in kinds:
+    for identity, rows, n_seen in target_types:
         for number, name in CLASSES.items():
             held = rows[n_seen == number]
             one = PartnerClass(identity=identity, seen=name, n=len(held), share=len(held) / len(rows))

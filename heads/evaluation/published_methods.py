@@ -127,12 +127,13 @@ def _entries(
 
 
 def _require_task(table: PublishedTable, data: TaskData) -> None:
-    if data.kind in table.kinds and data.input in table.inputs:
+    if data.target_type in table.target_types and data.input in table.inputs:
         return
     figures = ", ".join(table.measured_on)
     raise InputError(
-        f"Table {table.name!r} (rows=, --rows) compares methods that predict {' or '.join(table.kinds)} of a "
-        f"{' or '.join(table.inputs)}, and {data.name} is {data.kind} of a {data.input}. Name another task (it has "
+        f"Table {table.name!r} (rows=, --rows) compares methods that predict {' or '.join(table.target_types)} of a "
+        f"{' or '.join(table.inputs)}, and {data.name} is {data.target_type} of a {data.input}. Name "
+        f"another task (it has "
         f"figures for {figures}), another table ({', '.join(TABLES)}), or heads alone (heads=, --heads)."
     )
 
@@ -141,8 +142,8 @@ def _why_not(row: PublishedRow, data: TaskData) -> str:
     spec = HEADS[row.head]
     if data.input not in spec.inputs:
         return f"{row.head} takes no {data.input} as a row"
-    if data.kind not in spec.kinds:
-        return f"{row.head} does not predict {data.kind}"
+    if data.target_type not in spec.target_types:
+        return f"{row.head} does not predict {data.target_type}"
     if row.variants and len({len(residues) for residues in data.residues(data.rows("all"))}) > 1:
         return f"{row.head} needs proteins of one length"
     return ""

@@ -219,7 +219,7 @@ def validation_proof(head: Head, data: TaskData, valid: SplitData | None) -> Val
 
 def main_metric(named: str | None, data: TaskData, figures: Mapping[str, Any]) -> str:
     """The metric to compare by: the task's own if it was measured, else the usual one of its kind."""
-    return named if named is not None and named in figures else MAIN_METRICS[data.kind]
+    return named if named is not None and named in figures else MAIN_METRICS[data.target_type]
 
 
 def _numbered(values: NDArray[Any]) -> NDArray[np.int64]:
@@ -229,7 +229,7 @@ def _numbered(values: NDArray[Any]) -> NDArray[np.int64]:
 
 def _fallback(data: TaskData) -> float:
     """What is taken to be predicted of a row without a vector: the mean of the training rows."""
-    return float(np.mean(data.targets(data.rows("train")))) if data.kind == "regression" else 0.0
+    return float(np.mean(data.targets(data.rows("train")))) if data.target_type == "regression" else 0.0
 
 
 def _back(lengths: NDArray[np.int64], present: NDArray[np.bool_]) -> NDArray[np.int64]:

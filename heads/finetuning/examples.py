@@ -142,8 +142,8 @@ def balance(examples: Examples, targets: Targets) -> NDArray[np.float64]:
         For what has not one class a row.
     """
     if targets.codes is None or examples.input == "residue":
-        kind = "residues" if examples.input == "residue" else f"targets of kind {targets.kind!r}"
-        raise InputError(f"balanced draws rows by their class, and {kind} have not one each. Leave it out.")
+        target_type = "residues" if examples.input == "residue" else f"targets of kind {targets.target_type!r}"
+        raise InputError(f"balanced draws rows by their class, and {target_type} have not one each. Leave it out.")
     codes = targets.codes[examples.starts]
     counts = np.bincount(codes[codes >= 0], minlength=len(targets.classes))
     shares: NDArray[np.float64] = np.where(codes >= 0, 1.0 / np.maximum(counts[codes], 1), 0.0)

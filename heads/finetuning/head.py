@@ -44,7 +44,7 @@ _CHUNK = 1_024
 """Units whose outputs are in memory at once."""
 
 _OWN = {
-    "kind": "class",
+    "target_type": "class",
     "model": "mini",
     "family": None,
     "weights": None,
@@ -67,7 +67,7 @@ class FinetuneHead(Head):
 
     Parameters
     ----------
-    kind
+    target_type
         What is predicted.
     model, family, weights, device
         The encoder to start from, as :func:`embedstore.models.load_model` takes them.
@@ -92,7 +92,7 @@ class FinetuneHead(Head):
         What the logits of classes are divided by, so that probabilities mean something; from the validation rows.
     """
 
-    kinds = KINDS
+    target_types = KINDS
     whole_proteins = True
     family: str | None
     weights: str | None
@@ -179,7 +179,9 @@ class FinetuneHead(Head):
             trainer.fit()
         self._trained, self._saved = _Trained(model, network.eval()), None
         valid_part = material.get("validation")
-        self.temperature_ = 1.0 if valid_part is None or self.kind != "class" else trainer.temperature(valid_part)
+        self.temperature_ = (
+            1.0 if valid_part is None or self.target_type != "class" else trainer.temperature(valid_part)
+        )
         self._note(trainer, network, examples)
 
     def _beginning(
@@ -190,9 +192,11 @@ class FinetuneHead(Head):
         settings: Settings,
     ) -> Callable[[Passes, int], None] | None:
         """What sets the head's first weights; None where they stay random."""
-        if settings.start == "random" or settings.hidden or self.kind not in LINEAR_KINDS:
+        if settings.start == "random" or settings.hidden or self.target_type not in LINEAR_KINDS:
             if settings.start == "linear":
-                raise InputError(f"start is 'linear', and targets of kind {self.kind!r} begin at random. Leave it out.")
+                raise InputError(
+                    f"start is 'linear', and target_type {self.target_type!r} begin at random. Leave it out."
+                )
             return None
         units = [(examples[what], side.targets) for what, side in sides.items()]
 
@@ -236,7 +240,7 @@ class FinetuneHead(Head):
             hidden=settings.hidden,
             dropout=settings.dropout,
             norm=settings.norm,
-            ordered=targets.kind == "ordinal",
+            ordered=targets.target_type == "ordinal",
         )
         device = next(encoder.parameters()).device
         return Network(encoder, head.to(device), input_=self.input_, pairing=pairing)
@@ -280,7 +284,7 @@ class FinetuneHead(Head):
             made = np.empty((int(examples.n_rows[units].sum()), self.n_outputs), np.float32)
             for batch, outputs in passes.evaluated(examples, units, budget=budget):
                 cooled = outputs / self.temperature_
-                found = finished(cooled, self.kind, centre=self.centre_, scale=self.scale_)
+                found = finished(cooled, self.target_type, centre=self.centre_, scale=self.scale_)
                 made[examples.rows(batch) - first] = found
             yield made
 
@@ -294,7 +298,7 @@ class FinetuneHead(Head):
                 EncoderModel, load_model(self._saved, weights=weights, device=self.device, precision="float32")
             )
             settings = self.chosen
-            targets = Targets(kind=self.kind, classes=self.classes_, codes=np.zeros(0, np.int64))
+            targets = Targets(target_type=self.target_type, classes=self.classes_, codes=np.zeros(0, np.int64))
             with one_seed(0, model.device):
                 network = self._joined(trainable(model), targets, settings)
             state = {name: torch.from_numpy(array) for name, array in self._head_arrays.items()}
@@ -350,7 +354,7 @@ def _limit(model: EncoderModel, settings: Settings) -> int | None:
 
 def _scaling(targets: Targets, rows: NDArray[np.int64]) -> tuple[float, float]:
     """Mean and standard deviation of the training numbers; 0 and 1 for what is no number."""
-    if targets.kind != "regression":
+    if targets.target_type != "regression":
         return 0.0, 1.0
     values = targets.require_values()[rows]
     return float(values.mean()), float(values.std()) or 1.0

@@ -55,17 +55,17 @@ def linear_init(
     centre, scale
         What numbers are learned as multiples of.
     """
-    kind = train[1].kind
-    weighs = "balanced" if balanced and kind != "regression" else None
-    head = LinearHead(kind=kind, class_weight=weighs, normalize=False, refine=False, seed=seed)
+    target_type = train[1].target_type
+    weighs = "balanced" if balanced and target_type != "regression" else None
+    head = LinearHead(target_type=target_type, class_weight=weighs, normalize=False, refine=False, seed=seed)
     sides = [None if side is None else _inputs(network, passes, *side, budget, seed) for side in (train, valid)]
     assert sides[0] is not None  # noqa: S101 - for mypy
     head.fit_labelled(sides[0], sides[1])
     coef, intercept = head.coef_.astype(np.float64), head.intercept_.astype(np.float64)
     bias = intercept - coef @ head.mean_
-    if kind == "regression":
+    if target_type == "regression":
         coef, bias = coef / scale, (bias - centre) / scale
-    elif kind == "class":
+    elif target_type == "class":
         coef, bias = coef / head.temperature_, bias / head.temperature_
     network.head.set_last(coef.astype(np.float32), bias.astype(np.float32))
 

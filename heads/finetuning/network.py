@@ -132,7 +132,7 @@ class Network(nn.Module):
 def head_widths(targets: Targets, *, dim: int, input_: str, pairing: Sequence[str]) -> tuple[int, int]:
     """Inputs and outputs of the head."""
     n_parts = len(pairing) + ("concatenation" in pairing) if input_ == "pair" else 1
-    if targets.kind == "ordinal":
+    if targets.target_type == "ordinal":
         return dim * n_parts, len(targets.classes) - 1
     return dim * n_parts, targets.n_outputs
 
@@ -151,7 +151,7 @@ class Objective:
     """
 
     def __init__(self, targets: Targets, *, centre: float = 0.0, scale: float = 1.0) -> None:
-        self.kind = targets.kind
+        self.target_type = targets.target_type
         self.known = targets.known
         self.n_classes = len(targets.classes)
         self._targets, self._centre, self._scale = targets, centre, scale
@@ -163,14 +163,14 @@ class Objective:
         if not bool(known.any()):
             return outputs.sum() * 0.0
         outputs, rows = outputs[known], rows[self.known[rows]]
-        if self.kind == "class":
+        if self.target_type == "class":
             codes = torch.from_numpy(self._targets.require_codes()[rows]).to(device)
             return functional.cross_entropy(outputs, codes, reduction="sum")
-        if self.kind == "multilabel":
+        if self.target_type == "multilabel":
             members = torch.from_numpy(self._targets.require_members()[rows].toarray().astype(np.float32)).to(device)
             each = functional.binary_cross_entropy_with_logits(outputs, members, reduction="none")
             return each.mean(dim=1).sum()
-        if self.kind == "ordinal":
+        if self.target_type == "ordinal":
             codes = torch.from_numpy(self._targets.require_codes()[rows]).to(device)
             above = (codes[:, None] > torch.arange(self.n_classes - 1, device=device)).float()
             return functional.binary_cross_entropy_with_logits(outputs, above, reduction="none").mean(dim=1).sum()
@@ -187,13 +187,13 @@ class Objective:
 
         known = self.known[rows]
         outputs, rows = outputs[known], rows[known]
-        if self.kind == "class":
+        if self.target_type == "class":
             return float((outputs.argmax(axis=1) == self._targets.require_codes()[rows]).mean())
-        if self.kind == "multilabel":
+        if self.target_type == "multilabel":
             true, said = self._targets.require_members()[rows].toarray(), outputs >= 0.5
             return float(2 * (true & said).sum() / max(1, true.sum() + said.sum()))
         values = self._targets.require_values()[rows]
-        guessed = outputs[:, 0] if self.kind == "regression" else outputs @ np.arange(self.n_classes)
+        guessed = outputs[:, 0] if self.target_type == "regression" else outputs @ np.arange(self.n_classes)
         a, b = rankdata(values) - (len(rows) + 1) / 2, rankdata(guessed) - (len(rows) + 1) / 2
         size = float(np.sqrt((a**2).sum() * (b**2).sum()))
         return float((a * b).sum() / size) if size else 0.0
@@ -204,17 +204,17 @@ class Objective:
 
     def finished(self, outputs: torch.Tensor) -> NDArray[np.float32]:
         """Outputs as heads give them: probabilities, or numbers in the targets' own unit."""
-        return finished(outputs, self.kind, centre=self._centre, scale=self._scale)
+        return finished(outputs, self.target_type, centre=self._centre, scale=self._scale)
 
 
-def finished(outputs: torch.Tensor, kind: str, *, centre: float, scale: float) -> NDArray[np.float32]:
+def finished(outputs: torch.Tensor, target_type: str, *, centre: float, scale: float) -> NDArray[np.float32]:
     """Outputs as heads give them: probabilities, or numbers in the targets' own unit."""
     outputs = outputs.detach().float()
-    if kind == "class":
+    if target_type == "class":
         made = outputs.softmax(dim=1)
-    elif kind == "multilabel":
+    elif target_type == "multilabel":
         made = outputs.sigmoid()
-    elif kind == "ordinal":
+    elif target_type == "ordinal":
         above = outputs.sigmoid()
         ends = above.new_ones(len(above), 1), above.new_zeros(len(above), 1)
         made = torch.cat([ends[0], above], dim=1) - torch.cat([above, ends[1]], dim=1)

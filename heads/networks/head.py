@@ -81,7 +81,7 @@ class NetworkHead(_Learned):
         ``"auto"``: bfloat16 products where the device multiplies it natively, else float32.
     seed
         Of weights, order and dropout: on a CPU the same seed gives the same head.
-    kind
+    target_type
         What is predicted.
 
     Attributes
@@ -96,7 +96,7 @@ class NetworkHead(_Learned):
         Weights that are learned.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("class", "multilabel", "regression", "ordinal")
+    target_types: ClassVar[tuple[str, ...]] = ("class", "multilabel", "regression", "ordinal")
     half: ClassVar[str | None] = "bfloat16"
     """Precision to compute in where it pays; None: float32 everywhere."""
     pool_batches: ClassVar[int] = 16
@@ -121,7 +121,7 @@ class NetworkHead(_Learned):
     device: str = "auto"
     precision: str = "auto"
     seed: int = 0
-    kind: str = "class"
+    target_type: str = "class"
 
     @abstractmethod
     def _build(self, n_outputs: int) -> nn.Module:
@@ -205,7 +205,7 @@ class NetworkHead(_Learned):
         return TrainingSettings(**{one.name: getattr(self, one.name) for one in fields(TrainingSettings)})
 
     def _calibrate(self, trainer: Trainer, valid: LabelledExamples | None) -> float:
-        if valid is None or self.kind not in ("class", "ordinal"):
+        if valid is None or self.target_type not in ("class", "ordinal"):
             return 1.0
         most = max(_MIN_CALIBRATION_ROWS, _CALIBRATION_LOGITS // self.objective_.n_outputs)
         rows = valid.sample(most, seed=self.seed)

@@ -154,7 +154,7 @@ class ProtENNHead(ProtCNNHead):
     def _joined(self, each: NDArray[np.float32]) -> Float32:
         """One output of those of the members, (members, n, C)."""
         mean: Float32 = each.mean(axis=0)
-        if self.vote == "mean" or self.kind != "class":
+        if self.vote == "mean" or self.target_type != "class":
             return mean
         votes = np.zeros(mean.shape)
         for member in each:

@@ -32,7 +32,7 @@ DEEPPROTEIN = PublishedTable(
     name="deepprotein",
     title="DeepProtein",
     citation=_CITATION,
-    kinds=KINDS,
+    target_types=KINDS,
     inputs=INPUTS,
     measured_on={
         "fluorescence": "DeepProtein's own test rows",

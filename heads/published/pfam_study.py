@@ -30,7 +30,7 @@ STUDY = PublishedTable(
         "baselines and ProtCNN: Bileschi et al. 2022, Using deep learning to annotate the protein universe, "
         "Nature Biotechnology 40:932; the frozen ProtBert: the study's own"
     ),
-    kinds=("class",),
+    target_types=("class",),
     inputs=("protein",),
     measured_on={
         "pfam": "the random split of Pfam 32, 126,171 test domains of 17,929 families",

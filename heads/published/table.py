@@ -116,7 +116,7 @@ class PublishedTable:
     name: str
     title: str
     citation: str
-    kinds: tuple[str, ...]
+    target_types: tuple[str, ...]
     inputs: tuple[str, ...]
     measured_on: Mapping[str, str]
     rows: tuple[PublishedRow, ...]

@@ -57,7 +57,7 @@ class CompositionHead(StandardisedFloor):
         with the least loss on the validation rows, or 10 (numbers: 100) without them.
     penalties
         What to choose from.
-    kind
+    target_type
         What is predicted.
     """
 
@@ -69,11 +69,11 @@ class CompositionHead(StandardisedFloor):
         *,
         penalty: float | None = None,
         penalties: Sequence[float] = (1000.0, 100.0, 10.0, 1.0),
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
         self.penalty = penalty
         self.penalties = penalties
-        self.kind = kind
+        self.target_type = target_type
 
     def _raw(self, residues: Sequence[str]) -> Float32:
         counts: Float32 = word_counts(residues, 2).toarray()

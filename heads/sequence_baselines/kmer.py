@@ -36,7 +36,7 @@ class KmerHead(LinearFloor):
         with the least loss on the validation rows, or 0.1 (numbers: 1) without them.
     penalties
         What to choose from.
-    kind
+    target_type
         What is predicted.
 
     Attributes
@@ -56,12 +56,12 @@ class KmerHead(LinearFloor):
         k: int = 3,
         penalty: float | None = None,
         penalties: Sequence[float] = (1.0, 0.1, 0.01),
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
         self.k = k
         self.penalty = penalty
         self.penalties = penalties
-        self.kind = kind
+        self.target_type = target_type
 
     def _learn_numbers(self, residues: Sequence[str]) -> csr_array:
         if self.k not in range(1, MAX_K + 1):

@@ -23,11 +23,11 @@ class LengthHead(StandardisedFloor):
         validation rows, or 0.1 without them.
     penalties
         What to choose from.
-    kind
+    target_type
         What is predicted.
     """
 
-    kinds = ("class", "multilabel")
+    target_types = ("class", "multilabel")
 
     default_penalty = 0.1
 
@@ -36,11 +36,11 @@ class LengthHead(StandardisedFloor):
         *,
         penalty: float | None = None,
         penalties: Sequence[float] = (10.0, 1.0, 0.1),
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
         self.penalty = penalty
         self.penalties = penalties
-        self.kind = kind
+        self.target_type = target_type
 
     def _raw(self, residues: Sequence[str]) -> Float32:
         lengths = np.fromiter(map(len, residues), np.float64, count=len(residues))

@@ -38,7 +38,7 @@ class LinearFloor(Head):
         Mean log-loss in nats, or mean squared error, of the validation rows, or None.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("class", "multilabel", "regression")
+    target_types: ClassVar[tuple[str, ...]] = ("class", "multilabel", "regression")
     default_penalty = 0.1
     default_ridge = 1.0
 
@@ -92,7 +92,7 @@ class LinearFloor(Head):
         self.valid_loss_ = None if valid is None else loss
 
     def _candidates(self, valid: LabelledExamples | None) -> tuple[float, ...]:
-        default = self.default_ridge if self.kind == "regression" else self.default_penalty
+        default = self.default_ridge if self.target_type == "regression" else self.default_penalty
         chosen = as_tuple(self.penalties) if self.penalty is None else (self.penalty,)
         if not chosen or not all(isinstance(one, int | float) and one > 0 for one in chosen):
             raise InputError(f"penalty is {chosen}; expected numbers of more than 0.")
@@ -100,7 +100,7 @@ class LinearFloor(Head):
 
     def _solve(self, X: Numbers, train: LabelledExamples, penalty: float, start: Weights | None) -> Weights:
         targets = train.targets
-        if self.kind == "regression":
+        if self.target_type == "regression":
             return fit_ridge(X, targets.require_values(), penalty)
         return fit_logistic(X, targets, penalty, start=start)
 
@@ -109,9 +109,9 @@ class LinearFloor(Head):
         if X is None or valid is None:
             return 0.0, 1.0
         logits = np.asarray(X @ weights.coef + weights.intercept)
-        if self.kind == "regression":
+        if self.target_type == "regression":
             return float(((logits[:, 0] - valid.targets.require_values()) ** 2).mean()), 1.0
-        if self.kind == "multilabel":
+        if self.target_type == "multilabel":
             truth = valid.targets.require_members().toarray()
             return float((np.logaddexp(0, logits) - logits * truth).mean()), 1.0
         temperature, loss = fit_temperature(logits, valid.targets.require_codes())
@@ -122,10 +122,10 @@ class LinearFloor(Head):
         for rows, _ in features.blocks():
             logits = self._numbers(features.residues[rows], rows.start) @ self.coef_ + self.intercept_
             logits = np.asarray(logits, np.float32)
-            if self.kind == "class":
+            if self.target_type == "class":
                 yield softmax(logits / np.float32(self.temperature_))
             else:
-                yield logits if self.kind == "regression" else sigmoid(logits)
+                yield logits if self.target_type == "regression" else sigmoid(logits)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {"coef": self.coef_, "intercept": self.intercept_, **self._number_arrays()}

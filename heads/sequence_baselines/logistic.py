@@ -49,7 +49,7 @@ def fit_logistic(X: Numbers, targets: Targets, penalty: float, *, start: Weights
     from scipy.optimize import minimize
 
     n_rows, n_features, n_classes = len(targets), X.shape[1], targets.n_outputs
-    add_block = _add_classes if targets.kind == "class" else _add_labels
+    add_block = _add_classes if targets.target_type == "class" else _add_labels
     blocks = list(_blocks(X, targets))
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

@@ -25,11 +25,11 @@ class OneHotRidgeHead(LinearFloor):
         without them.
     penalties
         What to choose from.
-    kind
+    target_type
         What is predicted.
     """
 
-    kinds = ("regression",)
+    target_types = ("regression",)
 
     length_: int
 
@@ -38,11 +38,11 @@ class OneHotRidgeHead(LinearFloor):
         *,
         penalty: float | None = None,
         penalties: Sequence[float] = (10.0, 3.0, 1.0, 0.3, 0.1),
-        kind: str = "regression",
+        target_type: str = "regression",
     ) -> None:
         self.penalty = penalty
         self.penalties = penalties
-        self.kind = kind
+        self.target_type = target_type
 
     def _learn_numbers(self, residues: Sequence[str]) -> csr_array:
         self.length_ = len(residues[0])

@@ -34,7 +34,7 @@ class PositionMeansHead(Head):
         Of the trees.
     seed
         Of the rows that each tree sees, nine of ten.
-    kind
+    target_type
         What is predicted.
 
     Attributes
@@ -47,7 +47,7 @@ class PositionMeansHead(Head):
         The trees.
     """
 
-    kinds = ("regression",)
+    target_types = ("regression",)
 
     wild_type_: NDArray[np.uint8]
     sums_: NDArray[np.float64]
@@ -62,14 +62,14 @@ class PositionMeansHead(Head):
         learning_rate: float = 0.05,
         min_leaf: int = 5,
         seed: int = 0,
-        kind: str = "regression",
+        target_type: str = "regression",
     ) -> None:
         self.n_trees = n_trees
         self.depth = depth
         self.learning_rate = learning_rate
         self.min_leaf = min_leaf
         self.seed = seed
-        self.kind = kind
+        self.target_type = target_type
 
     def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         if min(self.n_trees, self.depth, self.min_leaf) < 1 or not self.learning_rate > 0:

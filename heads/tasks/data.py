@@ -49,7 +49,7 @@ class TaskData:
         Rows left out because they have no label, stand in no split, or are no proteins.
     label_separator
         What stands between the labels of a row; None where each row has one.
-    kind
+    target_type
         What is predicted: one of `heads.tasks.targets.KINDS`.
     input
         What a row is: one of `INPUTS`. For ``"residue"`` the label is a text with a letter a residue.
@@ -82,7 +82,7 @@ class TaskData:
     n_unlabelled: int
     n_unassigned: int
     label_separator: str | None = None
-    kind: str = "class"
+    target_type: str = "class"
     input: str = "protein"
     partners: Digests | None = None
     partner_source: str = ""
@@ -101,7 +101,7 @@ class TaskData:
     @property
     def n_unseen(self) -> int:
         """Validation and test rows whose class no training row has; 0 for what is not one class a row."""
-        if self.kind != "class" or self.input == "residue":
+        if self.target_type != "class" or self.input == "residue":
             return 0
         others = np.concatenate([self.splits["valid"], self.splits["test"]])
         return int((~np.isin(self.labels[others], self.labels[self.splits["train"]])).sum())
@@ -114,7 +114,7 @@ class TaskData:
         InputError
             For such a split.
         """
-        if self.kind != "class" or self.input == "residue":
+        if self.target_type != "class" or self.input == "residue":
             return
         labels = self.labels[self.rows(split)]
         if not np.isin(labels, self.labels[self.splits["train"]]).any():
@@ -139,9 +139,9 @@ class TaskData:
         """
         if self.input == "residue":
             return spread_letters(self.labels[rows].tolist(), MASKED)
-        if self.kind == "class":
+        if self.target_type == "class":
             return self.labels[rows]
-        if self.kind == "multilabel":
+        if self.target_type == "multilabel":
             return label_sets(self.labels[rows].tolist(), str(self.label_separator))
         try:
             values: NDArray[np.float64] = self.labels[rows].astype(np.float64)
@@ -154,8 +154,9 @@ class TaskData:
     def _no_number(self, row: int) -> InputError:
         return InputError(
             f"Column {self.label_column!r} of {self.source} says {str(self.labels[row])!r} for {self.ids[row]!r}; "
-            f"kind {self.kind!r} predicts numbers. Leave such rows empty, name a column of numbers (label_column=, "
-            "--label-column), or predict classes (kind='class', --kind class)."
+            f"target_type {self.target_type!r} predicts numbers. Leave such rows empty, name a column of "
+            f"numbers (label_column=, "
+            "--label-column), or predict classes (target_type='class', --target-type class)."
         )
 
     def require_partners(self) -> Digests:

@@ -20,7 +20,11 @@ _logger = logging.getLogger(__name__)
 
 def warn_about_labels(data: TaskData, selection: TaskSelection) -> None:
     """Warn where labels that nobody called classes are taken for them, and look like numbers or letters of residues."""
-    if selection.task is not None or selection.kind is not None or (data.kind, data.input) != ("class", "protein"):
+    if (
+        selection.task is not None
+        or selection.target_type is not None
+        or (data.target_type, data.input) != ("class", "protein")
+    ):
         return
     rows = data.rows("all")
     texts = data.labels[rows].tolist()
@@ -28,7 +32,7 @@ def warn_about_labels(data: TaskData, selection: TaskSelection) -> None:
     if len(names) > _FEW and 2 * len(names) > len(texts) and all(map(is_number, names)):
         _logger.warning(
             "%s: column %r holds %s different numbers, each of which is taken for a class. To predict the number: "
-            "kind='regression' (--kind regression).",
+            "target_type='regression' (--target-type regression).",
             data.source,
             data.label_column,
             f"{len(names):,}",

@@ -123,7 +123,7 @@ def _own(selection: TaskSelection) -> Task:
         target="heads.tasks.readers:read_dataset",
         dataset=selection.dataset or "",
         label_columns=LABEL_COLUMNS,
-        kind="class" if selection.label_separator is None else "multilabel",
+        target_type="class" if selection.label_separator is None else "multilabel",
         mask_column="mask",
     )
 

@@ -31,7 +31,7 @@ class SelectionOptions(TypedDict, total=False):
     sequence_column: str | None
     skip_invalid: bool
     label_separator: str | None
-    kind: str | None
+    target_type: str | None
     input: str | None
     mask_column: str | None
     partner_column: str | None
@@ -65,7 +65,7 @@ class TaskSelection:
         Of the random split, where there is no split column.
     label_separator
         What stands between the labels of a row that can have several; None for what the task says, else for one label.
-    kind
+    target_type
         What is predicted: one of `heads.tasks.targets.KINDS`; None for what the task says, else one class, or
         several where there is a separator.
     input
@@ -94,7 +94,7 @@ class TaskSelection:
     skip_invalid: bool = False
     seed: int = 0
     label_separator: str | None = None
-    kind: str | None = None
+    target_type: str | None = None
     input: str | None = None
     mask_column: str | None = None
     partner_column: str | None = None
@@ -138,9 +138,12 @@ class TaskSelection:
             )
         if self.label_separator == "":
             raise InputError("The separator of labels is empty; expected a character (label_separator=).")
-        if self.kind is not None and self.kind not in KINDS:
-            raise InputError(f"kind is {self.kind!r}; expected one of {', '.join(KINDS)} (kind=, --kind).")
-        if self.kind == "multilabel" and self.task is None and self.label_separator is None:
+        if self.target_type is not None and self.target_type not in KINDS:
+            raise InputError(
+                f"target_type is {self.target_type!r}; expected one of {', '.join(KINDS)} (target_type=, "
+                f"--target-type)."
+            )
+        if self.target_type == "multilabel" and self.task is None and self.label_separator is None:
             raise InputError(
                 "Several labels a protein need a separator: say what stands between them (label_separator=, "
                 "--label-separator)."

@@ -46,7 +46,7 @@ class Task:
         The data set of the store that holds its rows.
     label_columns
         Columns that can hold the label; the first that the data set has is used.
-    kind
+    target_type
         What is predicted: one of `heads.tasks.targets.KINDS`.
     input
         What of: one of `INPUTS`.
@@ -90,7 +90,7 @@ class Task:
     target: str
     dataset: str
     label_columns: tuple[str, ...]
-    kind: str = "class"
+    target_type: str = "class"
     input: str = "protein"
     label_separator: str | None = None
     mask_column: str | None = None

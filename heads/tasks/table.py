@@ -120,13 +120,21 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
     table = with_header_fields(table, wanted)
     label_column = _first_column(wanted, table)
     separator = selection.label_separator or task.label_separator
-    kind = selection.kind or task.kind
+    target_type = selection.target_type or task.target_type
     partner_column = selection.partner_column or task.partner_column
     input_ = selection.input or ("pair" if partner_column else task.input)
-    if input_ == "residue" and kind != "class":
-        raise InputError(f"A task on residues predicts a class each; kind is {kind!r} (kind=, --kind). Leave it out.")
+    if input_ == "residue" and target_type != "class":
+        raise InputError(
+            f"A task on residues predicts a class each; target_type is {target_type!r} (target_type=, "
+            f"--target-type). Leave it out."
+        )
     texts = _texts(
-        table, label_column, selection.mask_column or task.mask_column, kind=kind, input_=input_, named=selection
+        table,
+        label_column,
+        selection.mask_column or task.mask_column,
+        target_type=target_type,
+        input_=input_,
+        named=selection,
     )
     has_label = _has_label(texts, separator)
     if not has_label.any():
@@ -138,7 +146,7 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
     parts, rule = _split(table, task, selection, partners)
     splits = {part: rows[has_label[rows]] for part, rows in parts.items()}
     if selection.top is not None:
-        splits = most_frequent(texts, splits, selection.top, kind=kind, input_=input_)
+        splits = most_frequent(texts, splits, selection.top, target_type=target_type, input_=input_)
         rule += f"; the {selection.top:,} labels with most training rows"
     rule += "".join(f", without {name} rows" for name, part in (("validation", "valid"), ("test", "test"))
                     if not len(splits[part]))  # fmt: skip
@@ -155,8 +163,8 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
         n_unlabelled=int((~has_label).sum()),
         n_left_out=table.n_left_out,
         n_unassigned=int(has_label.sum()) - sum(int(has_label[rows].sum()) for rows in parts.values()),
-        label_separator=separator if kind == "multilabel" else None,
-        kind=kind,
+        label_separator=separator if target_type == "multilabel" else None,
+        target_type=target_type,
         input=input_,
         partners=None if partners is None else _keys(partners),
         partner_source=table.partner_source,
@@ -169,7 +177,7 @@ def labelled(table: Table, task: Task, selection: TaskSelection) -> TaskData:
 
 
 def most_frequent(
-    labels: NDArray[np.str_], splits: dict[str, NDArray[np.int64]], top: int, *, kind: str, input_: str
+    labels: NDArray[np.str_], splits: dict[str, NDArray[np.int64]], top: int, *, target_type: str, input_: str
 ) -> dict[str, NDArray[np.int64]]:
     """The rows of the `top` labels that have most training rows; of equally frequent ones the first by name.
 
@@ -178,7 +186,7 @@ def most_frequent(
     InputError
         If rows have not one class each, or there are not so many labels.
     """
-    if kind != "class" or input_ == "residue":
+    if target_type != "class" or input_ == "residue":
         raise InputError("The most frequent labels (top=, --top) are for tasks with one class a row. Leave it out.")
     names, counts = np.unique(labels[splits["train"]], return_counts=True)
     if len(names) < top:
@@ -190,7 +198,7 @@ def most_frequent(
 
 
 def _texts(
-    table: Table, column: str, mask_column: str | None, *, kind: str, input_: str, named: TaskSelection
+    table: Table, column: str, mask_column: str | None, *, target_type: str, input_: str, named: TaskSelection
 ) -> NDArray[np.str_]:
     """The label of each row; of residues with `MASKED` where there is none.
 
@@ -198,7 +206,7 @@ def _texts(
     """
     texts = table.read(column)
     if input_ != "residue":
-        return np.asarray(texts, dtype=object if kind == "multilabel" else np.str_)
+        return np.asarray(texts, dtype=object if target_type == "multilabel" else np.str_)
     if named.mask_column is not None:
         mask_column = _require_column(named.mask_column, table, "mask residues by")
     elif mask_column is not None:

@@ -27,7 +27,7 @@ class Targets:
 
     Attributes
     ----------
-    kind
+    target_type
         One of `KINDS`.
     classes
         (C,) labels, sorted; the levels as float64, ascending, for ``"ordinal"``; empty for ``"regression"``.
@@ -39,7 +39,7 @@ class Targets:
         For ``"regression"`` and ``"ordinal"``: (N,) float64.
     """
 
-    kind: str
+    target_type: str
     classes: NDArray[Any]
     codes: Codes | None = None
     members: csr_array | None = None
@@ -54,7 +54,7 @@ class Targets:
     @property
     def n_outputs(self) -> int:
         """Width of what a head gives for a row: C, or 1 for a number."""
-        return 1 if self.kind == "regression" else len(self.classes)
+        return 1 if self.target_type == "regression" else len(self.classes)
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -64,7 +64,7 @@ class Targets:
     def select(self, rows: NDArray[np.int64]) -> Targets:
         """The targets of some rows."""
         return Targets(
-            kind=self.kind,
+            target_type=self.target_type,
             classes=self.classes,
             codes=None if self.codes is None else self.codes[rows],
             members=None if self.members is None else self.members[rows],
@@ -74,23 +74,23 @@ class Targets:
     def require_codes(self) -> Codes:
         """Codes of a target that has them."""
         if self.codes is None:
-            raise TypeError(f"Targets of kind {self.kind!r} have no codes.")
+            raise TypeError(f"Targets of kind {self.target_type!r} have no codes.")
         return self.codes
 
     def require_values(self) -> NDArray[np.float64]:
         """Numbers of a target that has them."""
         if self.values is None:
-            raise TypeError(f"Targets of kind {self.kind!r} have no values.")
+            raise TypeError(f"Targets of kind {self.target_type!r} have no values.")
         return self.values
 
     def require_members(self) -> csr_array:
         """Indicators of a target that has them."""
         if self.members is None:
-            raise TypeError(f"Targets of kind {self.kind!r} have no members.")
+            raise TypeError(f"Targets of kind {self.target_type!r} have no members.")
         return self.members
 
 
-def encode(y: Any, *, kind: str, n_rows: int, classes: NDArray[Any] | None = None, name: str = "y") -> Targets:
+def encode(y: Any, *, target_type: str, n_rows: int, classes: NDArray[Any] | None = None, name: str = "y") -> Targets:
     """Check targets and encode them.
 
     Parameters
@@ -98,7 +98,7 @@ def encode(y: Any, *, kind: str, n_rows: int, classes: NDArray[Any] | None = Non
     y
         ``"class"``: (N,) text or integers, an empty text for a row without a label. ``"multilabel"``: N collections of
         texts. ``"regression"``, ``"ordinal"``: (N,) numbers.
-    kind
+    target_type
         One of `KINDS`.
     n_rows
         N of the vectors.
@@ -113,28 +113,28 @@ def encode(y: Any, *, kind: str, n_rows: int, classes: NDArray[Any] | None = Non
         If there is not one target a row, a target is of another kind, a number is NaN or infinite, or (where classes
         are to be found) there is nothing to tell apart.
     """
-    if kind not in KINDS:
-        raise InputError(f"kind is {kind!r}; expected one of {', '.join(KINDS)}.")
-    if kind == "multilabel":
+    if target_type not in KINDS:
+        raise InputError(f"target_type is {target_type!r}; expected one of {', '.join(KINDS)}.")
+    if target_type == "multilabel":
         return _encode_sets(y, n_rows=n_rows, classes=classes, name=name)
-    if kind == "class":
+    if target_type == "class":
         if classes is None:
             found, codes = encode_labels(y, n_rows=n_rows)
-            return Targets(kind=kind, classes=found, codes=codes)
+            return Targets(target_type=target_type, classes=found, codes=codes)
         codes = codes_of(classes, y)
         _require_one_each(codes.shape, n_rows=n_rows, name=name, what="label")
-        return Targets(kind=kind, classes=classes, codes=codes)
-    values = _as_numbers(y, kind=kind, n_rows=n_rows, name=name)
+        return Targets(target_type=target_type, classes=classes, codes=codes)
+    values = _as_numbers(y, target_type=target_type, n_rows=n_rows, name=name)
     if classes is None and len(np.unique(values)) < 2:
         only = f" ({values[0]:g})" if len(values) else ""
         raise InputError(
             f"The training rows have {min(len(values), 1)} distinct value{only}; expected two or more. "
             "Check the label column."
         )
-    if kind == "regression":
-        return Targets(kind=kind, classes=np.zeros(0), values=values)
+    if target_type == "regression":
+        return Targets(target_type=target_type, classes=np.zeros(0), values=values)
     levels = np.unique(values) if classes is None else classes
-    return Targets(kind=kind, classes=levels, codes=codes_of_numbers(levels, values), values=values)
+    return Targets(target_type=target_type, classes=levels, codes=codes_of_numbers(levels, values), values=values)
 
 
 def encode_labels(y: ArrayLike, *, n_rows: int) -> tuple[NDArray[Any], Codes]:
@@ -217,16 +217,17 @@ def _encode_sets(y: Any, *, n_rows: int, classes: NDArray[Any] | None, name: str
     codes = codes_of(classes, flat) if len(flat) else np.zeros(0, np.int64)
     rows, there = np.repeat(np.arange(n_rows), sizes), codes >= 0
     members = csr_array((np.ones(int(there.sum())), (rows[there], codes[there])), shape=(n_rows, len(classes)))
-    return Targets(kind="multilabel", classes=classes, members=members.astype(np.bool_))
+    return Targets(target_type="multilabel", classes=classes, members=members.astype(np.bool_))
 
 
-def _as_numbers(y: Any, *, kind: str, n_rows: int, name: str) -> NDArray[np.float64]:
+def _as_numbers(y: Any, *, target_type: str, n_rows: int, name: str) -> NDArray[np.float64]:
     values = np.asarray(y)
     if values.dtype.kind not in "fiub":
         first = values.ravel()[:1].tolist()
         raise InputError(
-            f"{name} holds text (first: {first[0]!r}), but kind {kind!r} predicts numbers. Name a column of numbers, "
-            "or predict classes (kind='class')."
+            f"{name} holds text (first: {first[0]!r}), but target_type {target_type!r} predicts numbers. "
+            f"Name a column of numbers, "
+            "or predict classes (target_type='class')."
             if first
             else f"{name} is empty; expected one number a row."
         )

@@ -48,7 +48,7 @@ class KindContract:
             rng = np.random.default_rng(seed)
             hidden = rng.normal(size=(n, 3))
             X = (origin + hidden @ mixing + 0.05 * rng.normal(size=(n, self.dim))).astype(np.float32)
-            return _Rows(X, _targets(head.kind, hidden))
+            return _Rows(X, _targets(head.target_type, hidden))
 
         return make
 
@@ -71,7 +71,7 @@ class KindContract:
         """Guard shapes and types, of no rows too."""
         X, _ = rows(30, seed=2)
         found = fitted.predict(X)
-        if fitted.kind == "regression":
+        if fitted.target_type == "regression":
             assert found.shape == (30,)
             assert found.dtype == np.float64
             with pytest.raises(InputError, match="predicts numbers"):
@@ -82,7 +82,7 @@ class KindContract:
         assert shares.shape == (30, len(fitted.classes_))
         assert shares.dtype == np.float32
         assert ((shares >= 0) & (shares <= 1 + 1e-6)).all()
-        if fitted.kind == "ordinal":
+        if fitted.target_type == "ordinal":
             np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
             assert fitted.classes_.tolist() == LEVELS.tolist()
             assert set(found.tolist()) <= set(LEVELS.tolist())
@@ -114,7 +114,7 @@ class KindContract:
         """Guard persistence: not one bit of an output changes."""
         X, _ = rows(50, seed=2)
         again = load(as_fitted_head(fitted).save(tmp_path / "head")).head
-        assert again.kind == fitted.kind
+        assert again.target_type == fitted.target_type
         np.testing.assert_array_equal(_outputs(again, X), _outputs(fitted, X))
         np.testing.assert_array_equal(again.predict(X), fitted.predict(X))
         assert again.settings() == fitted.settings()
@@ -130,16 +130,16 @@ class KindContract:
         """Guard against learning from validation rows, and against outputs that claim to know."""
         rng = np.random.default_rng(3)
         noise = [rng.normal(size=(n, self.dim)).astype(np.float32) for n in (600, 200, 1000)]
-        y, y_valid, truth = (_targets(head.kind, rng.normal(size=(len(X), 3))) for X in noise)
+        y, y_valid, truth = (_targets(head.target_type, rng.normal(size=(len(X), 3))) for X in noise)
         head.fit(noise[0], y, noise[1], y_valid)
         # Three standard errors of 200 rows are 0.21; settings that were chosen on these very rows add a little.
         assert _rank_quality(head, noise[1], y_valid) < 0.3
-        of_rates = np.repeat(_rates(head.kind, y), len(noise[2]), axis=0)
-        assert _loss(head.kind, _outputs(head, noise[2]), truth) < 1.1 * _loss(head.kind, of_rates, truth)
+        of_rates = np.repeat(_rates(head.target_type, y), len(noise[2]), axis=0)
+        assert _loss(head.target_type, _outputs(head, noise[2]), truth) < 1.1 * _loss(head.target_type, of_rates, truth)
 
     def test_the_scale_of_numbers_does_not_matter(self, head: Head, rows: Callable[..., _Rows]) -> None:
         """Guard targets such as melting temperatures in kelvin, or counts in millions."""
-        if head.kind != "regression":
+        if head.target_type != "regression":
             pytest.skip("of numbers alone")
         (X, y), (X_valid, y_valid), (queries, truth) = rows(500), rows(150, seed=1), rows(200, seed=2)
         head.fit(X, 1e6 + 1e4 * y, X_valid, 1e6 + 1e4 * y_valid)
@@ -149,13 +149,13 @@ class KindContract:
     def test_targets_of_another_kind_are_refused(self, head: Head, rows: Callable[..., _Rows]) -> None:
         """Guard against text for numbers, NaN among them, one label for several, one value for all."""
         X, _ = rows(20)
-        if head.kind == "multilabel":
+        if head.target_type == "multilabel":
             with pytest.raises(InputError, match="expected for each row a list of labels"):
                 head.fit(X, ["a"] * 20)
             with pytest.raises(InputError, match="no label at all"):
                 head.fit(X, [[]] * 20)
             return
-        with pytest.raises(InputError, match=r"y holds text \(first: 'high'\), but kind"):
+        with pytest.raises(InputError, match=r"y holds text \(first: 'high'\), but target_type"):
             head.fit(X, ["high"] * 20)
         with pytest.raises(InputError, match=r"NaN or infinity in 1 rows \(first: row 3\)"):
             head.fit(X, np.where(np.arange(20) == 3, np.nan, np.arange(20)))
@@ -163,10 +163,10 @@ class KindContract:
             head.fit(X, np.ones(20))
 
 
-def _targets(kind: str, hidden: NDArray[np.float64]) -> Any:
-    if kind == "regression":
+def _targets(target_type: str, hidden: NDArray[np.float64]) -> Any:
+    if target_type == "regression":
         return 3 + 0.5 * hidden[:, 0]
-    if kind == "ordinal":
+    if target_type == "ordinal":
         return LEVELS[np.digitize(hidden[:, 0], [-0.7, 0.0, 0.7])]
     marks = hidden > [0.0, 0.5, -0.5]
     return [[name for name, has in zip("abc", row, strict=True) if has] for row in marks.tolist()]
@@ -183,7 +183,7 @@ def _members(y: list[list[str]]) -> NDArray[np.bool_]:
 def _quality(head: Head, X: NDArray[np.float32], y: Any) -> float:
     """Spearman's rho of numbers and of levels; micro-averaged F1 of label sets."""
     found = head.predict(X)
-    if head.kind != "multilabel":
+    if head.target_type != "multilabel":
         return float(spearmanr(found, y).statistic)
     truth = _members(y)
     return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
@@ -192,26 +192,26 @@ def _quality(head: Head, X: NDArray[np.float32], y: Any) -> float:
 def _rank_quality(head: Head, X: NDArray[np.float32], y: Any) -> float:
     """Spearman's rho between outputs and truth, of several labels the mean; 0 where the outputs do not vary."""
     outputs = _outputs(head, X)
-    if head.kind == "multilabel":
+    if head.target_type == "multilabel":
         return float(np.mean([_rho(outputs[:, code], _members(y)[:, code]) for code in range(3)]))
-    return _rho(outputs @ np.arange(outputs.shape[1]) if head.kind == "ordinal" else outputs[:, 0], y)
+    return _rho(outputs @ np.arange(outputs.shape[1]) if head.target_type == "ordinal" else outputs[:, 0], y)
 
 
-def _rates(kind: str, y: Any) -> NDArray[np.float64]:
+def _rates(target_type: str, y: Any) -> NDArray[np.float64]:
     """What a head gives that knows nothing of a row, (1, C): the mean, or the share of each level or label."""
-    if kind == "regression":
+    if target_type == "regression":
         return np.array([[np.mean(y)]])
-    truth = np.asarray(y)[:, None] == LEVELS if kind == "ordinal" else _members(y)
+    truth = np.asarray(y)[:, None] == LEVELS if target_type == "ordinal" else _members(y)
     rates: NDArray[np.float64] = truth.mean(axis=0, keepdims=True)
     return rates
 
 
-def _loss(kind: str, outputs: NDArray[Any], y: Any) -> float:
+def _loss(target_type: str, outputs: NDArray[Any], y: Any) -> float:
     """Mean squared error of numbers; log-loss of levels and labels."""
-    if kind == "regression":
+    if target_type == "regression":
         return float(((outputs[:, 0] - y) ** 2).mean())
     shares = np.clip(outputs.astype(np.float64), 1e-6, 1 - 1e-6)
-    if kind == "ordinal":
+    if target_type == "ordinal":
         return float(-np.log(shares[np.arange(len(y)), np.searchsorted(LEVELS, y)]).mean())
     members = _members(y)
     return float(-np.log(np.where(members, shares, 1 - shares)).mean())

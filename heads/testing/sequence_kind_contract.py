@@ -43,11 +43,11 @@ class SequenceKindContract:
 
     def rows(self, head: Head, n: int, *, seed: int = 0) -> _Rows:
         """Proteins, and targets of the head's kind that depend on them."""
-        if head.kind == "multilabel":
+        if head.target_type == "multilabel":
             X, names = families(n, seed=seed, n_families=6)
             return _Rows(X, [_labels_of(int(name[2:7])) for name in names.tolist()])
         X, values = variants(n, seed=seed)
-        return _Rows(X, values if head.kind == "regression" else LEVELS[np.digitize(values, [-2.5, -1.5, -0.7])])
+        return _Rows(X, values if head.target_type == "regression" else LEVELS[np.digitize(values, [-2.5, -1.5, -0.7])])
 
     @pytest.fixture
     def fitted(self, head: Head) -> Head:
@@ -71,10 +71,10 @@ class SequenceKindContract:
         assert outputs.shape == (30, fitted.n_outputs)
         assert np.isfinite(outputs).all()
         assert len(fitted.predict([])) == 0
-        if fitted.kind == "regression":
+        if fitted.target_type == "regression":
             assert found.shape == (30,)
             assert found.dtype == np.float64
-        elif fitted.kind == "ordinal":
+        elif fitted.target_type == "ordinal":
             np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-5)
             assert set(found.tolist()) <= set(LEVELS.tolist())
         else:
@@ -94,7 +94,7 @@ class SequenceKindContract:
         """Guard persistence: not one bit of an output changes."""
         X, _ = self.rows(fitted, 30, seed=2)
         again = load(as_fitted_head(fitted).save(tmp_path / "head")).head
-        assert again.kind == fitted.kind
+        assert again.target_type == fitted.target_type
         np.testing.assert_array_equal(_outputs(again, X), _outputs(fitted, X))
         np.testing.assert_array_equal(again.predict(X), fitted.predict(X))
         assert again.settings() == fitted.settings()
@@ -114,16 +114,16 @@ class SequenceKindContract:
         mixed, mixed_valid = ([part[row] for row in rng.permutation(len(part))] for part in (y, y_valid))
         queries, truth = self.rows(head, 300, seed=2)
         outputs = _outputs(head.fit(X, mixed, X_valid, mixed_valid), queries)
-        if head.kind == "multilabel":
+        if head.target_type == "multilabel":
             # Every family has nearly the share that all proteins have.
             assert (outputs.std(axis=0) < 0.25).all()
             return
-        found = outputs @ np.arange(outputs.shape[1]) if head.kind == "ordinal" else outputs[:, 0]
+        found = outputs @ np.arange(outputs.shape[1]) if head.target_type == "ordinal" else outputs[:, 0]
         assert np.ptp(found) < 1e-7 or abs(spearmanr(found, truth).statistic) < 0.35
 
     def test_the_scale_of_numbers_does_not_matter(self, head: Head) -> None:
         """Guard targets such as melting temperatures in kelvin, or counts in millions."""
-        if head.kind != "regression":
+        if head.target_type != "regression":
             pytest.skip("of numbers alone")
         (X, y), (X_valid, y_valid) = self.rows(head, self.n_train), self.rows(head, 80, seed=1)
         queries, truth = self.rows(head, 100, seed=2)
@@ -134,7 +134,7 @@ class SequenceKindContract:
     def test_targets_of_another_kind_are_refused(self, head: Head) -> None:
         """Guard against text for numbers, and one label for several."""
         X, _ = self.rows(head, 20)
-        match = "expected for each row a list of labels" if head.kind == "multilabel" else "y holds text"
+        match = "expected for each row a list of labels" if head.target_type == "multilabel" else "y holds text"
         with pytest.raises(InputError, match=match):
             head.fit(X, ["high"] * 20)
 
@@ -175,7 +175,7 @@ def _members(y: list[list[str]]) -> NDArray[np.bool_]:
 def _quality(head: Head, X: list[str], y: Any) -> float:
     """Spearman's rho of numbers and of levels; micro-averaged F1 of label sets."""
     found = head.predict(X)
-    if head.kind != "multilabel":
+    if head.target_type != "multilabel":
         return float(spearmanr(found, y).statistic)
     truth = _members(y)
     return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))

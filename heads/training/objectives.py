@@ -22,7 +22,7 @@ class Objective:
 
     Attributes
     ----------
-    kind
+    target_type
         One of `heads.tasks.targets.KINDS`.
     n_outputs
         Width of the logits.
@@ -32,7 +32,7 @@ class Objective:
         Of the training rows' numbers, for ``"regression"``: the network learns ``(y - mean) / scale``.
     """
 
-    kind: str
+    target_type: str
     n_outputs: int
     weights: Float32 | None = None
     mean: float = 0.0
@@ -40,36 +40,36 @@ class Objective:
 
     def targets(self, targets: Targets, rows: NDArray[np.int64]) -> torch.Tensor:
         """Targets of some rows as the loss takes them."""
-        if self.kind == "regression":
+        if self.target_type == "regression":
             standard = (targets.require_values()[rows] - self.mean) / self.scale
             return torch.from_numpy(standard.astype(np.float32))
-        if self.kind == "multilabel":
+        if self.target_type == "multilabel":
             return torch.from_numpy(targets.require_members()[rows].toarray().astype(np.float32))
         return torch.from_numpy(targets.require_codes()[rows])
 
     def loss(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Sum over rows of the squared error, or of the log-loss in nats (of several labels, their mean)."""
         logits = logits.float()
-        if self.kind == "regression":
+        if self.target_type == "regression":
             return functional.mse_loss(logits[:, 0], y, reduction="sum")
         weights = None if self.weights is None else torch.from_numpy(self.weights).to(logits.device)
-        if self.kind == "multilabel":
+        if self.target_type == "multilabel":
             each = functional.binary_cross_entropy_with_logits(logits, y, pos_weight=weights, reduction="none")
             return each.mean(dim=1).sum()
         return functional.cross_entropy(logits, y, weight=weights, reduction="sum")
 
     def outputs(self, logits: Float32, temperature: float) -> Float32:
         """What a head gives: probabilities, or numbers of the scale that was learned from."""
-        if self.kind == "regression":
+        if self.target_type == "regression":
             return (logits.astype(np.float64) * self.scale + self.mean).astype(np.float32)
         logits = logits / np.float32(temperature)
-        if self.kind == "multilabel":
+        if self.target_type == "multilabel":
             return (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
         return softmax(logits)
 
     def settings(self) -> dict[str, Any]:
         """Fields for JSON."""
-        return {"kind": self.kind, "n_outputs": self.n_outputs, "mean": self.mean, "scale": self.scale}
+        return {"target_type": self.target_type, "n_outputs": self.n_outputs, "mean": self.mean, "scale": self.scale}
 
 
 def make_objective(targets: Targets, *, class_weights: str | None) -> Objective:
@@ -90,16 +90,16 @@ def make_objective(targets: Targets, *, class_weights: str | None) -> Objective:
     """
     if class_weights not in (None, "balanced"):
         raise InputError(f"class_weights is {class_weights!r}; expected None or 'balanced'.")
-    if targets.kind == "regression":
+    if targets.target_type == "regression":
         if class_weights:
             raise InputError("class_weights is 'balanced' and numbers are predicted, which have no classes. Use None.")
         values = targets.require_values()
         return Objective("regression", 1, mean=float(values.mean()), scale=float(values.std()) or 1.0)
     n_classes, weights = targets.n_outputs, None
-    if class_weights and targets.kind == "multilabel":
+    if class_weights and targets.target_type == "multilabel":
         counts = np.asarray(targets.require_members().sum(axis=0), np.float64).ravel()
         weights = np.clip((len(targets) - counts) / np.maximum(counts, 1), 0.01, 100)
     elif class_weights:
         sizes = np.bincount(targets.require_codes(), minlength=n_classes)
         weights = len(targets) / (n_classes * np.maximum(sizes, 1))
-    return Objective(targets.kind, n_classes, weights=None if weights is None else weights.astype(np.float32))
+    return Objective(targets.target_type, n_classes, weights=None if weights is None else weights.astype(np.float32))

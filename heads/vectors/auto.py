@@ -45,7 +45,7 @@ class AutoHead(EnsembleHead):
         How to blend: ``"blend"``, ``"stack"``, or None for the better.
     seed
         Of each head, and of the parts of cross-fitting.
-    kind
+    target_type
         What is predicted.
 
     Attributes
@@ -63,9 +63,9 @@ class AutoHead(EnsembleHead):
         params: Mapping[str, Mapping[str, Any]] | None = None,
         method: str | None = None,
         seed: int = 0,
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
-        super().__init__(members=members, params=params, method=method, seed=seed, kind=kind)
+        super().__init__(members=members, params=params, method=method, seed=seed, target_type=target_type)
 
     def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         self._check_method()
@@ -81,18 +81,23 @@ class AutoHead(EnsembleHead):
         outputs, targets = unseen_outputs(makers, self._heads, train, valid, seed=self.seed)
         losses = [blockwise_losses([each], targets) for each in outputs]
         self.tried_ = [
-            {"head": name, "valid_loss": summary_loss(loss, self.kind), **_score(head, each, targets), "fit_s": took}
+            {
+                "head": name,
+                "valid_loss": summary_loss(loss, self.target_type),
+                **_score(head, each, targets),
+                "fit_s": took,
+            }
             for name, head, each, loss, took in zip(names, self._heads, outputs, losses, seconds, strict=True)
         ]
         best = int(np.argmin([loss.mean() for loss in losses]))
         blend = choose(outputs, targets, method=self.method) if len(names) > 1 else None
-        if blend is not None and _is_better(blend.apply(outputs, self.kind), losses[best], targets):
+        if blend is not None and _is_better(blend.apply(outputs, self.target_type), losses[best], targets):
             self.chosen_ = "blend"
             self.tried_.append({"head": "blend", "valid_loss": blend.loss})
         else:
             self.chosen_ = names[best]
             alone = tuple(float(number == best) for number in range(len(names)))
-            blend = Blend(method="blend", weights=alone, loss=summary_loss(losses[best], self.kind))
+            blend = Blend(method="blend", weights=alone, loss=summary_loss(losses[best], self.target_type))
         self._adopt(names, blend, outputs, targets)
 
     def settings(self) -> dict[str, Any]:
@@ -109,24 +114,26 @@ class AutoHead(EnsembleHead):
 def usual_members(train: LabelledExamples) -> tuple[str, ...]:
     """Heads to try on such rows: those that can predict that kind, and that do not take hours."""
     n_rows, n_classes = len(train), max(1, len(train.targets.classes))
-    kind = train.targets.kind
+    target_type = train.targets.target_type
     affordable = {
         "mlp": n_rows * n_classes <= _MLP_CELLS,
         "gbm": n_rows <= _GBM_RANK_ROWS
-        if kind == "class" and n_classes > _DIRECT_CLASSES
+        if target_type == "class" and n_classes > _DIRECT_CLASSES
         else n_rows * n_classes <= _GBM_CELLS and n_classes <= _DIRECT_CLASSES,
     }
     return tuple(
-        name for name in CANDIDATES if name in HEADS and kind in HEADS[name].kinds and affordable.get(name, True)
+        name
+        for name in CANDIDATES
+        if name in HEADS and target_type in HEADS[name].target_types and affordable.get(name, True)
     )
 
 
 def _score(head: Head, outputs: Float32, targets: Targets) -> dict[str, float]:
     """Accuracy of classes and levels, Spearman's rho of numbers."""
-    if targets.kind == "regression":
+    if targets.target_type == "regression":
         varies = np.ptp(outputs) > 0 and np.ptp(targets.require_values()) > 0
         return {"spearman": float(spearmanr(outputs[:, 0], targets.require_values()).statistic) if varies else 0.0}
-    if targets.kind == "multilabel":
+    if targets.target_type == "multilabel":
         return {}
     true = targets.classes[targets.require_codes()]
     return {"accuracy": float((head.decide(outputs) == true).mean())}

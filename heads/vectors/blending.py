@@ -45,22 +45,22 @@ class Blend:
     weights: tuple[float, ...]
     loss: float
 
-    def apply(self, outputs: Float32, kind: str) -> Float32:
+    def apply(self, outputs: Float32, target_type: str) -> Float32:
         """(n, C) outputs from (M, n, C) of the heads."""
-        return combine(outputs, np.array(self.weights), kind, self.method).astype(np.float32)
+        return combine(outputs, np.array(self.weights), target_type, self.method).astype(np.float32)
 
 
-def combine(outputs: Float32, weights: NDArray[np.float64], kind: str, method: str) -> NDArray[np.float64]:
+def combine(outputs: Float32, weights: NDArray[np.float64], target_type: str, method: str) -> NDArray[np.float64]:
     """(n, C) float64 outputs from (M, n, C) and (M,) weights."""
     if method == "blend":
         mixed: NDArray[np.float64] = np.tensordot(weights, outputs.astype(np.float64), axes=1)
-        if kind in _ONE_OF:
+        if target_type in _ONE_OF:
             # A head without an answer, which has zeros alone, leaves the row to the others.
             said = mixed.sum(axis=1, keepdims=True)
             mixed /= np.where(said > 0, said, 1.0)
         return mixed
     clipped = np.clip(outputs.astype(np.float64), SMALLEST, 1 - SMALLEST)
-    if kind == "multilabel":
+    if target_type == "multilabel":
         odds = np.tensordot(weights, np.log(clipped) - np.log1p(-clipped), axes=1)
         shares: NDArray[np.float64] = 0.5 * (1 + np.tanh(0.5 * odds))
         return shares
@@ -83,22 +83,24 @@ def choose(outputs: Float32, targets: Targets, *, method: str | None = None) -> 
         One of `METHODS`; None: the better. Numbers are always blended.
     """
     found = []
-    if method != "stack" or targets.kind == "regression":
+    if method != "stack" or targets.target_type == "regression":
         weights = _mixture(outputs, targets)
         found.append(_judged("blend", weights, outputs, targets))
-    if method != "blend" and targets.kind != "regression":
+    if method != "blend" and targets.target_type != "regression":
         found.append(_judged("stack", _powers(outputs, targets), outputs, targets))
     return min(found, key=lambda blend: blend.loss)
 
 
 def _judged(method: str, weights: NDArray[np.float64], outputs: Float32, targets: Targets) -> Blend:
-    losses = row_losses(combine(outputs, weights, targets.kind, method), targets)
-    return Blend(method=method, weights=tuple(weights.tolist()), loss=summary_loss(losses, targets.kind))
+    losses = row_losses(combine(outputs, weights, targets.target_type, method), targets)
+    return Blend(method=method, weights=tuple(weights.tolist()), loss=summary_loss(losses, targets.target_type))
 
 
 def _mixture(outputs: Float32, targets: Targets) -> NDArray[np.float64]:
     """Weights on the simplex; tiny ones are dropped."""
-    objective = _squared_error(outputs, targets) if targets.kind == "regression" else _mixed_entropy(outputs, targets)
+    objective = (
+        _squared_error(outputs, targets) if targets.target_type == "regression" else _mixed_entropy(outputs, targets)
+    )
     n_heads = len(outputs)
     found = minimize(
         objective,
@@ -124,7 +126,7 @@ def _mixture(outputs: Float32, targets: Targets) -> NDArray[np.float64]:
 
 def _powers(outputs: Float32, targets: Targets) -> NDArray[np.float64]:
     """Powers of the probabilities, each from 0 to 5."""
-    objective = (_odds_entropy if targets.kind == "multilabel" else _powers_entropy)(outputs, targets)
+    objective = (_odds_entropy if targets.target_type == "multilabel" else _powers_entropy)(outputs, targets)
     n_heads = len(outputs)
     start = np.full(n_heads, 1 / n_heads)
 
@@ -156,7 +158,7 @@ def _squared_error(outputs: Float32, targets: Targets) -> Objective:
 def _mixed_entropy(outputs: Float32, targets: Targets) -> Objective:
     """Of a weighted mean of probabilities: only those of what is true matter, and whether a head says anything."""
     true = _of_the_true(outputs, targets, lambda shares: 1 - shares)
-    one_of = targets.kind in _ONE_OF
+    one_of = targets.target_type in _ONE_OF
     # A label is there or not: both are said together.
     said = outputs.sum(axis=2, dtype=np.float64) if one_of else np.ones_like(true)
     most = np.inf if one_of else 1 - SMALLEST
@@ -209,7 +211,7 @@ def _of_the_true(
     outputs: NDArray[Any], targets: Targets, turned: Callable[[NDArray[np.float64]], NDArray[np.float64]]
 ) -> NDArray[np.float64]:
     """What heads say of the true class of each row, (M, n); or of each label, (M, nC), turned where it is not there."""
-    if targets.kind != "multilabel":
+    if targets.target_type != "multilabel":
         return outputs[:, np.arange(len(targets)), targets.require_codes()].astype(np.float64)
     said = outputs.astype(np.float64)
     return np.where(targets.require_members().toarray(), said, turned(said)).reshape(len(said), -1)

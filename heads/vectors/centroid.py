@@ -40,7 +40,7 @@ class CentroidHead(Head):
         validation rows; not without them.
     seed
         Picks the rows to choose and calibrate on where there are too many for all.
-    kind
+    target_type
         What is predicted.
 
     Attributes
@@ -55,17 +55,17 @@ class CentroidHead(Head):
         Log-loss on the validation rows in nats, for ``"multilabel"`` the mean over labels; None without such rows.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("class", "multilabel")
+    target_types: ClassVar[tuple[str, ...]] = ("class", "multilabel")
 
     prototypes_: Float32
     whiten_: bool
     temperature_: float
     valid_log_loss_: float | None
 
-    def __init__(self, *, whiten: bool | str = "auto", seed: int = 0, kind: str = "class") -> None:
+    def __init__(self, *, whiten: bool | str = "auto", seed: int = 0, target_type: str = "class") -> None:
         self.whiten = whiten
         self.seed = seed
-        self.kind = kind
+        self.target_type = target_type
 
     def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         if self.whiten != "auto" and not isinstance(self.whiten, bool):
@@ -125,7 +125,7 @@ class CentroidHead(Head):
             for start in range(0, len(block), _BLOCK_ROWS):
                 units = _units(block[start : start + _BLOCK_ROWS], self._whitening)
                 cosines = units @ self.prototypes_.T
-                if self.kind == "multilabel":
+                if self.target_type == "multilabel":
                     yield sigmoid(cosines * self._curves.slopes + self._curves.offsets)
                 else:
                     yield softmax(cosines * np.float32(SCALE / self.temperature_))
@@ -159,7 +159,7 @@ class _Prototypes:
         A class of one has no mean without it; its cosine becomes 0.
         """
         moved = vectors if self.whitening is None else self.whitening.apply(vectors)
-        if targets.kind == "multilabel":
+        if targets.target_type == "multilabel":
             entries = targets.require_members().tocoo()
             rows, codes = entries.row, entries.col
         else:
@@ -174,7 +174,7 @@ class _Prototypes:
 def _calibrate(cosines: Float32, targets: Targets) -> _Curves:
     """The temperature, or the curves of labels, that make the targets most likely; and the log-loss with them."""
     nothing = np.zeros(0, np.float32)
-    if targets.kind == "class":
+    if targets.target_type == "class":
         temperature, log_loss = fit_temperature(SCALE * cosines, targets.require_codes())
         return _Curves(temperature, nothing, nothing, log_loss)
     members = targets.require_members()

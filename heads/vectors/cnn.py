@@ -102,7 +102,7 @@ class ConvolutionHead(Head):
         ``"balanced"`` weighs classes by the inverse of their number of residues; None weighs residues alike.
     seed
         Of weights, order and dropout.
-    kind
+    target_type
         What is predicted.
 
     Attributes
@@ -135,7 +135,7 @@ class ConvolutionHead(Head):
         patience: int = 3,
         class_weight: str | None = None,
         seed: int = 0,
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
         self.channels = channels
         self.width = width
@@ -146,7 +146,7 @@ class ConvolutionHead(Head):
         self.patience = patience
         self.class_weight = class_weight
         self.seed = seed
-        self.kind = kind
+        self.target_type = target_type
 
     def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         self._check()

@@ -46,7 +46,7 @@ class EnsembleHead(Head):
         better of the two.
     seed
         Of the parts, and of each head.
-    kind
+    target_type
         What is predicted.
 
     Attributes
@@ -55,7 +55,7 @@ class EnsembleHead(Head):
         Method, weights and loss.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = KINDS
+    target_types: ClassVar[tuple[str, ...]] = KINDS
     reads_sequences: ClassVar[bool] = False
 
     def __init__(
@@ -65,13 +65,13 @@ class EnsembleHead(Head):
         params: Mapping[str, Mapping[str, Any]] | None = None,
         method: str | None = None,
         seed: int = 0,
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
         self.members = members
         self.params = params
         self.method = method
         self.seed = seed
-        self.kind = kind
+        self.target_type = target_type
 
     def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         names = self._names()
@@ -87,12 +87,12 @@ class EnsembleHead(Head):
         self.classes_, self.n_features_in_ = fitted[0].classes_, fitted[0].n_features_in_
         outputs, targets = unseen_outputs([], self._heads, valid, valid, seed=self.seed)
         self._adopt(names, choose(outputs, targets, method=self.method), outputs, targets)
-        if self.kind == "multilabel":
+        if self.target_type == "multilabel":
             self.thresholds_ = self._thresholds(valid)
 
     def _adopt(self, names: Sequence[str], blend: Blend, outputs: Float32, targets: Targets) -> None:
         """Keep the heads that have a weight, and what each reaches alone."""
-        alone = [summary_loss(blockwise_losses([each], targets), self.kind) for each in outputs]
+        alone = [summary_loss(blockwise_losses([each], targets), self.target_type) for each in outputs]
         self.alone_ = dict(zip(names, alone, strict=True))
         kept = [number for number, weight in enumerate(blend.weights) if weight > 0]
         self._kept_names = [names[number] for number in kept]
@@ -124,11 +124,13 @@ class EnsembleHead(Head):
 
     def _maker(self, name: str) -> Callable[[], Head]:
         given = (self.params or {}).get(name)
-        return lambda: make_member(name, kind=self.kind, seed=self.seed, params=given, sequences=self.reads_sequences)
+        return lambda: make_member(
+            name, target_type=self.target_type, seed=self.seed, params=given, sequences=self.reads_sequences
+        )
 
     def _outputs(self, X: Features) -> Iterator[Float32]:
         for outputs in stacked_outputs(self._heads, X):
-            yield self.blend_.apply(outputs, self.kind)
+            yield self.blend_.apply(outputs, self.target_type)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return member_arrays(self._heads)

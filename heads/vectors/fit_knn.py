@@ -60,12 +60,12 @@ class Vote:
         """Whichever of the two there is; 0 where there is none."""
         return self.log_loss or self.rmse or 0.0
 
-    def outputs(self, kind: str, keys: KeyTargets, scores: Float32, positions: Positions) -> Float32:
+    def outputs(self, target_type: str, keys: KeyTargets, scores: Float32, positions: Positions) -> Float32:
         """What the (n, k) neighbours say: (n, C) float32."""
         mixed = self.mixed(keys, scores, positions)
-        if kind == "regression":
+        if target_type == "regression":
             return mixed.astype(np.float32)
-        if kind == "multilabel":
+        if target_type == "multilabel":
             return sigmoid(log_odds(mixed) * self.slopes + self.offsets).astype(np.float32)
         return softmax(_logarithms(mixed) / self.temperature)
 
@@ -75,9 +75,9 @@ class Vote:
         return (1 - self.background) * votes + self.background * keys.centre
 
 
-def default_vote(kind: str, n_classes: int, k: int, sharpness: float) -> Vote:
+def default_vote(target_type: str, n_classes: int, k: int, sharpness: float) -> Vote:
     """A vote that was chosen on nothing."""
-    n_labels = n_classes if kind == "multilabel" else 0
+    n_labels = n_classes if target_type == "multilabel" else 0
     return Vote(
         k=k,
         sharpness=sharpness,
@@ -116,15 +116,15 @@ def fit_vote(
         "multilabel": _label_losses,
         "class": _class_losses,
         "ordinal": _class_losses,
-    }[targets.kind]
+    }[targets.target_type]
     candidates = [(k, sharpness) for k in ks for sharpness in sharpnesses]
     found = losses(keys, scores, positions, targets, candidates)
     (loss, background), (k, sharpness) = min(zip(found, candidates, strict=True))
-    vote = replace(default_vote(targets.kind, len(targets.classes), k, sharpness), background=background)
-    if targets.kind == "regression":
+    vote = replace(default_vote(targets.target_type, len(targets.classes), k, sharpness), background=background)
+    if targets.target_type == "regression":
         return replace(vote, rmse=loss**0.5)
     mixed = vote.mixed(keys, scores, positions)
-    if targets.kind == "multilabel":
+    if targets.target_type == "multilabel":
         curves = fit_labels(log_odds(mixed), targets.require_members())
         return replace(
             vote,

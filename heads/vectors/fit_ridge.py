@@ -293,7 +293,9 @@ def _ridge_choice(
         chosen_by = "generalised cross-validation"
     else:
         rows = rotated_rows(valid, statistics, spectrum.axes, limit=_MOST_ROWS, seed=seed)
-        true = rows.targets.require_values() if rows.targets.kind == "regression" else rows.targets.require_codes()
+        true = (
+            rows.targets.require_values() if rows.targets.target_type == "regression" else rows.targets.require_codes()
+        )
         known = np.asarray(true, np.float64) - spectrum.centres[0]
         errors = [float(np.mean((rows.rotated @ spectrum.rotated(alpha)[0] - known) ** 2)) for alpha in alphas]
         chosen_by = "validation rows"

@@ -77,7 +77,7 @@ class BoostedHead(Head):
         ``"balanced"``: each class weighs the same, however many rows it has; not for candidates.
     seed
         Of the sample of rows for the components, and of the rows set aside.
-    kind
+    target_type
         What is predicted.
 
     Attributes
@@ -94,7 +94,7 @@ class BoostedHead(Head):
         Whether the trees see the linear head's outputs.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = KINDS
+    target_types: ClassVar[tuple[str, ...]] = KINDS
     search_space: ClassVar[Mapping[str, Range]] = {
         "n_components": IntRange(low=16, high=256, log=True),
         "learning_rate": FloatRange(low=0.02, high=0.3, log=True),
@@ -115,7 +115,7 @@ class BoostedHead(Head):
         linear: bool | str = "auto",
         class_weight: str | None = None,
         seed: int = 0,
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
         self.n_components = n_components
         self.learning_rate = learning_rate
@@ -127,14 +127,14 @@ class BoostedHead(Head):
         self.linear = linear
         self.class_weight = class_weight
         self.seed = seed
-        self.kind = kind
+        self.target_type = target_type
 
     def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         self._check(train)
         self._ranker: CandidateRanker | None = None
         self._columns: LinearColumns | None = None
         self._number_mean, self._number_scale = 0.0, 1.0
-        if self.kind == "class" and len(self.classes_) > self.direct_classes:
+        if self.target_type == "class" and len(self.classes_) > self.direct_classes:
             rounds = {"max_rounds": self.max_rounds, "patience": self.patience}
             self._ranker = CandidateRanker.fit(train, valid, self._params({}), seed=self.seed, **rounds)
             self.n_rounds_, self.temperature_ = [self._ranker.n_rounds], self._ranker.temperature
@@ -149,7 +149,7 @@ class BoostedHead(Head):
             stop = train.select(aside) if len(aside) else train
             train, self.held_out_ = (train.select(kept), len(aside)) if len(aside) else (train, 0)
         stop = stop.sample(_SAMPLE, seed=self.seed)
-        if self.kind == "regression":
+        if self.target_type == "regression":
             values = train.targets.require_values()
             self._number_mean, self._number_scale = float(values.mean()), float(values.std()) or 1.0
         X = self._projection(train.features)
@@ -187,15 +187,15 @@ class BoostedHead(Head):
         self, targets: Targets, stop: Targets
     ) -> Iterator[tuple[NDArray[Any], NDArray[Any], dict[str, Any]]]:
         """Targets of the training and the stopping rows, and the objective, of each booster."""
-        if self.kind == "class":
+        if self.target_type == "class":
             softmax = {"objective": "multiclass", "num_class": len(self.classes_)}
             yield targets.require_codes(), stop.require_codes(), softmax
-        elif self.kind == "regression":
+        elif self.target_type == "regression":
             values, values_stop = (
                 (part.require_values() - self._number_mean) / self._number_scale for part in (targets, stop)
             )
             yield values, values_stop, {"objective": "regression", "max_delta_step": 0.0}
-        elif self.kind == "ordinal":
+        elif self.target_type == "ordinal":
             for level in range(len(self.classes_) - 1):
                 above, above_stop = (part.require_codes() > level for part in (targets, stop))
                 yield above, above_stop, {"objective": "binary"}
@@ -231,10 +231,10 @@ class BoostedHead(Head):
 
     def _calibrated(self, logits: NDArray[np.float64], targets: Targets) -> tuple[float, float]:
         """Temperature and loss, on the rows that the growing was stopped by."""
-        if self.kind == "regression":
+        if self.target_type == "regression":
             errors = self._number_scale * logits[:, 0] + self._number_mean - targets.require_values()
             return 1.0, float(np.sqrt((errors**2).mean()))
-        if self.kind == "class":
+        if self.target_type == "class":
             return fit_temperature(logits, targets.require_codes())
         return best_temperature(logits, targets)
 
@@ -247,7 +247,7 @@ class BoostedHead(Head):
         if self.class_weight not in (None, "balanced"):
             raise InputError(f"class_weight is {self.class_weight!r}; expected 'balanced', or nothing for equal rows.")
         n_labels = len(self.classes_)
-        if self.kind in ("multilabel", "ordinal") and n_labels > MAX_BOOSTERS:
+        if self.target_type in ("multilabel", "ordinal") and n_labels > MAX_BOOSTERS:
             hours = n_labels * len(train) * _SECONDS_A_ROW / 3600
             raise InputError(
                 f"gbm grows a booster a label: {n_labels:,} labels of {len(train):,} rows would take about {hours:.1f} "
@@ -260,10 +260,10 @@ class BoostedHead(Head):
             yield from self._ranker.outputs(X)
             return
         for logits in self._scores(X):
-            if self.kind == "regression":
+            if self.target_type == "regression":
                 yield (self._number_scale * logits + self._number_mean).astype(np.float32)
             else:
-                yield logits_to_outputs(logits / self.temperature_, self.kind)
+                yield logits_to_outputs(logits / self.temperature_, self.target_type)
 
     def _scores(self, X: Features) -> Iterator[NDArray[np.float64]]:
         """Raw scores, (n, C), or (n, 1) of numbers and (n, C - 1) of levels."""
@@ -280,7 +280,7 @@ class BoostedHead(Head):
         from heads.vectors.lightgbm_model import scores
 
         found = [scores(booster, X) for booster in boosters]
-        return found[0] if self.kind == "class" else np.stack(found, axis=1)
+        return found[0] if self.target_type == "class" else np.stack(found, axis=1)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         if self._ranker is not None:

@@ -101,7 +101,7 @@ def refine(
 
     scale = torch.from_numpy(start.axes / np.sqrt(start.room))
     mean = torch.from_numpy(start.mean)
-    model = _Model(start, targets.kind, weights)
+    model = _Model(start, targets.target_type, weights)
     valid = torch.from_numpy(valid_rotated / np.sqrt(start.room))
     best, losses = model.copy(), [model.loss(valid, valid_targets)]
     n_rows = len(targets)
@@ -122,7 +122,7 @@ class _Model:
     """Weights, their moments, and one step: gradients are written out, since there is one layer."""
 
     def __init__(
-        self, start: Start, kind: str, weights: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+        self, start: Start, target_type: str, weights: tuple[NDArray[np.float64], NDArray[np.float64]] | None
     ) -> None:
         import torch
 
@@ -132,7 +132,7 @@ class _Model:
         self._lacking: torch.Tensor | None = None
         if weights is not None:
             self._having, self._lacking = (torch.from_numpy(part.astype(np.float32)) for part in weights)
-        self._kind = kind
+        self._target_type = target_type
         self._n_steps = 0
         self._rate = _RATE / start.weights.shape[1] ** 0.5
 
@@ -152,7 +152,7 @@ class _Model:
         import torch
 
         logits = self.logits(x)
-        if self._kind == "class":
+        if self._target_type == "class":
             codes = torch.from_numpy(targets.require_codes())
             pull = torch.softmax(logits, dim=1)
             pull[torch.arange(len(codes)), codes] -= 1
@@ -180,7 +180,7 @@ class _Model:
         from torch.nn import functional
 
         logits = self.logits(x)
-        if self._kind == "class":
+        if self._target_type == "class":
             codes = torch.from_numpy(targets.require_codes())
             return float(functional.cross_entropy(logits, codes, weight=self._having))
         members = torch.from_numpy(targets.require_members().toarray())

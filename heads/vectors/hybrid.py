@@ -30,11 +30,11 @@ class HybridHead(EnsembleHead):
         Names of heads of the catalog, two or more. None: linear, knn, and the first aligner of `ALIGNERS` that is
         installed; for numbers linear, knn, mlp, and position_means where all proteins are of one length, as variants
         of one are, else kmer.
-    params, method, seed, kind
+    params, method, seed, target_type
         As of `heads.vectors.ensemble.EnsembleHead`.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("class", "multilabel", "regression")
+    target_types: ClassVar[tuple[str, ...]] = ("class", "multilabel", "regression")
     reads_sequences: ClassVar[bool] = True
 
     def __init__(
@@ -44,9 +44,9 @@ class HybridHead(EnsembleHead):
         params: Mapping[str, Mapping[str, Any]] | None = None,
         method: str | None = None,
         seed: int = 0,
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
-        super().__init__(members=members, params=params, method=method, seed=seed, kind=kind)
+        super().__init__(members=members, params=params, method=method, seed=seed, target_type=target_type)
 
     def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         self._of_one_length = len(set(map(len, sequences_of(train.features).residues))) == 1
@@ -55,7 +55,7 @@ class HybridHead(EnsembleHead):
     def _asked(self) -> tuple[str, ...]:
         if self.members is not None:
             return super()._asked()
-        if self.kind == "regression":
+        if self.target_type == "regression":
             return (*OF_NUMBERS, "position_means" if self._of_one_length else "kmer")
         return (*ON_VECTORS, _installed())
 

@@ -55,7 +55,7 @@ class NeighboursHead(Head):
         better on the validation rows; not without them. Costs one more pass over the vectors.
     seed
         Picks the validation rows to choose on where there are more than 4,096.
-    kind
+    target_type
         What is predicted.
 
     Attributes
@@ -69,7 +69,7 @@ class NeighboursHead(Head):
         squared error; None without such rows.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = KINDS
+    target_types: ClassVar[tuple[str, ...]] = KINDS
     search_space: ClassVar[Mapping[str, Range]] = {
         "k": IntRange(low=1, high=50, log=True),
         "sharpness": FloatRange(low=1.0, high=500.0, log=True),
@@ -92,7 +92,7 @@ class NeighboursHead(Head):
         sharpnesses: Sequence[float] = SHARPNESSES,
         whiten: bool | str = "auto",
         seed: int = 0,
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
         self.k = k
         self.sharpness = sharpness
@@ -100,7 +100,7 @@ class NeighboursHead(Head):
         self.sharpnesses = sharpnesses
         self.whiten = whiten
         self.seed = seed
-        self.kind = kind
+        self.target_type = target_type
 
     def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         ks, sharpnesses = self._candidates()
@@ -148,7 +148,7 @@ class NeighboursHead(Head):
     ) -> Vote:
         if valid is None:
             return default_vote(
-                self.kind,
+                self.target_type,
                 len(self.classes_),
                 ks[0] if self.k is not None else DEFAULT_K,
                 sharpnesses[0] if self.sharpness is not None else DEFAULT_SHARPNESS,
@@ -229,7 +229,7 @@ class NeighboursHead(Head):
             for start in range(0, len(block), _VOTE_ROWS):
                 rows = slice(start, start + _VOTE_ROWS)
                 yield self._vote.outputs(
-                    self.kind, self._keys, found.scores[rows], self._keys.find(found.digests[rows])
+                    self.target_type, self._keys, found.scores[rows], self._keys.find(found.digests[rows])
                 )
 
 
@@ -239,7 +239,7 @@ def _of_first_release(
     """What heads of classes kept before other kinds came: the rows of each key and their codes, nothing calibrated."""
     codes = arrays["codes"].astype(np.int64)
     digests = np.repeat(arrays["digests"], np.diff(arrays["starts"]), axis=0)
-    keys, _ = key_targets(digests, Targets(kind="class", classes=classes, codes=codes))
+    keys, _ = key_targets(digests, Targets(target_type="class", classes=classes, codes=codes))
     vote = replace(
         default_vote("class", len(classes), settings["k"], settings["sharpness"]),
         background=settings["background"],

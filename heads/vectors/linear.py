@@ -80,7 +80,7 @@ class LinearHead(Head):
         Passes over the training rows at most, of a refinement.
     seed
         Picks the rows to choose on where there are too many for all, and the order of a refinement.
-    kind
+    target_type
         What is predicted.
 
     Attributes
@@ -102,7 +102,7 @@ class LinearHead(Head):
         (K, D), (K,), (D,) and, for ``"ordinal"``, (C - 1,) float32.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = KINDS
+    target_types: ClassVar[tuple[str, ...]] = KINDS
     search_space: ClassVar[Mapping[str, Range]] = {
         "shrinkage": FloatRange(low=1e-4, high=0.9, log=True),
         "mean_shrinkage": FloatRange(low=0.1, high=100.0, log=True),
@@ -135,7 +135,7 @@ class LinearHead(Head):
         refine: bool | str = "auto",
         max_epochs: int = MAX_EPOCHS,
         seed: int = 0,
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
         self.shrinkage = shrinkage
         self.shrinkages = shrinkages
@@ -148,7 +148,7 @@ class LinearHead(Head):
         self.refine = refine
         self.max_epochs = max_epochs
         self.seed = seed
-        self.kind = kind
+        self.target_type = target_type
 
     def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         self._check()
@@ -158,9 +158,14 @@ class LinearHead(Head):
                 "Give some, or leave it at 'auto'."
             )
         weights = None
-        if self.class_weight is not None and self.kind == "class":
+        if self.class_weight is not None and self.target_type == "class":
             weights = balanced_weights(train.targets.require_codes(), len(train.targets.classes))
-        if self.kind == "class" and valid is None and self.shrinkage is None and self._fit_with_rows_aside(train):
+        if (
+            self.target_type == "class"
+            and valid is None
+            and self.shrinkage is None
+            and self._fit_with_rows_aside(train)
+        ):
             return
         choices: tuple[bool, ...] = (self.normalize is True,)
         if self.normalize == "auto" and valid is not None and _lengths_vary(train, seed=self.seed):
@@ -213,7 +218,7 @@ class LinearHead(Head):
         self, train: LabelledExamples, valid: LabelledExamples, class_weights: NDArray[np.float64] | None
     ) -> bool:
         """Whether vectors of one length are better, found out on a sample of the training rows with few settings."""
-        if self.kind == "class":
+        if self.target_type == "class":
             drawn = np.sort(np.random.default_rng(self.seed).permutation(len(self.classes_))[:_TRIED_CLASSES])
             train, valid = _of_classes(train, drawn), _of_classes(valid, drawn)
             class_weights = None if class_weights is None else class_weights[drawn]
@@ -250,14 +255,14 @@ class LinearHead(Head):
         class_weights: NDArray[np.float64] | None,
     ) -> FitResult:
         alphas, descent = self._alphas(), Descent(asked=self.refine, max_epochs=self.max_epochs)
-        if self.kind == "class":
+        if self.target_type == "class":
             return fit_class(
                 statistics, train, valid, self._shrinkages(), self._mean_shrinkages(),
                 class_weights=class_weights, descent=descent, seed=self.seed,
             )  # fmt: skip
-        if self.kind == "regression":
+        if self.target_type == "regression":
             return fit_regression(statistics, valid, alphas, seed=self.seed)
-        if self.kind == "ordinal":
+        if self.target_type == "ordinal":
             return fit_ordinal(statistics, train, valid, alphas, seed=self.seed)
         balanced = self.class_weight is not None
         return fit_multilabel(statistics, train, valid, alphas, balanced=balanced, descent=descent, seed=self.seed)
@@ -265,9 +270,9 @@ class LinearHead(Head):
     def _check(self) -> None:
         if self.class_weight not in (None, "balanced"):
             raise InputError(f"class_weight is {self.class_weight!r}; expected None or 'balanced'.")
-        if self.class_weight is not None and self.kind not in ("class", "multilabel"):
+        if self.class_weight is not None and self.target_type not in ("class", "multilabel"):
             raise InputError(
-                f"class_weight is {self.class_weight!r}, and a head of kind {self.kind!r} has no classes to weigh. "
+                f"class_weight is {self.class_weight!r}, and target_type {self.target_type!r} has no classes to weigh. "
                 "Leave it out."
             )
         if self.normalize not in (True, False, "auto"):
@@ -332,12 +337,12 @@ class LinearHead(Head):
 
     def _shares(self, scores: Float32) -> Float32:
         """Outputs from the linear map; `scores` is used up."""
-        if self.kind == "class":
+        if self.target_type == "class":
             scores /= np.float32(self.temperature_)
             return softmax(scores)
-        if self.kind == "multilabel":
+        if self.target_type == "multilabel":
             return sigmoid(scores)
-        if self.kind == "ordinal":
+        if self.target_type == "ordinal":
             cuts = LevelCuts(slope=1.0, cuts=self.cuts_.astype(np.float64), log_loss=0.0)
             return cuts.apply(scores[:, 0])
         return scores

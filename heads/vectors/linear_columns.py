@@ -58,11 +58,11 @@ class LinearColumns:
             As of `heads.vectors.linear.LinearHead`, which weighs classes and labels alone; the seed also parts the
             rows.
         """
-        kind = train.targets.kind
+        target_type = train.targets.target_type
 
         def fitted(part: LabelledExamples) -> Head:
-            own = {"class_weight": class_weight if kind in ("class", "multilabel") else None, "refine": False}
-            head = make_member(_NAME, kind=kind, seed=seed, params=own)
+            own = {"class_weight": class_weight if target_type in ("class", "multilabel") else None, "refine": False}
+            head = make_member(_NAME, target_type=target_type, seed=seed, params=own)
             return head.fit_labelled(part, of_seen_classes(stop, part))
 
         # By another draw than the one by which rows are set aside.

@@ -34,10 +34,10 @@ def row_losses(outputs: NDArray[np.floating], targets: Targets) -> NDArray[np.fl
         Minus the logarithm of the true class's probability, in nats; for ``"multilabel"`` the mean over labels; for
         ``"regression"`` the squared error.
     """
-    if targets.kind == "regression":
+    if targets.target_type == "regression":
         error: NDArray[np.float64] = (outputs[:, 0] - targets.require_values()) ** 2
         return error
-    if targets.kind == "multilabel":
+    if targets.target_type == "multilabel":
         members = targets.require_members().toarray()
         shares = np.clip(outputs, SMALLEST, 1 - SMALLEST).astype(np.float64)
         entropy: NDArray[np.float64] = -np.log(np.where(members, shares, 1 - shares)).mean(axis=1)
@@ -55,29 +55,29 @@ def blockwise_losses(blocks: Iterable[Float32], targets: Targets) -> NDArray[np.
     return np.concatenate(losses)
 
 
-def summary_loss(losses: NDArray[np.float64], kind: str) -> float:
+def summary_loss(losses: NDArray[np.float64], target_type: str) -> float:
     """One number of the losses of rows: their mean, and for numbers its root."""
     mean = float(losses.mean())
-    return float(np.sqrt(mean)) if kind == "regression" else mean
+    return float(np.sqrt(mean)) if target_type == "regression" else mean
 
 
 def head_loss(head: Head, rows: LabelledExamples) -> float:
     """Loss of a fitted head on rows: log-loss in nats, or the root of the mean squared error."""
-    return summary_loss(blockwise_losses(head.outputs(rows.features), rows.targets), head.kind)
+    return summary_loss(blockwise_losses(head.outputs(rows.features), rows.targets), head.target_type)
 
 
-def logits_to_outputs(logits: NDArray[np.floating], kind: str) -> Float32:
+def logits_to_outputs(logits: NDArray[np.floating], target_type: str) -> Float32:
     """Outputs of a head from the logits of its model; the logits may be used up as work space.
 
     ``"class"``: softmax. ``"multilabel"``: sigmoid. ``"ordinal"``: (n, C - 1) logits of being above each level but
     the last, descending. ``"regression"``: the same.
     """
-    if kind == "class":
+    if target_type == "class":
         return softmax(logits)
-    if kind == "regression":
+    if target_type == "regression":
         return logits.astype(np.float32, copy=False)
     shares = _sigmoid(logits)
-    if kind == "multilabel":
+    if target_type == "multilabel":
         return shares.astype(np.float32, copy=False)
     edge = np.ones((len(shares), 1), shares.dtype)
     above = np.concatenate([edge, np.minimum.accumulate(shares, axis=1), 0 * edge], axis=1)
@@ -93,7 +93,7 @@ def best_temperature(logits: NDArray[np.floating], targets: Targets) -> tuple[fl
 
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
-        return float(row_losses(logits_to_outputs(scaled, targets.kind), targets).mean())
+        return float(row_losses(logits_to_outputs(scaled, targets.target_type), targets).mean())
 
     def penalised(log_temperature: float) -> float:
         return loss(log_temperature) + log_temperature**2 / (2 * len(targets))

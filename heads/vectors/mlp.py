@@ -88,7 +88,7 @@ class NetworkHead(Head):
         are wide, ``"float32"`` and ``"bfloat16"`` are that. Predictions are computed in float32.
     seed
         Of the first weights, the order of the rows, the dropout, and the rows set aside.
-    kind
+    target_type
         What is predicted.
 
     Attributes
@@ -107,7 +107,7 @@ class NetworkHead(Head):
         Training rows that were set aside, 0 with a validation split.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = KINDS
+    target_types: ClassVar[tuple[str, ...]] = KINDS
     search_space: ClassVar[Mapping[str, Range]] = {
         "hidden": Choice(((256,), (512,), (1024,), (512, 256), (1024, 512), (1024, 1024, 512))),
         "dropout": FloatRange(low=0.0, high=0.6),
@@ -134,7 +134,7 @@ class NetworkHead(Head):
         device: str = "auto",
         precision: str = "auto",
         seed: int = 0,
-        kind: str = "class",
+        target_type: str = "class",
     ) -> None:
         self.hidden = hidden
         self.dropout = dropout
@@ -150,7 +150,7 @@ class NetworkHead(Head):
         self.device = device
         self.precision = precision
         self.seed = seed
-        self.kind = kind
+        self.target_type = target_type
 
     def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         from heads.vectors.mlp_network import NetworkSettings, fit_network
@@ -190,7 +190,7 @@ class NetworkHead(Head):
 
     def _first(self, train: LabelledExamples, stop: LabelledExamples) -> LinearHead | None:
         """The linear head to begin with."""
-        if self.start is None or (self.start == "auto" and self.kind != "class"):
+        if self.start is None or (self.start == "auto" and self.target_type != "class"):
             return None
         head = LinearHead(class_weight=self.class_weight, refine=False, seed=self.seed)
         return head.fit_labelled(train, None if stop is train else stop)
@@ -199,10 +199,10 @@ class NetworkHead(Head):
         """Set the temperature and the loss, on the rows that the training was stopped by."""
         logits = np.concatenate(list(self._logits(stop.features)))
         self.temperature_ = 1.0
-        if self.kind == "regression":
+        if self.target_type == "regression":
             losses = row_losses(logits, stop.targets)
             self.valid_loss_ = self._number_scale * float(np.sqrt(losses.mean()))
-        elif self.kind == "class":
+        elif self.target_type == "class":
             # By the largest logits alone, which 17,929 classes need.
             self.temperature_, self.valid_loss_ = fit_temperature(logits, stop.targets.require_codes())
         else:
@@ -220,29 +220,29 @@ class NetworkHead(Head):
                 raise InputError(f"{name} is {value}; expected a number above 0.")
         if self.schedule not in SCHEDULES:
             raise InputError(f"schedule is {self.schedule!r}; expected {' or '.join(SCHEDULES)}.")
-        if self.start not in STARTS or (self.start == "linear" and self.kind != "class"):
+        if self.start not in STARTS or (self.start == "linear" and self.target_type != "class"):
             raise InputError(f"start is {self.start!r}; expected 'auto', None or, for classes, 'linear'.")
 
     def _standardised(self, targets: Targets) -> Targets:
         """Training targets, numbers with mean 0 and standard deviation 1."""
         self._number_mean, self._number_scale = 0.0, 1.0
-        if targets.kind == "regression":
+        if targets.target_type == "regression":
             values = targets.require_values()
             self._number_mean, self._number_scale = float(values.mean()), float(values.std()) or 1.0
         return self._scale_numbers(targets)
 
     def _scale_numbers(self, targets: Targets) -> Targets:
-        if targets.kind != "regression":
+        if targets.target_type != "regression":
             return targets
         return replace(targets, values=(targets.require_values() - self._number_mean) / self._number_scale)
 
     def _outputs(self, X: Features) -> Iterator[Float32]:
         for logits in self._logits(X):
-            if self.kind == "regression":
+            if self.target_type == "regression":
                 yield logits * np.float32(self._number_scale) + np.float32(self._number_mean)
             else:
                 logits /= np.float32(self.temperature_)
-                yield logits_to_outputs(logits, self.kind)
+                yield logits_to_outputs(logits, self.target_type)
 
     def _logits(self, X: Features) -> Iterator[Float32]:
         """What the network gives, (n, C) or fewer columns, block by block."""
@@ -256,7 +256,7 @@ class NetworkHead(Head):
                     hidden = hidden @ weight.T + bias
                 if self._start is not None:
                     hidden += scaled @ self._start[0].T + self._start[1]
-                yield hidden - self._cut_points if self.kind == "ordinal" else hidden
+                yield hidden - self._cut_points if self.target_type == "ordinal" else hidden
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         arrays = {"mean": self._scaler.mean, "scale": self._scaler.scale}
@@ -264,7 +264,7 @@ class NetworkHead(Head):
             arrays |= {"start_weight": self._start[0], "start_bias": self._start[1]}
         for number, (weight, bias) in enumerate(self._layers):
             arrays |= {f"weight_{number}": weight, f"bias_{number}": bias}
-        return arrays | ({"cut_points": self._cut_points} if self.kind == "ordinal" else {})
+        return arrays | ({"cut_points": self._cut_points} if self.target_type == "ordinal" else {})
 
     def settings(self) -> dict[str, Any]:
         """What was used and chosen, and the loss on the rows that stopped the training."""

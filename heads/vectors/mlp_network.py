@@ -122,7 +122,7 @@ def _fit(
         Objective(part.targets, device, weights=weights, label_smoothing=smoothing)
         for part, smoothing in ((train, recipe.label_smoothing), (stop, 0.0))
     ]
-    n_scores = len(train.targets.classes) if train.targets.kind in ("class", "multilabel") else 1
+    n_scores = len(train.targets.classes) if train.targets.target_type in ("class", "multilabel") else 1
     body = FullNetwork((train.features.shape[1], *recipe.hidden, n_scores), dropout=recipe.dropout, start=start)
     cuts = _cut_points(train.targets)
     network = (body if cuts is None else nn.Sequential(body, cuts)).to(device)
@@ -162,7 +162,7 @@ def _fit(
 
 
 def _cut_points(targets: Targets) -> CutPoints | None:
-    if targets.kind != "ordinal":
+    if targets.target_type != "ordinal":
         return None
     counts = np.bincount(targets.require_codes(), minlength=len(targets.classes))
     return CutPoints(counts / counts.sum())
@@ -182,11 +182,11 @@ def _descent(recipe: NetworkSettings, device: torch.device) -> Descent:
 
 def _class_weights(targets: Targets, wanted: str | None) -> NDArray[np.float64] | None:
     """(C,) weights; those of classes have the mean 1 over rows."""
-    if wanted is None or targets.kind == "regression":
+    if wanted is None or targets.target_type == "regression":
         return None
     if wanted != "balanced":
         raise InputError(f"class_weight is {wanted!r}; expected 'balanced', or nothing for equal rows.")
-    if targets.kind == "multilabel":
+    if targets.target_type == "multilabel":
         has = np.asarray(targets.require_members().sum(axis=0), np.float64).ravel()
         weights: NDArray[np.float64] = (len(targets) - has) / np.maximum(has, 1)
         return np.clip(weights, 0.1, 100.0)
@@ -278,29 +278,29 @@ class Objective:
     def __init__(
         self, targets: Targets, device: torch.device, *, weights: NDArray[np.float64] | None, label_smoothing: float
     ) -> None:
-        self._kind = targets.kind
+        self._target_type = targets.target_type
         self._device = device
         self._members = targets.members
         self._smoothing = label_smoothing
         self._weights = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device)
         self._targets = None
-        if targets.kind == "regression":
+        if targets.target_type == "regression":
             self._targets = torch.tensor(targets.require_values(), dtype=torch.float32, device=device)
-        elif targets.kind != "multilabel":
+        elif targets.target_type != "multilabel":
             self._targets = torch.tensor(targets.require_codes(), device=device)
 
     def loss(self, outputs: Tensor, rows: NDArray[np.int64]) -> Tensor:
         """Mean over the batch of these rows."""
         outputs = outputs.float()
-        if self._kind == "multilabel":
+        if self._target_type == "multilabel":
             assert self._members is not None  # noqa: S101 - for mypy; sets of labels have members
             members = torch.tensor(self._members[rows].toarray(), dtype=torch.float32, device=self._device)
             return functional.binary_cross_entropy_with_logits(outputs, members, pos_weight=self._weights)
         assert self._targets is not None  # noqa: S101 - for mypy; all other kinds have one
         true = self._targets[torch.from_numpy(rows).to(self._device)]
-        if self._kind == "regression":
+        if self._target_type == "regression":
             return functional.mse_loss(outputs[:, 0], true)
-        if self._kind == "ordinal":
+        if self._target_type == "ordinal":
             losses = -_level_log_probability(outputs, true)
             weights = torch.ones_like(losses) if self._weights is None else self._weights[true]
             return (weights * losses).sum() / weights.sum()

@@ -115,9 +115,9 @@ def key_targets(digests: Digests, targets: Targets) -> tuple[KeyTargets, NDArray
 def _entries_of(targets: Targets) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Row, column and amount of everything that is not zero."""
     rows = np.arange(len(targets))
-    if targets.kind == "regression":
+    if targets.target_type == "regression":
         return rows, np.zeros_like(rows), targets.require_values()
-    if targets.kind == "multilabel":
+    if targets.target_type == "multilabel":
         there = targets.require_members().tocoo()
         return there.row.astype(np.int64), there.col.astype(np.int64), np.ones(there.nnz)
     return rows, targets.require_codes(), np.ones(len(rows))

@@ -14,13 +14,13 @@ from heads.catalog import HEADS
 
 
 def make_member(
-    name: str, *, kind: str, seed: int, params: Mapping[str, Any] | None = None, sequences: bool = False
+    name: str, *, target_type: str, seed: int, params: Mapping[str, Any] | None = None, sequences: bool = False
 ) -> Head:
     """An unfitted head of the catalog.
 
     Parameters
     ----------
-    name, kind, seed, params
+    name, target_type, seed, params
         Which, and what its constructor is given.
     sequences
         Whether the rows have sequences beside their vectors.
@@ -32,9 +32,10 @@ def make_member(
     InputError
         If it cannot predict that kind, or has no such parameter.
     """
-    if kind not in HEADS[name].kinds:
+    if target_type not in HEADS[name].target_types:
         raise InputError(
-            f"Member {name!r} predicts {' or '.join(HEADS[name].kinds)}, and kind is {kind!r}. Leave it out (members=)."
+            f"Member {name!r} predicts {' or '.join(HEADS[name].target_types)}, and target_type is "
+            f"{target_type!r}. Leave it out (members=)."
         )
     kept_apart = HEADS.load(name).write_files is not Head.write_files
     if HEADS[name].reads not in ("vectors", "sequences") or HEADS.load(name).whole_proteins or kept_apart:
@@ -44,7 +45,7 @@ def make_member(
             f"Member {name!r} reads sequences, and the members of this head share rows of vectors. Leave it out "
             "(members=), or use the head 'hybrid'."
         )
-    head: Head = HEADS.load(name)(kind=kind)
+    head: Head = HEADS.load(name)(target_type=target_type)
     if "seed" in head.get_params():
         head.set_params(seed=seed)
     return head.set_params(**(params or {}))

@@ -151,7 +151,7 @@ class CandidateRanker:
 
 def _fit_members(train: LabelledExamples, valid: LabelledExamples | None, seed: int) -> list[Head]:
     valid = None if valid is None else of_seen_classes(valid, train)
-    return [make_member(name, kind="class", seed=seed).fit_labelled(train, valid) for name in MEMBERS]
+    return [make_member(name, target_type="class", seed=seed).fit_labelled(train, valid) for name in MEMBERS]
 
 
 def _candidates(members: list[Head], prior: Float32, X: Features) -> _Candidates:

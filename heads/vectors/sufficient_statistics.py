@@ -164,7 +164,7 @@ class _Columns:
         squares: NDArray[np.float64],
     ) -> None:
         """Add a block of rows to the sums of each column."""
-        if self._targets.kind == "regression":
+        if self._targets.target_type == "regression":
             values = self._targets.require_values()[rows]
             sums[0] += values @ centred
             amounts[0] += values.sum()
@@ -186,7 +186,7 @@ class _Columns:
         # Only a fit sums: loading a fitted head does without scipy, which takes longer to import than to use.
         from scipy.sparse import csr_array
 
-        if self._targets.kind == "multilabel":
+        if self._targets.target_type == "multilabel":
             return self._targets.require_members()[rows].astype(np.float32)
         codes = self._targets.require_codes()[rows]
         weights = self.row_weights(rows)

@@ -250,13 +250,13 @@ def test_smith_waterman_scores_what_parasail_scores() -> None:
     assert len(hits) > 150
 
 
-@pytest.mark.parametrize("kind", [BlastpHead, DiamondHead, MMseqsHead])
+@pytest.mark.parametrize("target_type", [BlastpHead, DiamondHead, MMseqsHead])
 def test_a_missing_program_is_named_with_how_to_install_it(
-    kind: type[BlastpHead], monkeypatch: pytest.MonkeyPatch
+    target_type: type[BlastpHead], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(MissingPackageError, match=r"not found on the path. Install it: `apt-get install .*bioconda"):
-        kind().fit(*families(16))
+        target_type().fit(*families(16))
 
 
 def test_mmseqs_answers_and_drops_no_row() -> None:
@@ -268,12 +268,12 @@ def test_mmseqs_answers_and_drops_no_row() -> None:
     assert found[0] == ""
 
 
-@pytest.mark.parametrize("kind", [BlastpHead, DiamondHead, MMseqsHead])
+@pytest.mark.parametrize("target_type", [BlastpHead, DiamondHead, MMseqsHead])
 @pytest.mark.parametrize("length", [1, 9, 10])
-def test_peptides_too_short_to_be_found_are_no_hits(kind: type[BlastpHead], length: int) -> None:
-    needs(*kind.programs)
+def test_peptides_too_short_to_be_found_are_no_hits(target_type: type[BlastpHead], length: int) -> None:
+    needs(*target_type.programs)
     peptides = [protein[:length] for protein in random_proteins(12, seed=0)]
-    head = kind().fit(peptides, ["a", "b"] * 6)
+    head = target_type().fit(peptides, ["a", "b"] * 6)
     assert head.predict_proba([*peptides[:2], *families(2).X]).shape == (4, 2)
 
 
@@ -283,15 +283,15 @@ def test_training_proteins_without_a_seed_are_no_hits() -> None:
     assert not head.has_prediction(families(2).X).any()
 
 
-@pytest.mark.parametrize("kind", [BlastpHead, DiamondHead, MMseqsHead])
+@pytest.mark.parametrize("target_type", [BlastpHead, DiamondHead, MMseqsHead])
 def test_a_temporary_directory_may_have_blanks_in_its_name(
-    kind: type[BlastpHead], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    target_type: type[BlastpHead], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needs(*kind.programs)
+    needs(*target_type.programs)
     (tmp_path / "my files").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "my files"))
     X, y = families(24)
-    assert kind().fit(X, y).predict(X[:6]).tolist() == y[:6].tolist()
+    assert target_type().fit(X, y).predict(X[:6]).tolist() == y[:6].tolist()
 
 
 def test_only_the_best_families_of_a_query_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,7 +383,7 @@ def test_labels_of_the_best_hits_are_given_to_a_protein_that_may_have_several(
     pytest.importorskip("pyopal")
     labels = {"PF00000.0": ["a"], "PF00001.1": ["a", "b"], "PF00002.2": []}
     (X, y), (X_valid, y_valid), (queries, truth) = (families(n, seed=n, n_families=3) for n in (30, 24, 12))
-    head = SmithWatermanHead(kind="multilabel")
+    head = SmithWatermanHead(target_type="multilabel")
     searched: list[str] = []
 
     def search(queries: list[str]) -> Hits:

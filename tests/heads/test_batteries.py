@@ -26,12 +26,12 @@ class Remembering(Head):
         Whether it remembers validation rows too, as no head should.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = KINDS
+    target_types: ClassVar[tuple[str, ...]] = KINDS
 
-    def __init__(self, *, claim: float, validation: bool = False, kind: str = "multilabel") -> None:
+    def __init__(self, *, claim: float, validation: bool = False, target_type: str = "multilabel") -> None:
         self.claim = claim
         self.validation = validation
-        self.kind = kind
+        self.target_type = target_type
 
     def settings(self) -> dict[str, Any]:
         """Nothing."""
@@ -60,18 +60,18 @@ class Remembering(Head):
 
 def _numbers(targets: Targets) -> NDArray[np.float64]:
     """(N, C) what a head that knows the targets gives."""
-    if targets.kind == "multilabel":
+    if targets.target_type == "multilabel":
         return targets.require_members().toarray().astype(np.float64)
-    if targets.kind == "ordinal":
+    if targets.target_type == "ordinal":
         return np.eye(len(targets.classes))[targets.require_codes()]
     return targets.require_values()[:, None]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "class"])
-def test_the_battery_without_a_signal_passes_modest_heads_and_no_others(kind: str) -> None:
+@pytest.mark.parametrize("target_type", [target_type for target_type in KINDS if target_type != "class"])
+def test_the_battery_without_a_signal_passes_modest_heads_and_no_others(target_type: str) -> None:
     battery = KindContract().test_targets_without_a_signal_are_not_learned
-    battery(Remembering(claim=0.05, kind=kind))
+    battery(Remembering(claim=0.05, target_type=target_type))
     with pytest.raises(AssertionError):
-        battery(Remembering(claim=0.9, kind=kind))
+        battery(Remembering(claim=0.9, target_type=target_type))
     with pytest.raises(AssertionError):
-        battery(Remembering(claim=0.05, validation=True, kind=kind))
+        battery(Remembering(claim=0.05, validation=True, target_type=target_type))

@@ -19,14 +19,19 @@ class TestEveryHead(HeadContract):
 
 class TestEveryKind(KindContract):
     @pytest.fixture(
-        params=[(name, kind) for name in ON_ROWS for kind in HEADS[name].kinds if kind != "class"],
+        params=[
+            (name, target_type)
+            for name in ON_ROWS
+            for target_type in HEADS[name].target_types
+            if target_type != "class"
+        ],
         ids=lambda pair: "-".join(pair),
     )
     def head(self, request: pytest.FixtureRequest) -> Head:
-        name, kind = request.param
-        return HEADS.load(name)(kind=kind, **HEADS[name].small)
+        name, target_type = request.param
+        return HEADS.load(name)(target_type=target_type, **HEADS[name].small)
 
 
 @pytest.mark.parametrize("name", list(HEADS))
 def test_the_catalog_states_what_the_head_can_predict(name: str) -> None:
-    assert HEADS[name].kinds == HEADS.load(name).kinds
+    assert HEADS[name].target_types == HEADS.load(name).target_types

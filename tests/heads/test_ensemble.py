@@ -66,7 +66,7 @@ def test_auto_leaves_out_what_would_take_hours() -> None:
     def rows(n_rows: int, n_classes: int) -> LabelledExamples:
         y = np.arange(n_rows) % n_classes
         X = np.zeros((n_rows, 1), np.float32)
-        return LabelledExamples(features=ArrayFeatures(X), targets=encode(y, kind="class", n_rows=n_rows))
+        return LabelledExamples(features=ArrayFeatures(X), targets=encode(y, target_type="class", n_rows=n_rows))
 
     assert "gbm" in usual_members(rows(2_000, 10))
     assert "gbm" not in usual_members(rows(200_000, 100))
@@ -76,7 +76,7 @@ def test_auto_leaves_out_what_would_take_hours() -> None:
 @pytest.mark.parametrize("method", ["blend", "stack"])
 def test_weights_are_those_of_least_loss(method: str) -> None:
     rng = np.random.default_rng(0)
-    targets = encode(rng.integers(0, 3, 500), kind="class", n_rows=500)
+    targets = encode(rng.integers(0, 3, 500), target_type="class", n_rows=500)
     codes = targets.require_codes()
     # Two witnesses of different skill, right at different rows, and one who knows nothing.
     outputs = np.full((3, 500, 3), 1 / 3, np.float32)
@@ -95,27 +95,27 @@ def test_weights_are_those_of_least_loss(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "method"),
+    ("target_type", "method"),
     [("multilabel", "blend"), ("multilabel", "stack"), ("regression", "blend"), ("ordinal", "stack")],
 )
-def test_weights_for_other_targets_are_those_of_least_loss_too(kind: str, method: str) -> None:
+def test_weights_for_other_targets_are_those_of_least_loss_too(target_type: str, method: str) -> None:
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(3000, 4))
     # Two witnesses see what there is through noise of their own, one sees nothing.
     seen = np.stack([hidden + rng.normal(size=hidden.shape), hidden + rng.normal(size=hidden.shape), 0 * hidden])
-    if kind == "multilabel":
+    if target_type == "multilabel":
         y = [[str(label) for label in np.flatnonzero(row)] for row in hidden > 0]
         outputs = 1 / (1 + np.exp(-seen))
-    elif kind == "regression":
+    elif target_type == "regression":
         y, outputs = 100 * hidden[:, 0] + 7, 100 * seen[:, :, :1] + 7
     else:
         y = hidden.argmax(axis=1).astype(np.float64)
         outputs = np.exp(seen) / np.exp(seen).sum(axis=2, keepdims=True)
-    targets, outputs = encode(y, kind=kind, n_rows=len(hidden)), outputs.astype(np.float32)
+    targets, outputs = encode(y, target_type=target_type, n_rows=len(hidden)), outputs.astype(np.float32)
     blend = choose(outputs, targets, method=method)
 
     def loss(weights: np.ndarray) -> float:
-        return row_losses(combine(outputs, weights, kind, method), targets).mean()
+        return row_losses(combine(outputs, weights, target_type, method), targets).mean()
 
     least = loss(np.array(blend.weights))
     assert blend.weights[0] > 0.3 < blend.weights[1]
@@ -128,7 +128,7 @@ def test_weights_for_other_targets_are_those_of_least_loss_too(kind: str, method
 
 def test_a_head_without_an_answer_leaves_the_row_to_the_others() -> None:
     rng = np.random.default_rng(0)
-    targets = encode(rng.integers(0, 3, 400), kind="class", n_rows=400)
+    targets = encode(rng.integers(0, 3, 400), target_type="class", n_rows=400)
     right = np.eye(3, dtype=np.float32)[targets.require_codes()]
     # One knows little of all rows, one nearly all of half of them, and is silent on the others.
     little, much = 0.4 * right + 0.2, np.where(rng.random((400, 1)) < 0.5, 0.97 * right + 0.01, 0).astype(np.float32)
@@ -144,8 +144,8 @@ def test_targets_that_do_not_vary_are_told_and_saved() -> None:
     X, y = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32), np.zeros(60)
     y[7] = 1
     # A part of the rows has one number alone, and so have the validation rows.
-    assert EnsembleHead(members=["linear", "mlp"], kind="regression").fit(X, y).settings()["alone"]["mlp"] < 1
-    head = AutoHead(members=["linear", "knn"], kind="regression").fit(X[:40], y[:40], X[40:], y[40:])
+    assert EnsembleHead(members=["linear", "mlp"], target_type="regression").fit(X, y).settings()["alone"]["mlp"] < 1
+    head = AutoHead(members=["linear", "knn"], target_type="regression").fit(X[:40], y[:40], X[40:], y[40:])
     assert json.dumps(head.settings(), allow_nan=False)
 
 
@@ -216,7 +216,7 @@ def test_heads_of_other_rows_or_one_alone_are_refused(store: Store) -> None:
 
 def test_members_that_set_rows_aside_find_some_in_every_fold() -> None:
     features = ArrayFeatures(np.zeros((600, 2), np.float32), row_keys(600))
-    rows = LabelledExamples(features=features, targets=encode(np.arange(600) % 3, kind="class", n_rows=600))
+    rows = LabelledExamples(features=features, targets=encode(np.arange(600) % 3, target_type="class", n_rows=600))
     for seed in range(4):
         fold = cross_folds(rows.features, seed=seed)
         for number in range(N_FOLDS):

@@ -65,7 +65,7 @@ def test_without_validation_rows_some_are_set_aside_to_choose_on_and_learned_fro
 def test_means_are_drawn_by_the_number_of_rows_whatever_their_weight(weighted: bool) -> None:
     X, y = families([60] * 40 + [2] * 40, seed=1)
     weights = balanced_weights(y, 80) if weighted else None
-    statistics = target_statistics(X, encode(y, kind="class", n_rows=len(X)), weights)
+    statistics = target_statistics(X, encode(y, target_type="class", n_rows=len(X)), weights)
     spectrum = DiscriminantSpectrum(statistics, None if weights is None else statistics.amounts / weights)
     raw, drawn = (np.linalg.norm(spectrum.rotated(1.0, m).coef, axis=1) for m in (0.0, 1.0))
     # The variance of class means is 1, that within classes 4.
@@ -75,7 +75,7 @@ def test_means_are_drawn_by_the_number_of_rows_whatever_their_weight(weighted: b
 
 def test_drawn_means_are_nearer_to_the_true_ones() -> None:
     X, y = families(SIZES, seed=1)
-    statistics = target_statistics(X, encode(y, kind="class", n_rows=len(X)))
+    statistics = target_statistics(X, encode(y, target_type="class", n_rows=len(X)))
     spectrum = DiscriminantSpectrum(statistics)
     true = np.random.default_rng(9).normal(size=(len(SIZES), DIM))
     off = []
@@ -113,14 +113,14 @@ def test_lengths_stay_where_they_tell_the_class() -> None:
     assert accuracy(head, (X, codes)) == 1
 
 
-@pytest.mark.parametrize("kind", ["multilabel", "regression"])
-def test_other_kinds_take_rows_of_one_length_where_that_is_better(kind: str) -> None:
+@pytest.mark.parametrize("target_type", ["multilabel", "regression"])
+def test_other_kinds_take_rows_of_one_length_where_that_is_better(target_type: str) -> None:
     parts = []
     for seed in (1, 2):
         X, codes = loud(seed)
-        parts += [X, codes * 1.0 if kind == "regression" else [[f"c{code}"] for code in codes]]
-    assert LinearHead(kind=kind, refine=False).fit(*parts).normalize_
-    assert not LinearHead(kind=kind, refine=False).fit(*parts[:2]).normalize_
+        parts += [X, codes * 1.0 if target_type == "regression" else [[f"c{code}"] for code in codes]]
+    assert LinearHead(target_type=target_type, refine=False).fit(*parts).normalize_
+    assert not LinearHead(target_type=target_type, refine=False).fit(*parts[:2]).normalize_
 
 
 def test_many_rows_are_tried_on_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ def test_more_labels_than_boosters_are_refused_with_an_estimate() -> None:
     with pytest.raises(
         InputError, match=r"300 labels of 300 rows would take about .* CPU hours; it refuses more than 100"
     ):
-        BoostedHead(kind="multilabel").fit(X, [[f"l{row}"] for row in range(300)])
+        BoostedHead(target_type="multilabel").fit(X, [[f"l{row}"] for row in range(300)])
 
 
 def test_what_no_line_tells_is_learned() -> None:
@@ -97,8 +97,8 @@ def sloping(n: int, *, seed: int):
 def test_trees_that_see_the_linear_head_are_kept_where_they_are_better(tmp_path: Path) -> None:
     rows = (*sloping(800, seed=0), *sloping(300, seed=1))
     X, y = sloping(300, seed=2)
-    alone, chosen = (BoostedHead(kind="regression", linear=how).fit(*rows) for how in (False, "auto"))
-    linear = LinearHead(kind="regression").fit(*rows)
+    alone, chosen = (BoostedHead(target_type="regression", linear=how).fit(*rows) for how in (False, "auto"))
+    linear = LinearHead(target_type="regression").fit(*rows)
     errors = [float(((head.predict(X) - y) ** 2).mean()) for head in (alone, linear, chosen)]
     assert (alone.linear_, chosen.linear_) == (False, True)
     assert errors[2] < 0.5 * errors[0]
@@ -120,31 +120,31 @@ def test_the_trees_of_the_lesser_loss_are_kept(seed: int) -> None:
     assert chosen.linear_ == (on_top.valid_loss_ < alone.valid_loss_)
 
 
-@pytest.mark.parametrize("kind", ["class", "ordinal"])
-def test_a_class_of_one_row_does_no_harm_to_the_linear_head(kind: str) -> None:
+@pytest.mark.parametrize("target_type", ["class", "ordinal"])
+def test_a_class_of_one_row_does_no_harm_to_the_linear_head(target_type: str) -> None:
     X, y = families(300, seed=0, n_classes=4)
     y[y == 3] = 0
     y[7] = 3
-    head = BoostedHead(linear=True, max_rounds=20, kind=kind).fit(X, y, X, y)
+    head = BoostedHead(linear=True, max_rounds=20, target_type=target_type).fit(X, y, X, y)
     assert head.linear_
     assert np.isfinite(head.predict_proba(X)).all()
 
 
-@pytest.mark.parametrize("kind", ["class", "multilabel", "regression", "ordinal"])
-def test_every_kind_takes_balanced_weights_beside_the_linear_head(kind: str) -> None:
+@pytest.mark.parametrize("target_type", ["class", "multilabel", "regression", "ordinal"])
+def test_every_kind_takes_balanced_weights_beside_the_linear_head(target_type: str) -> None:
     X, y = families(300, seed=0, n_classes=4)
-    targets = [[f"l{code}"] for code in y] if kind == "multilabel" else y
-    head = BoostedHead(linear=True, max_rounds=5, kind=kind, class_weight="balanced").fit(X, targets)
+    targets = [[f"l{code}"] for code in y] if target_type == "multilabel" else y
+    head = BoostedHead(linear=True, max_rounds=5, target_type=target_type, class_weight="balanced").fit(X, targets)
     assert head.linear_
 
 
-@pytest.mark.parametrize("kind", ["class", "regression"])
+@pytest.mark.parametrize("target_type", ["class", "regression"])
 @pytest.mark.parametrize("n_proteins", [1, 2, 3])
-def test_a_few_proteins_are_not_parted(kind: str, n_proteins: int) -> None:
+def test_a_few_proteins_are_not_parted(target_type: str, n_proteins: int) -> None:
     X, y = families(300, seed=0, n_classes=4)
     keys = np.random.default_rng(0).integers(0, 256, size=(n_proteins, 24), dtype=np.uint8)
     digests = keys[np.arange(300) % n_proteins]
-    head = BoostedHead(linear=True, max_rounds=5, kind=kind).fit(ArrayFeatures(X, digests), y)
+    head = BoostedHead(linear=True, max_rounds=5, target_type=target_type).fit(ArrayFeatures(X, digests), y)
     assert not head.linear_
 
 

@@ -57,9 +57,10 @@ def test_a_hybrid_of_numbers_takes_the_floor_that_suits_the_proteins(one_length:
 
     train, (X, y) = rows(300, 0), rows(200, 1)
     alone = [
-        np.corrcoef(HEADS.load(name)(kind="regression").fit(*train).predict(X), y)[0, 1] for name in ("linear", floor)
+        np.corrcoef(HEADS.load(name)(target_type="regression").fit(*train).predict(X), y)[0, 1]
+        for name in ("linear", floor)
     ]
-    both = HybridHead(kind="regression").fit(*train)
+    both = HybridHead(target_type="regression").fit(*train)
     assert set(both.settings()["alone"]) == {"linear", "knn", "mlp", floor}
     assert np.corrcoef(both.predict(X), y)[0, 1] > max(alone) + 0.02
 

@@ -104,19 +104,19 @@ def test_validation_rows_that_were_trained_on_choose_nothing() -> None:
 
 
 def test_votes_without_weight_count_the_same() -> None:
-    keys, _ = key_targets(row_keys(3), encode([0, 1, 1], kind="class", n_rows=3))
+    keys, _ = key_targets(row_keys(3), encode([0, 1, 1], target_type="class", n_rows=3))
     positions = keys.find(row_keys(3))[None]
     np.testing.assert_allclose(keys.vote(positions, np.zeros((1, 3))), [[1 / 3, 2 / 3]])
 
 
 def test_a_key_has_the_mean_of_its_rows() -> None:
     digests = row_keys(4)[[0, 0, 1, 0]]
-    keys, first = key_targets(digests, encode([["a"], ["a", "b"], [], ["b"]], kind="multilabel", n_rows=4))
+    keys, first = key_targets(digests, encode([["a"], ["a", "b"], [], ["b"]], target_type="multilabel", n_rows=4))
     assert first.tolist() == [0, 2]
     assert keys.starts.tolist() == [0, 2, 2]
     np.testing.assert_allclose(keys.amounts, [2 / 3, 2 / 3])
     np.testing.assert_allclose(keys.centre, [0.5, 0.5])
-    numbers, _ = key_targets(digests, encode([1.0, 2.0, 7.0, 6.0], kind="regression", n_rows=4))
+    numbers, _ = key_targets(digests, encode([1.0, 2.0, 7.0, 6.0], target_type="regression", n_rows=4))
     assert numbers.amounts.tolist() == [3.0, 7.0]
 
 
@@ -124,7 +124,7 @@ def test_numbers_are_the_weighted_mean_of_the_neighbours() -> None:
     X, _ = sample(200)
     y = X[:, 0] * 3.0 + 20
     queries, _ = sample(30, seed=1)
-    head = NeighboursHead(k=5, sharpness=10, kind="regression").fit(X, y)
+    head = NeighboursHead(k=5, sharpness=10, target_type="regression").fit(X, y)
     kept = X.astype(np.float16).astype(np.float64)
     unit = kept / np.linalg.norm(kept, axis=1, keepdims=True)
     for query, found in zip(queries.astype(np.float64), head.predict(queries), strict=True):
@@ -137,7 +137,7 @@ def test_numbers_are_the_weighted_mean_of_the_neighbours() -> None:
 def test_numbers_without_a_signal_are_drawn_to_the_mean() -> None:
     rng = np.random.default_rng(0)
     (X, _), (X_valid, _) = sample(300), sample(300, seed=1)
-    head = NeighboursHead(kind="regression").fit(X, rng.normal(size=300), X_valid, rng.normal(size=300))
+    head = NeighboursHead(target_type="regression").fit(X, rng.normal(size=300), X_valid, rng.normal(size=300))
     assert head.background_ > 0.5
     assert head.valid_rmse_ == pytest.approx(1.0, abs=0.1)
 
@@ -163,19 +163,19 @@ def test_more_rows_than_memory_are_refused_before_they_are_read() -> None:
         require_room(10**12, 1024, copies=1)
 
 
-@pytest.mark.parametrize("kind", ["class", "multilabel"])
-def test_probabilities_are_calibrated_on_validation_rows(kind: str) -> None:
+@pytest.mark.parametrize("target_type", ["class", "multilabel"])
+def test_probabilities_are_calibrated_on_validation_rows(target_type: str) -> None:
     rng = np.random.default_rng(0)
 
     def rows(n, seed):
         X, y = sample(n, seed)
         labels = np.where(rng.random(n) < 0.4, rng.integers(0, 4, n), y)
-        return X, labels if kind == "class" else [[str(label)] for label in labels]
+        return X, labels if target_type == "class" else [[str(label)] for label in labels]
 
-    head = NeighboursHead(k=3, sharpness=0.0, kind=kind).fit(*rows(600, 0), *rows(600, 1))
+    head = NeighboursHead(k=3, sharpness=0.0, target_type=target_type).fit(*rows(600, 0), *rows(600, 1))
     X, y = rows(1500, 2)
     shares = head.predict_proba(X)
-    truth = np.array([int(label if kind == "class" else label[0]) for label in y])[:, None] == np.arange(4)
+    truth = np.array([int(label if target_type == "class" else label[0]) for label in y])[:, None] == np.arange(4)
     for low, high in ((0.1, 0.4), (0.4, 0.8)):
         inside = (shares >= low) & (shares < high)
         assert abs(shares[inside].mean() - truth[inside].mean()) < 0.07

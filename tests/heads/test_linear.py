@@ -24,8 +24,8 @@ def sample(n=600, dim=20, n_classes=6, seed=0, offset=5.0):
     return X.astype(np.float32), codes
 
 
-def statistics(X, y, kind="class") -> Statistics:
-    return target_statistics(ArrayFeatures(X, block_rows=64), encode(y, kind=kind, n_rows=len(X)))
+def statistics(X, y, target_type="class") -> Statistics:
+    return target_statistics(ArrayFeatures(X, block_rows=64), encode(y, target_type=target_type, n_rows=len(X)))
 
 
 @pytest.mark.parametrize("solver", ["lsqr", "eigen"])
@@ -77,7 +77,7 @@ def numbers(n=400, dim=20, seed=0, offset=0.0):
 def test_regression_agrees_with_scikit_learn(alpha: float, offset: float) -> None:
     X, y = numbers(offset=offset)
     theirs = Ridge(alpha=alpha).fit(X.astype(np.float64), y)
-    ours = LinearHead(alpha=alpha, kind="regression").fit(X, y)
+    ours = LinearHead(alpha=alpha, target_type="regression").fit(X, y)
     np.testing.assert_allclose(ours.coef_[0], theirs.coef_, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-4, atol=1e-3)
 
@@ -86,7 +86,7 @@ def test_regression_agrees_where_there_are_fewer_rows_than_dimensions() -> None:
     X, y = numbers(n=40, dim=100)
     theirs = Ridge(alpha=10.0).fit(X.astype(np.float64), y)
     np.testing.assert_allclose(
-        LinearHead(alpha=10.0, kind="regression").fit(X, y).predict(X), theirs.predict(X), rtol=1e-4
+        LinearHead(alpha=10.0, target_type="regression").fit(X, y).predict(X), theirs.predict(X), rtol=1e-4
     )
 
 
@@ -95,9 +95,9 @@ def test_cross_validation_chooses_the_penalty_of_scikit_learn_or_the_one_beside_
     X, y = numbers(n=n, dim=50)
     alphas = np.geomspace(1e-2, 1e6, 25).tolist()
     theirs = RidgeCV(alphas=alphas).fit(X.astype(np.float64), y)
-    ours = LinearHead(alphas=alphas, kind="regression").fit(X, y)
+    ours = LinearHead(alphas=alphas, target_type="regression").fit(X, y)
     assert abs(alphas.index(ours.alpha_) - int(np.argmin(np.abs(np.array(alphas) - theirs.alpha_)))) <= 1
-    again = LinearHead(alpha=float(theirs.alpha_), kind="regression").fit(X, y)
+    again = LinearHead(alpha=float(theirs.alpha_), target_type="regression").fit(X, y)
     np.testing.assert_allclose(again.predict(X), theirs.predict(X), rtol=1e-4, atol=1e-3)
 
 
@@ -114,9 +114,9 @@ def test_regressions_left_out_one_by_one_are_those_that_refitting_gives() -> Non
 
 def test_validation_rows_choose_the_penalty() -> None:
     (X, y), (X_valid, y_valid) = numbers(n=60, dim=50), numbers(n=300, dim=50, seed=1)
-    head = LinearHead(kind="regression").fit(X, y, X_valid, y_valid)
+    head = LinearHead(target_type="regression").fit(X, y, X_valid, y_valid)
     errors = [
-        np.mean((LinearHead(alpha=a, kind="regression").fit(X, y).predict(X_valid) - y_valid) ** 2)
+        np.mean((LinearHead(alpha=a, target_type="regression").fit(X, y).predict(X_valid) - y_valid) ** 2)
         for a in (head.alpha_ / 3, head.alpha_, head.alpha_ * 3)
     ]
     assert errors[1] == min(errors)
@@ -138,7 +138,7 @@ def test_label_probabilities_are_honest_and_rank_as_scikit_learns_ridge(with_val
     X_valid, y_valid, _, _ = labels(600, seed=1)
     queries, _, true, _ = labels(800, seed=2)
     valid = (X_valid, y_valid) if with_valid else ()
-    head = LinearHead(alpha=1.0, kind="multilabel").fit(X, y, *valid)
+    head = LinearHead(alpha=1.0, target_type="multilabel").fit(X, y, *valid)
     shares = head.predict_proba(queries)
     scores = Ridge(alpha=1.0).fit(X, is_member.astype(float)).predict(queries)
     for code in range(5):
@@ -160,7 +160,7 @@ def test_levels_are_those_of_proportional_odds() -> None:
     cumulative = 1 / (1 + np.exp(-(np.array([-2.0, 0.5, 3.0]) - (queries @ weights)[:, None])))
     true = np.diff(cumulative, axis=1, prepend=0, append=1)
     for valid in ((), (X_valid, y_valid)):
-        head = LinearHead(kind="ordinal").fit(X, y, *valid)
+        head = LinearHead(target_type="ordinal").fit(X, y, *valid)
         assert head.classes_.tolist() == [1, 2, 4, 8]
         assert np.abs(head.predict_proba(queries) - true).mean() < 0.02
 
@@ -183,22 +183,22 @@ def test_merged_statistics_are_those_of_one_pass() -> None:
     np.testing.assert_allclose(a, LinearHead(shrinkage=0.1).fit(X, y).predict_proba(X), atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["regression", "multilabel"])
-def test_merged_statistics_of_other_kinds_are_those_of_one_pass(kind: str) -> None:
-    X, y = numbers(offset=3.0) if kind == "regression" else labels(400)[:2]
-    whole = statistics(X, y, kind)
-    both = merge(*(statistics(X[part], y[part], kind) for part in (slice(0, 150), slice(150, None))))
+@pytest.mark.parametrize("target_type", ["regression", "multilabel"])
+def test_merged_statistics_of_other_kinds_are_those_of_one_pass(target_type: str) -> None:
+    X, y = numbers(offset=3.0) if target_type == "regression" else labels(400)[:2]
+    whole = statistics(X, y, target_type)
+    both = merge(*(statistics(X[part], y[part], target_type) for part in (slice(0, 150), slice(150, None))))
     assert both.classes.tolist() == whole.classes.tolist()
     np.testing.assert_allclose(both.amounts, whole.amounts)
     np.testing.assert_allclose(both.squares, whole.squares)
-    a, b = (LinearHead(alpha=1.0, kind=kind).fit_statistics(one).outputs(X) for one in (both, whole))
+    a, b = (LinearHead(alpha=1.0, target_type=target_type).fit_statistics(one).outputs(X) for one in (both, whole))
     np.testing.assert_allclose(np.concatenate(list(a)), np.concatenate(list(b)), rtol=1e-4, atol=1e-4)
 
 
 def test_levels_cannot_be_found_from_statistics_alone() -> None:
     X, y = sample(100)
     with pytest.raises(InputError, match="no rows to find the cut points"):
-        LinearHead(kind="ordinal").fit_statistics(statistics(X, y.astype(float), "ordinal"))
+        LinearHead(target_type="ordinal").fit_statistics(statistics(X, y.astype(float), "ordinal"))
 
 
 def test_statistics_are_the_moments_that_numpy_finds() -> None:
@@ -281,17 +281,17 @@ def skewed(n, seed):
     return X, codes, [["abc"[k] for k in np.flatnonzero(row > 0.3 * rng.normal())] for row in logits]
 
 
-@pytest.mark.parametrize("kind", ["class", "multilabel"])
-def test_a_refinement_is_kept_where_it_is_better_on_validation_rows(kind: str) -> None:
+@pytest.mark.parametrize("target_type", ["class", "multilabel"])
+def test_a_refinement_is_kept_where_it_is_better_on_validation_rows(target_type: str) -> None:
     (X, *y), (X_valid, *y_valid) = skewed(2000, 0), skewed(1000, 1)
-    which = 0 if kind == "class" else 1
+    which = 0 if target_type == "class" else 1
     rows = X, y[which], X_valid, y_valid[which]
-    plain = LinearHead(kind=kind, refine=False).fit(*rows)
-    refined = LinearHead(kind=kind).fit(*rows)
+    plain = LinearHead(target_type=target_type, refine=False).fit(*rows)
+    refined = LinearHead(target_type=target_type).fit(*rows)
     assert plain.n_epochs_ == 0 < refined.n_epochs_
     assert refined.valid_log_loss_ < 0.97 * plain.valid_log_loss_
     queries, *true = skewed(1000, 2)
-    members = LinearHead(kind=kind, refine=False).fit(queries, true[which]).classes_
+    members = LinearHead(target_type=target_type, refine=False).fit(queries, true[which]).classes_
     wanted = np.array([[name in np.atleast_1d(label) for name in members] for label in true[which]])
     losses = [
         -np.log(np.where(wanted, shares, 1 - shares).clip(1e-6)).mean()
@@ -324,19 +324,21 @@ def test_a_refinement_that_makes_no_sense_is_refused(params: dict, message: str)
 @pytest.mark.parametrize("bad", [-1.0, np.inf])
 def test_a_negative_or_infinite_penalty_is_refused(bad: float) -> None:
     with pytest.raises(InputError, match="alpha is .* expected numbers of at least 0"):
-        LinearHead(alpha=bad, kind="regression").fit(*numbers(50))
+        LinearHead(alpha=bad, target_type="regression").fit(*numbers(50))
 
 
 @pytest.mark.parametrize(
-    ("weight", "kind", "message"),
+    ("weight", "target_type", "message"),
     [
         ("even", "class", "class_weight is 'even'; expected None or 'balanced'"),
         ("balanced", "regression", "has no classes to weigh"),
     ],
 )
-def test_class_weights_that_make_no_sense_are_refused(weight: str, kind: str, message: str) -> None:
+def test_class_weights_that_make_no_sense_are_refused(weight: str, target_type: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        LinearHead(class_weight=weight, kind=kind).fit(*(sample(50) if kind == "class" else numbers(50)))
+        LinearHead(class_weight=weight, target_type=target_type).fit(
+            *(sample(50) if target_type == "class" else numbers(50))
+        )
 
 
 def test_balanced_classes_agree_with_scikit_learns_equal_priors() -> None:
@@ -356,7 +358,7 @@ def test_balanced_labels_make_rare_ones_more_probable(with_valid: bool) -> None:
     X, y, _, _ = labels(800)
     valid = labels(400, seed=1)[:2] if with_valid else ()
     plain, balanced = (
-        LinearHead(class_weight=weight, kind="multilabel").fit(X, y, *valid).predict_proba(X).mean(axis=0)
+        LinearHead(class_weight=weight, target_type="multilabel").fit(X, y, *valid).predict_proba(X).mean(axis=0)
         for weight in (None, "balanced")
     )
     assert balanced[4] > plain[4] + 0.03

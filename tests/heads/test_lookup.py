@@ -146,7 +146,7 @@ def test_lookup_goes_through_the_index_that_is_kept(
     opened = labelled(rows)
     asked = [Record(id=name, residues=text.encode()) for name, text, _ in simulated.proteins(20, seed=41)]
     expected = heads.lookup(asked, store=opened, dataset="mine")
-    embedstore.build_index(opened, kind="ivf_pq")
+    embedstore.build_index(opened, target_type="ivf_pq")
     monkeypatch.setattr(api, "EXACT_ROWS", 100)
     used: list[int] = []
     candidates = StoredIndex.candidates
@@ -313,7 +313,7 @@ def _fit_several(opened: Store) -> None:
 
     row = TASKS["pfam"]
     task = Task(
-        name="places", target=row.target, dataset="mine", label_columns=("label",), kind="multilabel",
+        name="places", target=row.target, dataset="mine", label_columns=("label",), target_type="multilabel",
         label_separator="|", licence="", citation="", source_url="", summary="",
     )  # fmt: skip
     read_task_row(task, opened).require_one_label("head 'linear'")

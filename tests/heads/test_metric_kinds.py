@@ -20,10 +20,10 @@ from heads.features.base import ArrayFeatures
 class Told(Head):
     """A head that says what it is told: its vectors are its outputs."""
 
-    kinds = ("class", "multilabel", "regression", "ordinal")
+    target_types = ("class", "multilabel", "regression", "ordinal")
 
-    def __init__(self, *, kind: str, classes: Any, thresholds: Any = None) -> None:
-        self.kind, self.classes_, self.thresholds_ = kind, np.asarray(classes), thresholds
+    def __init__(self, *, target_type: str, classes: Any, thresholds: Any = None) -> None:
+        self.target_type, self.classes_, self.thresholds_ = target_type, np.asarray(classes), thresholds
 
     def _outputs(self, X: Any) -> Any:
         for _, block in X.blocks():
@@ -55,7 +55,7 @@ def shares(n: int, n_classes: int, *, seed: int, signal: float = 1.0) -> tuple[n
 def test_class_metrics_are_those_of_scikit_learn(n_classes: int) -> None:
     true, p = shares(200, n_classes, seed=n_classes)
     names = np.array([f"f{code}" for code in range(n_classes)])
-    found = figures(told(Told(kind="class", classes=names), p, names[true]))
+    found = figures(told(Told(target_type="class", classes=names), p, names[true]))
     predicted = p.argmax(axis=1)
     expected = {
         "accuracy": sk.accuracy_score(true, predicted),
@@ -81,7 +81,7 @@ def test_class_metrics_are_those_of_scikit_learn(n_classes: int) -> None:
 def test_ordinal_metrics_are_those_of_scikit_learn() -> None:
     true, p = shares(300, 5, seed=1)
     levels = np.array([0.0, 1.0, 2.0, 5.0, 9.0])
-    head = Told(kind="ordinal", classes=levels)
+    head = Told(target_type="ordinal", classes=levels)
     found = figures(told(head, p, levels[true]))
     predicted = np.searchsorted(levels, head.decide(p))
     assert found["quadratic_kappa"] == pytest.approx(sk.cohen_kappa_score(true, predicted, weights="quadratic"))
@@ -92,7 +92,7 @@ def test_a_level_that_training_never_saw_keeps_its_place_among_the_others() -> N
     known, rng = np.array([1.0, 2.0, 4.0, 5.0]), np.random.default_rng(3)
     true = rng.integers(1, 6, 300).astype(float)
     guess = np.abs(known - true[:, None]).argmin(axis=1)
-    found = figures(told(Told(kind="ordinal", classes=known), np.eye(4)[guess], true))
+    found = figures(told(Told(target_type="ordinal", classes=known), np.eye(4)[guess], true))
     assert found["quadratic_kappa"] == pytest.approx(sk.cohen_kappa_score(true, known[guess], weights="quadratic"))
     assert found["mae_levels"] == pytest.approx(np.abs(true - known[guess]).mean())
 
@@ -118,7 +118,7 @@ def labels(n: int, n_labels: int, *, seed: int) -> tuple[np.ndarray, np.ndarray,
     members = rng.random((n, n_labels)) < 0.3
     p = np.clip(0.3 * rng.normal(size=members.shape) + 0.3 + 0.4 * members, 0, 1).round(2)
     names = np.array([f"l{code}" for code in range(n_labels)])
-    head = Told(kind="multilabel", classes=names, thresholds=np.full(n_labels, 0.5, np.float32))
+    head = Told(target_type="multilabel", classes=names, thresholds=np.full(n_labels, 0.5, np.float32))
     sets = [names[row].tolist() for row in members]
     return members, p, told(head, p, sets), head
 
@@ -156,7 +156,7 @@ def test_every_metric_of_a_resample_is_that_of_the_rows_it_repeats() -> None:
     binary, p2 = shares(60, 2, seed=9)
     rng = np.random.default_rng(2)
     numbers = NumberOutcomes(true=rng.normal(size=60).round(1), predicted=rng.normal(size=60).round(1))
-    classes, two = Told(kind="class", classes=[0, 1, 2, 3]), Told(kind="class", classes=[0, 1])
+    classes, two = Told(target_type="class", classes=[0, 1, 2, 3]), Told(target_type="class", classes=[0, 1])
     for outcomes in (told(classes, p, true), told(two, p2, binary), numbers, labels(60, 5, seed=5)[2]):
         measured = measure(outcomes.parts(), 60, n_resamples=3, seed=1)
         counts = np.concatenate(list(resamples(60, 3, seed=1))).astype(np.int64)
@@ -169,7 +169,7 @@ def test_every_metric_of_a_resample_is_that_of_the_rows_it_repeats() -> None:
 
 def test_how_many_draws_are_made_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     y, outputs = shares(90, 3, seed=6)
-    found, groups = told(Told(kind="class", classes=np.unique(y)), outputs, y), np.arange(90) // 9
+    found, groups = told(Told(target_type="class", classes=np.unique(y)), outputs, y), np.arange(90) // 9
     whole = measure(found.parts(), 90, groups=groups, n_resamples=40)
     monkeypatch.setattr("heads.evaluation.metrics.bootstrap._BATCH_DRAWS", 7 * 90)
     for name, one in measure(found.parts(), 90, groups=groups, n_resamples=40).items():
@@ -177,7 +177,7 @@ def test_how_many_draws_are_made_at_once_changes_nothing(monkeypatch: pytest.Mon
 
 
 def test_the_mean_of_fits_without_an_error_has_the_interval_of_one() -> None:
-    found = told(Told(kind="class", classes=["a", "b"]), np.eye(2)[[0, 1] * 30], np.array(["a", "b"] * 30))
+    found = told(Told(target_type="class", classes=["a", "b"]), np.eye(2)[[0, 1] * 30], np.array(["a", "b"] * 30))
     one = measure(found.parts(), 60, n_resamples=50)
     assert average([one, one])["accuracy"].interval == one["accuracy"].interval
     assert one["accuracy"].interval.low < 0.95
@@ -187,7 +187,7 @@ def test_groups_are_drawn_whole() -> None:
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(50), 40)
     right = np.repeat(rng.random(50) < 0.5, 40)
-    outcomes = told(Told(kind="class", classes=[0, 1]), np.eye(2)[right.astype(int)], np.ones(2000, int))
+    outcomes = told(Told(target_type="class", classes=[0, 1]), np.eye(2)[right.astype(int)], np.ones(2000, int))
     narrow = measure(outcomes.parts(), 2000)["accuracy"].interval
     wide = measure(outcomes.parts(), 2000, groups=groups)["accuracy"].interval
     assert wide.value == narrow.value
@@ -204,7 +204,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(name: str) -> None
             return NumberOutcomes(true=x, predicted=x + rng.normal(size=n))
         positive = rng.random(n) < 1 / (1 + np.exp(-2 * x))
         p = 1 / (1 + np.exp(-x))
-        return told(Told(kind="class", classes=[0, 1]), np.stack([1 - p, p], axis=1), positive.astype(int))
+        return told(Told(target_type="class", classes=[0, 1]), np.stack([1 - p, p], axis=1), positive.astype(int))
 
     truth = figures(sample(200_000, 1))[name]
     covered = 0
@@ -217,7 +217,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say(name: str) -> None
 
 
 def test_rows_of_unseen_classes_and_without_a_vector_are_wrong() -> None:
-    head = Told(kind="class", classes=["a", "b"])
+    head = Told(target_type="class", classes=["a", "b"])
     found = told(head, [[0.9, 0.1], [0.2, 0.8]], ["a", "z"])
     assert (found.right.tolist(), found.rank.tolist()) == ([True, False], [0, 2])
     np.testing.assert_allclose(found.p_true, [0.9, 0])
@@ -225,9 +225,9 @@ def test_rows_of_unseen_classes_and_without_a_vector_are_wrong() -> None:
     assert whole.names.tolist() == ["a", "b", "y", "z"]
     assert [whole.names[code] for code in whole.true] == ["a", "z", "b", "y"]
     assert figures(whole)["accuracy"] == 0.25
-    number = Told(kind="regression", classes=[])
+    number = Told(target_type="regression", classes=[])
     assert with_missing(told(number, [[1.0]], [2.0]), number, [5.0], fallback=3.0).predicted.tolist() == [1.0, 3.0]
-    several = Told(kind="multilabel", classes=["a", "b"], thresholds=np.float32([0.5, 0.5]))
+    several = Told(target_type="multilabel", classes=["a", "b"], thresholds=np.float32([0.5, 0.5]))
     lost = with_missing(told(several, [[0.9, 0.9]], [["a", "b"]]), several, [["b", "q"]], fallback=0.0)
     assert (lost.n_true.tolist(), lost.n_unseen.tolist(), lost.exact.tolist()) == ([2, 2], [0, 1], [True, False])
     assert figures(lost)["micro_recall"] == 0.5
@@ -235,7 +235,7 @@ def test_rows_of_unseen_classes_and_without_a_vector_are_wrong() -> None:
 
 def test_outcomes_are_joined_and_taken_row_by_row() -> None:
     true, p = shares(40, 3, seed=1)
-    head = Told(kind="class", classes=[0, 1, 2])
+    head = Told(target_type="class", classes=[0, 1, 2])
     whole, parts = told(head, p, true), [told(head, p[:15], true[:15]), told(head, p[15:], true[15:])]
     order = np.random.default_rng(0).permutation(40)
     for name, value in figures(take(join(parts), order)).items():
@@ -243,10 +243,10 @@ def test_outcomes_are_joined_and_taken_row_by_row() -> None:
 
 
 def test_worst_pairs_name_what_is_taken_for_what() -> None:
-    head = Told(kind="class", classes=["a", "b", "c"])
+    head = Told(target_type="class", classes=["a", "b", "c"])
     found = told(head, np.eye(3)[[1, 1, 0, 2]], ["a", "a", "a", "b"])
     assert found.worst_pairs()[0] == {"true": "a", "predicted": "b", "n": 2, "share": 2 / 3}
-    several = Told(kind="multilabel", classes=["a", "b"], thresholds=np.float32([0.5, 0.5]))
+    several = Told(target_type="multilabel", classes=["a", "b"], thresholds=np.float32([0.5, 0.5]))
     assert told(several, [[0.1, 0.9]], [["a"]]).worst_pairs() == [{"true": "a", "predicted": "b", "n": 1, "share": 1.0}]
 
 

@@ -57,8 +57,8 @@ def test_where_no_epoch_is_better_the_linear_head_is_what_remains() -> None:
     np.testing.assert_array_equal(head.predict(X), LinearHead(refine=False).fit(*rows).predict(X))
 
 
-@pytest.mark.parametrize("kind", ["class", "multilabel", "regression", "ordinal"])
-def test_thirty_two_rows_are_learned_by_heart(kind: str) -> None:
+@pytest.mark.parametrize("target_type", ["class", "multilabel", "regression", "ordinal"])
+def test_thirty_two_rows_are_learned_by_heart(target_type: str) -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(32, 16)).astype(np.float32)
     levels = rng.integers(0, 3, 32)
@@ -67,14 +67,20 @@ def test_thirty_two_rows_are_learned_by_heart(kind: str) -> None:
         "ordinal": levels.astype(float),
         "regression": rng.normal(size=32),
         "multilabel": [[name for name in "abc" if rng.random() < 0.4] for _ in range(32)],
-    }[kind]
+    }[target_type]
     head = NetworkHead(
-        kind=kind, hidden=[256], dropout=0, weight_decay=0, learning_rate=1e-2, max_epochs=300, patience=20
+        target_type=target_type,
+        hidden=[256],
+        dropout=0,
+        weight_decay=0,
+        learning_rate=1e-2,
+        max_epochs=300,
+        patience=20,
     )
     found = head.fit(X, y, X, y).predict(X)
-    if kind == "regression":
+    if target_type == "regression":
         assert np.abs(found - y).max() < 0.1
-    elif kind == "multilabel":
+    elif target_type == "multilabel":
         assert [[name for name, has in zip(head.classes_, row, strict=True) if has] for row in found] == y
     else:
         assert (found == y).all()
@@ -129,7 +135,7 @@ def test_equal_sequences_and_the_last_row_of_a_class_are_not_set_aside_apart() -
     keys = np.repeat(row_keys(100), 2, axis=0)
     y = np.array(["usual"] * 198 + ["once"] * 2)
     rows = LabelledExamples(
-        features=ArrayFeatures(np.zeros((200, 2), np.float32), keys), targets=encode(y, kind="class", n_rows=200)
+        features=ArrayFeatures(np.zeros((200, 2), np.float32), keys), targets=encode(y, target_type="class", n_rows=200)
     )
     for seed in range(20):
         kept, aside = hold_out(rows, seed=seed)

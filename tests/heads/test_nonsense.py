@@ -51,14 +51,14 @@ def write(proteins: Any, tmp_path: Path, simulated: Any) -> Callable[..., None]:
     return made
 
 
-def _refused(done: Result, message: str, kind: type[Exception] = InputError) -> None:
-    assert isinstance(done.exception, kind), done.output
+def _refused(done: Result, message: str, target_type: type[Exception] = InputError) -> None:
+    assert isinstance(done.exception, target_type), done.output
     assert message in str(done.exception)
     assert "\n" not in str(done.exception)
 
 
 @pytest.mark.parametrize(
-    ("label", "kind", "message"),
+    ("label", "target_type", "message"),
     [
         (lambda number, family: "a", "class", "The training rows have 1 class ('a'); expected two or more"),
         (lambda number, family: "a" if number < 24 else family, "class", "1 class ('a'); expected two or more"),
@@ -70,10 +70,10 @@ def _refused(done: Result, message: str, kind: type[Exception] = InputError) -> 
     ],
 )
 def test_a_label_column_that_teaches_nothing_is_one_error(
-    run: Any, write: Any, label: Callable[[int, str], object], kind: str, message: str
+    run: Any, write: Any, label: Callable[[int, str], object], target_type: str, message: str
 ) -> None:
     write(label)
-    _refused(run("fit", "--labels", "mine.csv", "--kind", kind, "--space", "kmer"), message)
+    _refused(run("fit", "--labels", "mine.csv", "--kind", target_type, "--space", "kmer"), message)
 
 
 def test_a_class_that_only_test_rows_have_is_told_and_counted_as_wrong(run: Any, write: Any) -> None:

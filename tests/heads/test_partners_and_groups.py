@@ -25,7 +25,7 @@ HEADER = ("id", "sequence", "sequence_2", "label", "split")
 OF_PAIRS: SelectionOptions = {
     "dataset": "affinity",
     "partner_column": "sequence_2",
-    "kind": "regression",
+    "target_type": "regression",
     "pairing": "product",
 }
 

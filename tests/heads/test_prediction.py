@@ -41,9 +41,9 @@ def several(tmp_path_factory: pytest.TempPathFactory, simulated: Any) -> tuple[S
     return store, path
 
 
-def fitted(store: Store, kind: str, column: str, **options: Any) -> heads.FittedHead:
-    options = {"label_separator": "|"} if kind == "multilabel" else options
-    return heads.fit(store, dataset="several", label_column=column, kind=kind, head="knn", **options)
+def fitted(store: Store, target_type: str, column: str, **options: Any) -> heads.FittedHead:
+    options = {"label_separator": "|"} if target_type == "multilabel" else options
+    return heads.fit(store, dataset="several", label_column=column, target_type=target_type, head="knn", **options)
 
 
 def _test_rows(path: Path, n: int = 12) -> list[Any]:
@@ -53,19 +53,24 @@ def _test_rows(path: Path, n: int = 12) -> list[Any]:
 def test_every_kind_is_predicted_from_a_saved_head(several: tuple[Store, Path], tmp_path: Path) -> None:
     store, path = several
     records = _test_rows(path)
-    for kind, column in (("class", "family"), ("multilabel", "labels"), ("regression", "number"), ("ordinal", "level")):
-        head = heads.load(fitted(store, kind, column).save(tmp_path / kind))
+    for target_type, column in (
+        ("class", "family"),
+        ("multilabel", "labels"),
+        ("regression", "number"),
+        ("ordinal", "level"),
+    ):
+        head = heads.load(fitted(store, target_type, column).save(tmp_path / target_type))
         found = heads.predict(head, records, store=store)
         frame = found.to_frame()
         assert list(dict.fromkeys(frame["id"])) == [record.id for record in records]
         truth = [record.columns[column] for record in records]
-        if kind == "class":
+        if target_type == "class":
             assert frame["label"].tolist() == truth
-        elif kind == "multilabel":
+        elif target_type == "multilabel":
             for labels, document in zip(truth, found.to_dicts(), strict=True):
                 assert {one["label"] for one in document["labels"]} == set(labels.split("|"))
         else:
-            name = "value" if kind == "regression" else "label"
+            name = "value" if target_type == "regression" else "label"
             np.testing.assert_allclose(frame[name], np.array(truth, float), atol=0.3)
     assert (frame["probability"] > 0.5).all()
 
@@ -159,14 +164,14 @@ def test_answers_are_given_up_where_the_promise_says_so(several: tuple[Store, Pa
 def test_files_say_what_the_frame_says(several: tuple[Store, Path], tmp_path: Path) -> None:
     store, path = several
     records = _test_rows(path, 40)
-    for kind, column, top in (("class", "family", 3), ("multilabel", "labels", 1), ("regression", "number", 1)):
-        head = fitted(store, kind, column)
+    for target_type, column, top in (("class", "family", 3), ("multilabel", "labels", 1), ("regression", "number", 1)):
+        head = fitted(store, target_type, column)
         whole = heads.predict(head, records, store=store, top=top)
         batches = [heads.predict(head, part, store=store, top=top) for part in (records[:7], records[7:8], records[8:])]
-        files = [tmp_path / f"{kind}{ending}" for ending in (".tsv", ".json", ".parquet", ".csv")]
+        files = [tmp_path / f"{target_type}{ending}" for ending in (".tsv", ".json", ".parquet", ".csv")]
         assert [write_predictions(file, iter(batches)) for file in files] == [40] * 4
         assert [one["id"] for one in json.loads(files[1].read_text())] == (
-            whole.ids if kind != "class" else np.repeat(whole.ids, 3).tolist()
+            whole.ids if target_type != "class" else np.repeat(whole.ids, 3).tolist()
         )
         texts = (pd.read_csv(file, sep=sep, keep_default_na=False) for file, sep in ((files[0], "\t"), (files[3], ",")))
         for read in (*texts, pd.read_parquet(files[2])):

@@ -35,7 +35,13 @@ def test_every_row_of_a_table_is_a_head_with_settings_that_it_has(name: str) -> 
     assert table.name == name
     assert len({row.name for row in table.rows}) == len(table.rows)
     for row in table.rows:
-        make_head(row.head, row.params, kind=next(kind for kind in table.kinds if kind in HEADS[row.head].kinds))
+        make_head(
+            row.head,
+            row.params,
+            target_type=next(
+                target_type for target_type in table.target_types if target_type in HEADS[row.head].target_types
+            ),
+        )
         for figure in row.figures:
             assert figure.task in table.measured_on
             assert figure.as_metric(TASKS[figure.task].main_metric) is not None or figure.metric == "pearson"
@@ -105,7 +111,10 @@ def test_labels_that_nobody_published_on_stand_alone_and_it_says_so(store: Store
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "regression"}, r"Table 'study' .* predict class of a protein, and pfam is regression .*--heads\)"),
+        (
+            {"target_type": "regression"},
+            r"Table 'study' .* predict class of a protein, and pfam is regression .*--heads\)",
+        ),
         ({"heads": ["knn"]}, r"No row of table 'study' .*takes part in pfam: its heads are hmm_top_pick, phmmer"),
         ({"params": {"knn": {"k": 1}}}, "Parameters were given for head 'knn', which does not take part: kmer, linear"),
         ({"epochs": 3}, "epochs is 3, and no head that takes part has that parameter: kmer, linear, composition"),

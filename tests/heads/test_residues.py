@@ -133,7 +133,7 @@ def test_loose_residues_are_read_protein_by_protein_and_set_aside_so(residue_sto
         order.append(owners[0])
     assert sorted(np.concatenate(seen).tolist()) == list(range(len(known)))
     assert order != sorted(order)
-    targets = encode(train.y[known], kind="class", n_rows=len(known))
+    targets = encode(train.y[known], target_type="class", n_rows=len(known))
     learn, choose = hold_out(LabelledExamples(features=loose, targets=targets), seed=0)
     assert len(choose) > 0
     assert not set(loose.owners[learn]) & set(loose.owners[choose])
@@ -143,7 +143,7 @@ def test_equal_sequences_are_set_aside_together(residue_store: Store) -> None:
     proteins = residue_store.dataset("ss").digests[:20]
     twice = ResidueFeatures.of(residue_store.residue_space(), np.concatenate([proteins, proteins]))
     codes = np.arange(twice.shape[0]) % 2
-    targets = encode(codes, kind="class", n_rows=len(codes))
+    targets = encode(codes, target_type="class", n_rows=len(codes))
     owner = np.repeat(np.tile(np.arange(20), 2), np.diff(twice.offsets))
     for features in (twice, twice.select(np.arange(len(codes)))):
         learn, choose = hold_out(LabelledExamples(features=features, targets=targets), seed=1, share=0.3)

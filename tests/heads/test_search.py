@@ -60,7 +60,7 @@ def test_without_validation_rows_a_tenth_is_set_aside() -> None:
 def test_every_declared_range_is_of_a_setting_that_the_head_has_and_takes() -> None:
     for name in HEADS:
         target = HEADS.load(name)
-        known = target(kind=target.kinds[0]).get_params()
+        known = target(target_type=target.target_types[0]).get_params()
         for setting, what in target.search_space.items():
             assert setting in known, (name, setting)
             assert what.options if isinstance(what, Choice) else what.low < what.high

@@ -29,13 +29,13 @@ def test_kmer_is_scikit_learns_tf_idf_and_logistic_regression() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["class", "multilabel"])
-def test_logits_of_some_rows_at_a_time_make_the_same_floor(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("target_type", ["class", "multilabel"])
+def test_logits_of_some_rows_at_a_time_make_the_same_floor(target_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (X, y), (queries, _) = families(50), families(20, seed=2)
-    labels = y if kind == "class" else [[name, "all"] for name in y]
-    whole = CompositionHead(kind=kind).fit(X, labels).predict_proba(queries)
+    labels = y if target_type == "class" else [[name, "all"] for name in y]
+    whole = CompositionHead(target_type=target_type).fit(X, labels).predict_proba(queries)
     monkeypatch.setattr("heads.sequence_baselines.logistic.LOGIT_CELLS", 7 * 6)
-    parts = CompositionHead(kind=kind).fit(X, labels).predict_proba(queries)
+    parts = CompositionHead(target_type=target_type).fit(X, labels).predict_proba(queries)
     np.testing.assert_allclose(parts, whole, atol=2e-3)
 
 
@@ -59,15 +59,15 @@ def test_one_hot_ridge_is_ridge_on_one_hot_rows() -> None:
     np.testing.assert_allclose(OneHotRidgeHead(penalty=1.0).fit(X, y).predict(X), reference, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", [OneHotRidgeHead, PositionMeansHead])
-def test_proteins_of_several_lengths_are_no_variants(kind: type[OneHotRidgeHead]) -> None:
+@pytest.mark.parametrize("target_type", [OneHotRidgeHead, PositionMeansHead])
+def test_proteins_of_several_lengths_are_no_variants(target_type: type[OneHotRidgeHead]) -> None:
     X, y = variants(40)
     with pytest.raises(InputError, match="Row 1 of X has 39 residues and the others 40; expected variants of one"):
-        kind().fit([X[0], X[1][1:], *X[2:]], y)
+        target_type().fit([X[0], X[1][1:], *X[2:]], y)
     with pytest.raises(InputError, match="Row 0 of X has 3 residues and the others 40"):
-        kind().fit(X, y).predict(["MKV"])
+        target_type().fit(X, y).predict(["MKV"])
     with pytest.raises(InputError, match="Row 7 of X has 3 residues and the others 40"):
-        kind().fit(X, y).predict(SequenceFeatures([*X[:7], "MKV"], block_rows=5))
+        target_type().fit(X, y).predict(SequenceFeatures([*X[:7], "MKV"], block_rows=5))
 
 
 def test_position_means_know_a_position_that_matters() -> None:

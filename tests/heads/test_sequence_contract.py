@@ -33,23 +33,28 @@ def marked(name: str) -> Any:
     return pytest.param(name, marks=pytest.mark.slow if name.split("-")[0] in SLOW else ())
 
 
-def small_head(name: str, kind: str) -> Head:
+def small_head(name: str, target_type: str) -> Head:
     target = HEADS.load(name)
     missing = getattr(target, "missing", lambda: None)()
     if missing:
         pytest.skip(missing)
-    return target(kind=kind, **{**HEADS[name].small, **SMALL.get(name, {})})
+    return target(target_type=target_type, **{**HEADS[name].small, **SMALL.get(name, {})})
 
 
 class TestEverySequenceHead(SequenceHeadContract):
-    @pytest.fixture(params=[marked(name) for name in ON_SEQUENCES if "class" in HEADS[name].kinds])
+    @pytest.fixture(params=[marked(name) for name in ON_SEQUENCES if "class" in HEADS[name].target_types])
     def head(self, request: pytest.FixtureRequest) -> Head:
         return small_head(request.param, "class")
 
 
 class TestEveryKindOfSequenceHead(SequenceKindContract):
     @pytest.fixture(
-        params=[marked(f"{name}-{kind}") for name in ON_SEQUENCES for kind in HEADS[name].kinds if kind != "class"]
+        params=[
+            marked(f"{name}-{target_type}")
+            for name in ON_SEQUENCES
+            for target_type in HEADS[name].target_types
+            if target_type != "class"
+        ]
     )
     def head(self, request: pytest.FixtureRequest) -> Head:
         return small_head(*request.param.split("-"))

@@ -12,17 +12,17 @@ from heads.tasks.targets import encode
 
 
 def test_a_row_without_a_label_has_the_code_minus_one() -> None:
-    found = encode(["b", "", "a"], kind="class", n_rows=3)
+    found = encode(["b", "", "a"], target_type="class", n_rows=3)
     assert found.classes.tolist() == ["a", "b"]
     assert found.require_codes().tolist() == [1, -1, 0]
     assert found.known.tolist() == [True, False, True]
 
 
 def test_sets_of_labels_become_members_and_unknown_ones_are_left_out() -> None:
-    train = encode([["x", "z"], [], ["y"]], kind="multilabel", n_rows=3)
+    train = encode([["x", "z"], [], ["y"]], target_type="multilabel", n_rows=3)
     assert train.classes.tolist() == ["x", "y", "z"]
     assert train.require_members().toarray().tolist() == [[True, False, True], [False] * 3, [False, True, False]]
-    other = encode([["new", "y"]], kind="multilabel", n_rows=1, classes=train.classes)
+    other = encode([["new", "y"]], target_type="multilabel", n_rows=1, classes=train.classes)
     assert other.require_members().toarray().tolist() == [[False, True, False]]
     assert other.known.all()
 
@@ -30,7 +30,7 @@ def test_sets_of_labels_become_members_and_unknown_ones_are_left_out() -> None:
 @pytest.mark.parametrize("matrix", [np.eye(3, dtype=bool), np.eye(3, dtype=int), csr_array(np.eye(3))])
 def test_a_matrix_of_indicators_is_no_collection_of_labels(matrix: object) -> None:
     with pytest.raises(InputError, match="y is a matrix of indicators, .* expected for each row a list of labels"):
-        encode(matrix, kind="multilabel", n_rows=3)
+        encode(matrix, target_type="multilabel", n_rows=3)
 
 
 def test_validation_rows_are_not_dropped_without_a_word() -> None:
@@ -42,21 +42,23 @@ def test_validation_rows_are_not_dropped_without_a_word() -> None:
 
 
 def test_levels_are_sorted_as_numbers_and_a_new_level_is_unknown() -> None:
-    train = encode([10, 2, 2, 1], kind="ordinal", n_rows=4)
+    train = encode([10, 2, 2, 1], target_type="ordinal", n_rows=4)
     assert train.classes.tolist() == [1, 2, 10]
     assert train.require_codes().tolist() == [2, 1, 1, 0]
-    assert encode([3, 10], kind="ordinal", n_rows=2, classes=train.classes).known.tolist() == [False, True]
+    assert encode([3, 10], target_type="ordinal", n_rows=2, classes=train.classes).known.tolist() == [False, True]
 
 
 def test_selected_targets_keep_their_classes() -> None:
-    train = encode([["x"], ["y"], ["x", "y"]], kind="multilabel", n_rows=3).select(np.array([2, 0]))
+    train = encode([["x"], ["y"], ["x", "y"]], target_type="multilabel", n_rows=3).select(np.array([2, 0]))
     assert train.require_members().toarray().tolist() == [[True, True], [True, False]]
-    assert encode([1.0, 2.0, 4.0], kind="regression", n_rows=3).select(np.array([2])).require_values().tolist() == [4]
+    assert encode([1.0, 2.0, 4.0], target_type="regression", n_rows=3).select(
+        np.array([2])
+    ).require_values().tolist() == [4]
 
 
 def test_an_unknown_kind_is_named() -> None:
-    with pytest.raises(InputError, match="kind is 'ranking'; expected one of class, multilabel"):
-        encode(["a"], kind="ranking", n_rows=1)
+    with pytest.raises(InputError, match="target_type is 'ranking'; expected one of class, multilabel"):
+        encode(["a"], target_type="ranking", n_rows=1)
 
 
 def test_thresholds_follow_the_labels_that_have_rows_and_stay_common_for_those_that_have_not() -> None:

@@ -55,7 +55,7 @@ def test_fit_takes_numbers_labels_and_clusters(store: Store, tmp_path: Path) -> 
         "--store", store.path, "--json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["task"]["kind"] == "regression"
+    assert json.loads(done.stdout)["task"]["target_type"] == "regression"
     done = _run(
         heads_app, "fit", "--dataset", "pfam", "--top", 3, "--out", tmp_path / "t", "--store", store.path, "--json"
     )

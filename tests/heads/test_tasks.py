@@ -59,12 +59,12 @@ def _family(name: str) -> str:
 
 def test_every_task_states_what_a_user_must_know() -> None:
     for task in TASKS.values():
-        assert task.kind in KINDS, task.name
+        assert task.target_type in KINDS, task.name
         assert task.input in INPUTS, task.name
         assert all((task.summary, task.licence, task.citation, task.layout)), task.name
         assert task.source_url.startswith("https://"), task.name
         assert (task.partner_column is not None) == (task.input == "pair") == (task.pairing is not None), task.name
-        assert (task.label_separator is not None) == (task.kind == "multilabel"), task.name
+        assert (task.label_separator is not None) == (task.target_type == "multilabel"), task.name
         if task.pairing:
             parse_pairing(task.pairing)
         if task.tidy:
@@ -88,7 +88,7 @@ def test_a_task_reads_the_published_set(name: str, tmp_path: Path) -> None:
     else:
         store.add(task.dataset, source, skip_invalid=True)
     data = read_task(TaskSelection(task=name), store)
-    assert (data.kind, data.input) == (task.kind, task.input)
+    assert (data.target_type, data.input) == (task.target_type, task.input)
     assert len(data.splits["train"]) > 100
     assert data.split_rule.startswith("column split")
     rows = data.splits["train"][:50]
@@ -96,7 +96,7 @@ def test_a_task_reads_the_published_set(name: str, tmp_path: Path) -> None:
     assert len(targets) == (sum(map(len, data.labels[rows])) if task.input == "residue" else 50)
     if task.mask_column and "mask" in store.dataset(task.dataset).columns:
         assert (targets == "").any()
-    if task.kind == "regression":
+    if task.target_type == "regression":
         assert np.isfinite(targets).all()
 
 
@@ -113,10 +113,10 @@ def test_a_task_reads_a_file_in_the_published_layout(name: str, tmp_path: Path) 
         columns = {key: task.add_options.get(key) for key in ("id_column", "sequence_column")}
         store.add(task.dataset, path, **columns)
     data = read_task(TaskSelection(task=name), store)
-    assert (data.kind, data.input) == (task.kind, task.input)
+    assert (data.target_type, data.input) == (task.target_type, task.input)
     if task.split_column in store.dataset(task.dataset).columns:
         assert [len(data.splits[part]) for part in ("train", "test")] == [1, 1]
-    if task.kind == "regression" and "target" in text:
+    if task.target_type == "regression" and "target" in text:
         assert [data.splits[part].tolist() for part in ("train", "valid", "test")] == [[0], [1], [2]]
         assert data.targets(np.arange(3)).tolist() == [1.5, 2.5, -1.0]
 
@@ -127,7 +127,7 @@ def test_labels_and_splits_stand_in_fasta_headers(store: Store, tmp_path: Path, 
         ">a SET=train VALIDATION=False TARGET=1.5\nMKV\n>b SET=train VALIDATION=True TARGET=2\nMKI\n"
         ">c SET=test VALIDATION=False TARGET=3\nGGH\n"
     )
-    data = read_task(TaskSelection(labels=str(flip), kind="regression"), store)
+    data = read_task(TaskSelection(labels=str(flip), target_type="regression"), store)
     assert {part: rows.tolist() for part, rows in data.splits.items()} == {"train": [0], "valid": [1], "test": [2]}
     assert data.targets(np.arange(3)).tolist() == [1.5, 2.0, 3.0]
     own = tmp_path / "own.fasta"
@@ -137,7 +137,7 @@ def test_labels_and_splits_stand_in_fasta_headers(store: Store, tmp_path: Path, 
     assert data.splits["test"].tolist() == [1]
     other = embedstore.open(tmp_path / "s.zarr", mode="a")
     other.add("flip", flip)
-    again = read_task(TaskSelection(dataset="flip", kind="regression"), other)
+    again = read_task(TaskSelection(dataset="flip", target_type="regression"), other)
     assert again.splits["valid"].tolist() == [1]
     with pytest.raises(InputError, match="there is no column 'label' or .* among its columns"):
         (tmp_path / "none.fasta").write_text(">a Lysozyme OS=Homo sapiens\nMKV\n")
@@ -180,7 +180,7 @@ def test_only_the_most_frequent_labels_of_the_training_rows_are_kept(store: Stor
     with pytest.raises(InputError, match="top is 9, but the training rows have 4 labels"):
         read_task(TaskSelection(labels=str(path), top=9), store)
     with pytest.raises(InputError, match="for tasks with one class a row"):
-        read_task(TaskSelection(labels=str(path), top=2, kind="regression", label_column="label"), store)
+        read_task(TaskSelection(labels=str(path), top=2, target_type="regression", label_column="label"), store)
 
 
 def _relatives(simulated: Any) -> tuple[list[bytes], list[str]]:
@@ -252,11 +252,11 @@ def test_nonsense_is_one_clear_line(store: Store, tmp_path: Path) -> None:
     table = f"id,sequence,label,split\na,{a},{{}},train\nb,{b},{{}},train\nc,{c},{{}},test\n"
     with pytest.raises(InputError, match=r"1 class \('x'\); expected two or more"):
         fit(table.format("x", "x", "y"))
-    number = TaskSelection(labels=str(path), kind="regression")
+    number = TaskSelection(labels=str(path), target_type="regression")
     path.write_text(table.format("1.5", "fast", "2"))
     data = read_task(number, store)
     with pytest.raises(
-        InputError, match=r"Column 'label' of .* says 'fast' for 'b'; kind 'regression' predicts numbers"
+        InputError, match=r"Column 'label' of .* says 'fast' for 'b'; target_type 'regression' predicts numbers"
     ):
         data.targets(data.rows("train"))
     path.write_text(table.format("1.5", "nan", "2"))

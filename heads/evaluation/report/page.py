@@ -71,7 +71,8 @@ def _head(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str
     items = "".join(f"<li><b>{escape(value)}</b><span>{escape(what)}</span></li>" for value, what in facts)
     return (
         f"<h1>{escape(document['task'])}, {escape(document['split'])} split</h1>"
-        f'<p class="lead">{escape(_kind(document))}; split: {escape(about["split_rule"])}. All rows were fitted on '
+        f'<p class="lead">{escape(_target_type(document))}; split: {escape(about["split_rule"])}. All '
+        f"rows were fitted on "
         f"the same training rows and judged on the same {escape(document['split'])} rows.</p>{_trial(about)}"
         f'{_pending(document)}<ul class="facts">{items}</ul>'
     )
@@ -101,13 +102,13 @@ def _pending(document: Mapping[str, Any]) -> str:
     )
 
 
-def _kind(document: Mapping[str, Any]) -> str:
+def _target_type(document: Mapping[str, Any]) -> str:
     what = {
         "class": "One class",
         "multilabel": "Any number of labels",
         "regression": "A number",
         "ordinal": "A level of an ordered scale",
-    }[document["kind"]]
+    }[document["target_type"]]
     of = {"protein": "a protein", "residue": "for each residue", "pair": "for each pair of proteins"}[document["input"]]
     return f"{what} {of}"
 
@@ -138,7 +139,7 @@ def _leakage(document: Mapping[str, Any]) -> str:
 
 def _table(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     main = document["main_metric"]
-    wanted = dict.fromkeys([main, *_IN_TABLE[document["kind"]]])
+    wanted = dict.fromkeys([main, *_IN_TABLE[document["target_type"]]])
     shown = [name for name in wanted if any(name in row["metrics"] for row in rows)]
     lower = set(document["lower_is_better"])
     heads = "".join(
@@ -207,9 +208,9 @@ def _identity_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, A
     for place, row in shown:
         found = {one["start"]: one for one in row["by_identity"]}
         series.append([_bin_mark(found.get(start), row["name"], place) for start, _ in bins])
-    numbers = document["kind"] == "regression"
+    numbers = document["target_type"] == "regression"
     what = {"regression": "Mean absolute error", "multilabel": "Share with exactly the right labels"}
-    title = f"{what.get(document['kind'], 'Accuracy')} by identity to the nearest training protein"
+    title = f"{what.get(document['target_type'], 'Accuracy')} by identity to the nearest training protein"
     chart = by_bins(names, [n for _, n in bins], series, label=title, percent=not numbers)
     n_rows = sum(bool(row["by_identity"]) for row in rows)
     note = f"Identity: {escape(document['audit']['method'])}.{_left_out(n_rows)}"
@@ -276,7 +277,7 @@ def _reliability_section(document: Mapping[str, Any], rows: Sequence[Mapping[str
         figures.append(f"<figure>{plot}<figcaption>{swatch(place)}{escape(row['name'])}{told}</figcaption></figure>")
     if not figures:
         return ""
-    what = "every label" if document["kind"] == "multilabel" else "the answer"
+    what = "every label" if document["target_type"] == "multilabel" else "the answer"
     note = (
         f"Probability of {what} (across) against the share that is right (up), with 95% intervals; larger points hold "
         f"more answers; the dashed line is perfect.{_left_out(sum(bool(row['reliability']) for row in rows))}"
@@ -290,7 +291,7 @@ def _confusion_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, 
     shown = [row for row in rows if row["worst_pairs"]]
     if not shown:
         return ""
-    several = document["kind"] == "multilabel"
+    several = document["target_type"] == "multilabel"
     heads = ("label missed", "label given instead") if several else ("true class", "taken for")
     parts = []
     for number, row in enumerate(shown):

@@ -19,7 +19,10 @@ Rows = tuple[list[str], NDArray[np.str_]]
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small checkpoint of each kind."""
     root = tmp_path_factory.mktemp("bases")
-    return {kind: make_checkpoint(root / f"tiny_{kind}", kind, dim=16, n_heads=2) for kind in KINDS}
+    return {
+        target_type: make_checkpoint(root / f"tiny_{target_type}", target_type, dim=16, n_heads=2)
+        for target_type in KINDS
+    }
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +41,10 @@ def rows() -> Callable[..., Rows]:
 def tuned(checkpoints: dict[str, Path]) -> Callable[..., FinetuneHead]:
     """An unfitted head on a small checkpoint that begins at random, without dropout, in float32."""
 
-    def make(kind: str = "esm", **settings: Any) -> FinetuneHead:
+    def make(target_type: str = "esm", **settings: Any) -> FinetuneHead:
         quiet: dict[str, Any] = {"start": "random"}
         quiet |= {"dropout": 0.0, "encoder_dropout": 0.0, "precision": "float32", "patience": None, "device": "cpu"}
         options = {**quiet, "encoder_rate": 3e-3, "head_rate": 3e-3, "batch_size": 8, **settings}
-        return FinetuneHead(model=str(checkpoints[kind]), family=family_of(kind), **options)
+        return FinetuneHead(model=str(checkpoints[target_type]), family=family_of(target_type), **options)
 
     return make

@@ -67,10 +67,10 @@ def folders(
     root = tmp_path_factory.mktemp("tuned")
     made: dict[str, tuple[Path, FittedHead]] = {}
 
-    def make(kind: str, method: str, **settings: Any) -> tuple[Path, FittedHead]:
-        name = "-".join([kind, method, *map(str, settings)])
+    def make(target_type: str, method: str, **settings: Any) -> tuple[Path, FittedHead]:
+        name = "-".join([target_type, method, *map(str, settings)])
         if name not in made:
-            base = {"model": str(checkpoints[kind]), "family": family_of(kind), "method": method}
+            base = {"model": str(checkpoints[target_type]), "family": family_of(target_type), "method": method}
             fitted = heads.finetune(store, dataset="families", out=root / name, **{**SMALL, **base, **settings})
             made[name] = root / name, fitted
         return made[name]
@@ -89,15 +89,15 @@ def own_means(fitted: FittedHead) -> np.ndarray[Any, Any]:
 WAYS = [("esm", "lora"), ("t5", "full"), ("mini", "lora"), ("mini", "full"), ("bert", "last_n"), ("xlnet", "lora")]
 
 
-@pytest.mark.parametrize(("kind", "method"), WAYS)
+@pytest.mark.parametrize(("target_type", "method"), WAYS)
 def test_the_folder_as_a_model_gives_the_trained_encoders_own_means(
-    kind: str, method: str, folders: Callable[..., tuple[Path, FittedHead]], checkpoints: dict[str, Path]
+    target_type: str, method: str, folders: Callable[..., tuple[Path, FittedHead]], checkpoints: dict[str, Path]
 ) -> None:
-    folder, fitted = folders(kind, method)
+    folder, fitted = folders(target_type, method)
     model = load_model(folder, device="cpu", precision="float32")
     assert isinstance(model, EncoderModel)
     assert distance(model.embed(MIXED), own_means(fitted)) <= 1e-5
-    base = load_model(checkpoints[kind], family=family_of(kind), device="cpu", precision="float32")
+    base = load_model(checkpoints[target_type], family=family_of(target_type), device="cpu", precision="float32")
     assert distance(model.embed(MIXED), base.embed(MIXED)) > 1e-3
     assert model.name == folder.name
     identity, before = model.identity(), base.identity()
@@ -109,11 +109,11 @@ def test_the_folder_as_a_model_gives_the_trained_encoders_own_means(
     assert again.identity() == identity
 
 
-@pytest.mark.parametrize(("kind", "dora"), [("esm", False), ("esm", True), ("mini", False)])
+@pytest.mark.parametrize(("target_type", "dora"), [("esm", False), ("esm", True), ("mini", False)])
 def test_merged_weights_give_what_the_adapter_gives(
-    kind: str, dora: bool, folders: Callable[..., tuple[Path, FittedHead]], tmp_path: Path
+    target_type: str, dora: bool, folders: Callable[..., tuple[Path, FittedHead]], tmp_path: Path
 ) -> None:
-    _, fitted = folders(kind, "lora", **({"dora": True} if dora else {}))
+    _, fitted = folders(target_type, "lora", **({"dora": True} if dora else {}))
     fitted.head.set_params(merge=True)
     try:
         merged = load_model(fitted.save(tmp_path / "merged"), device="cpu", precision="float32")
@@ -122,7 +122,7 @@ def test_merged_weights_give_what_the_adapter_gives(
     assert not (tmp_path / "merged" / "adapter_model.safetensors").exists()
     assert distance(merged.embed(MIXED), own_means(fitted)) <= 1e-5
     # It is a checkpoint like any other now.
-    plain = load_model(tmp_path / "merged", family=kind, device="cpu", precision="float32")
+    plain = load_model(tmp_path / "merged", family=target_type, device="cpu", precision="float32")
     np.testing.assert_array_equal(plain.embed(MIXED), merged.embed(MIXED))
 
 
@@ -158,14 +158,14 @@ def test_a_saved_model_predicts_what_it_predicted_before(
 ) -> None:
     data = read_task(TaskSelection(dataset="families"), store)
     rows = SequenceSource().rows(data, data.rows("test"))
-    for kind, method in (("esm", "lora"), ("mini", "full"), ("esm", "frozen")):
-        folder, fitted = folders(kind, method)
+    for target_type, method in (("esm", "lora"), ("mini", "full"), ("esm", "frozen")):
+        folder, fitted = folders(target_type, method)
         expected = np.concatenate(list(fitted.head.outputs(rows.features)))
         found = np.concatenate(list(heads.load(folder).head.outputs(rows.features)))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
         report = heads.evaluate(folder, store)
         assert report.n_rows == 12
-        copied = heads.load(folder).save(tmp_path / f"{kind}-{method}")
+        copied = heads.load(folder).save(tmp_path / f"{target_type}-{method}")
         assert {path.name for path in copied.iterdir()} == {path.name for path in folder.iterdir()}
 
 
@@ -191,11 +191,11 @@ def test_a_base_that_has_moved_is_asked_for_and_proved(
     assert distance(model.embed(MIXED), own_means(fitted)) <= 1e-5
 
 
-@pytest.mark.parametrize(("kind", "method"), [("esm", "lora"), ("mini", "full")])
+@pytest.mark.parametrize(("target_type", "method"), [("esm", "lora"), ("mini", "full")])
 def test_a_changed_file_is_noticed(
-    kind: str, method: str, folders: Callable[..., tuple[Path, FittedHead]], tmp_path: Path
+    target_type: str, method: str, folders: Callable[..., tuple[Path, FittedHead]], tmp_path: Path
 ) -> None:
-    folder = shutil.copytree(folders(kind, method)[0], tmp_path / "changed")
+    folder = shutil.copytree(folders(target_type, method)[0], tmp_path / "changed")
     file = folder / ("adapter_model.safetensors" if method == "lora" else "model.safetensors")
     file.write_bytes(file.read_bytes()[:-1] + b"\x01")
     with pytest.raises(WeightsUnavailableError, match=rf"{file.name} is missing or not the file that"):

@@ -31,9 +31,9 @@ def fresh(head: FinetuneHead) -> dict[str, torch.Tensor]:
     return dict(trainable(head.base_model()).encoder.named_parameters())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_who_trains_sees_the_residues_that_a_build_sees(kind: str, tuned: Callable[..., FinetuneHead]) -> None:
-    model = tuned(kind).base_model()
+@pytest.mark.parametrize("target_type", KINDS)
+def test_who_trains_sees_the_residues_that_a_build_sees(target_type: str, tuned: Callable[..., FinetuneHead]) -> None:
+    model = tuned(target_type).base_model()
     encoder = trainable(model)
     tokens, mask = encoder.tokens(MIXED)
     assert distance(encoder.means(tokens, mask).detach().numpy(), model.embed(MIXED)) <= 1e-5
@@ -41,9 +41,11 @@ def test_who_trains_sees_the_residues_that_a_build_sees(kind: str, tuned: Callab
     assert distance(encoder(tokens, mask).detach().numpy(), expected) <= 1e-5
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_alone_equals_in_a_padded_batch_in_training_mode_too(kind: str, tuned: Callable[..., FinetuneHead]) -> None:
-    encoder = trainable(tuned(kind).base_model())
+@pytest.mark.parametrize("target_type", KINDS)
+def test_alone_equals_in_a_padded_batch_in_training_mode_too(
+    target_type: str, tuned: Callable[..., FinetuneHead]
+) -> None:
+    encoder = trainable(tuned(target_type).base_model())
     encoder.set_dropout(0.0)
     encoder.train()
     together = encoder.means(*encoder.tokens(MIXED)).detach().numpy()
@@ -52,12 +54,12 @@ def test_alone_equals_in_a_padded_batch_in_training_mode_too(kind: str, tuned: C
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("target_type", KINDS)
 def test_a_step_lowers_the_loss_and_changes_what_the_method_says(
-    kind: str, method: str, rows: Callable[..., Rows], tuned: Callable[..., FinetuneHead]
+    target_type: str, method: str, rows: Callable[..., Rows], tuned: Callable[..., FinetuneHead]
 ) -> None:
-    head = tuned(kind, method=method, epochs=3, batch_size=12, clip=None, schedule="constant", monitor="loss")
-    if method == "last_n" and kind in NO_LAYERS_OF_ITS_OWN:
+    head = tuned(target_type, method=method, epochs=3, batch_size=12, clip=None, schedule="constant", monitor="loss")
+    if method == "last_n" and target_type in NO_LAYERS_OF_ITS_OWN:
         with pytest.raises(InputError, match="share one set of weights"):
             head.fit(*rows(12))
         return
@@ -94,11 +96,11 @@ def test_adapters_begin_as_nothing(method: str, dora: bool, tuned: Callable[...,
     assert distance(made, model.embed(MIXED)) <= 1e-5
 
 
-@pytest.mark.parametrize("kind", ["t5", "bert", "esm", "esmc"])
-def test_checkpointed_gradients_are_the_same_gradients(kind: str, tuned: Callable[..., FinetuneHead]) -> None:
+@pytest.mark.parametrize("target_type", ["t5", "bert", "esm", "esmc"])
+def test_checkpointed_gradients_are_the_same_gradients(target_type: str, tuned: Callable[..., FinetuneHead]) -> None:
     found = []
     for checkpointing in (False, True):
-        model = tuned(kind).base_model()
+        model = tuned(target_type).base_model()
         encoder = trainable(model)
         settings = Settings(method="full", encoder_dropout=0.0, gradient_checkpointing=checkpointing)
         prepare(encoder, settings, model=model.name)

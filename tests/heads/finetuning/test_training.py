@@ -54,24 +54,26 @@ def test_a_frozen_encoder_is_run_once_and_gives_what_running_it_each_time_gives(
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["regression", "ordinal", "multilabel"])
-def test_numbers_levels_and_sets_are_learnt(kind: str, rows: MakeRows, tuned: Tuned) -> None:
+@pytest.mark.parametrize("target_type", ["regression", "ordinal", "multilabel"])
+def test_numbers_levels_and_sets_are_learnt(target_type: str, rows: MakeRows, tuned: Tuned) -> None:
     texts, _ = rows(24)
     share = np.array([text.count("A") + text.count("C") for text in texts])
     levels = np.minimum(share, 3).astype(np.float64)
-    y: Any = [[letter for letter in "ACD" if letter in text] for text in texts] if kind == "multilabel" else levels
+    y: Any = (
+        [[letter for letter in "ACD" if letter in text] for text in texts] if target_type == "multilabel" else levels
+    )
     head = tuned(method="full", epochs=25, encoder_rate=1e-2, head_rate=1e-2)
-    head.set_params(kind=kind)
+    head.set_params(target_type=target_type)
     head.fit(texts, y, texts, y)
     outputs = np.concatenate(list(head.outputs(texts)))
     assert outputs.shape == (24, head.n_outputs)
     assert head.history_[-1].train_loss < head.history_[0].train_loss / 2
-    if kind == "multilabel":
+    if target_type == "multilabel":
         true = np.array([["A" in text, "C" in text, "D" in text] for text in texts])
         assert (head.predict(texts) == true).mean() > 0.9
     else:
         assert np.corrcoef(head.predict(texts), levels)[0, 1] > 0.8
-    if kind == "ordinal":
+    if target_type == "ordinal":
         assert (outputs >= -1e-6).all()
         np.testing.assert_allclose(outputs.sum(axis=1), 1, rtol=1e-5)
 
@@ -268,13 +270,13 @@ def test_balanced_draws_as_many_of_each_class(rows: MakeRows, tuned: Tuned) -> N
 
     y = np.array(["common"] * 900 + ["rare"] * 100)
     examples = read_examples(SequenceFeatures(["ACD"] * 1000), longest=None, long="error")
-    shares = balance(examples, encode(y, kind="class", n_rows=1000))
+    shares = balance(examples, encode(y, target_type="class", n_rows=1000))
     drawn = np.concatenate(epoch_batches(examples.lengths, batch_size=8, seed=0, epoch=0, shares=shares))
     assert 0.4 < (drawn >= 900).mean() < 0.6
     texts, _ = rows(12)
     head = tuned(method="frozen", balanced=True)
-    head.set_params(kind="regression")
-    with pytest.raises(InputError, match="targets of kind 'regression' have not one each"):
+    head.set_params(target_type="regression")
+    with pytest.raises(InputError, match="target_type 'regression'|targets of kind 'regression' have not one each"):
         head.fit(texts, np.arange(12.0))
 
 
@@ -287,8 +289,8 @@ def test_early_stopping_keeps_the_best_epoch(rows: MakeRows, tuned: Tuned) -> No
     assert head.settings()["best_epoch"] == int(np.argmin(losses)) + 1 == len(losses) - 2
 
 
-@pytest.mark.parametrize("kind", ["class", "multilabel", "regression"])
-def test_the_head_begins_as_a_linear_head_on_the_frozen_vectors(kind: str, rows: MakeRows, tuned: Tuned) -> None:
+@pytest.mark.parametrize("target_type", ["class", "multilabel", "regression"])
+def test_the_head_begins_as_a_linear_head_on_the_frozen_vectors(target_type: str, rows: MakeRows, tuned: Tuned) -> None:
     y: dict[str, Any] = {
         "class": lambda texts: np.array([max("ACD", key=text.count) for text in texts]),
         "multilabel": lambda texts: [[letter for letter in "ACD" if letter in text] for text in texts],
@@ -297,13 +299,13 @@ def test_the_head_begins_as_a_linear_head_on_the_frozen_vectors(kind: str, rows:
     texts, valid = rows(60)[0], rows(30, seed=9)[0]
     # With such rates nothing is learnt: what it begins with is what it predicts.
     head = tuned(method="full", epochs=1, norm=False, start="linear", head_rate=1e-12, encoder_rate=1e-12)
-    head.set_params(kind=kind)
-    head.fit(texts, y[kind](texts), valid, y[kind](valid))
+    head.set_params(target_type=target_type)
+    head.fit(texts, y[target_type](texts), valid, y[target_type](valid))
     head.temperature_ = 1.0  # Found once more at the end.
     frozen = head.base_model()
     vectors = [frozen.embed([text.encode() for text in some]) for some in (texts, valid)]
-    linear = LinearHead(kind=kind, normalize=False, refine=False)
-    linear.fit(vectors[0], y[kind](texts), vectors[1], y[kind](valid))
+    linear = LinearHead(target_type=target_type, normalize=False, refine=False)
+    linear.fit(vectors[0], y[target_type](texts), vectors[1], y[target_type](valid))
     found, expected = (np.concatenate(list(one.outputs(X))) for one, X in ((head, valid), (linear, vectors[1])))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
@@ -323,8 +325,8 @@ def test_where_no_epoch_is_better_the_start_is_kept(rows: MakeRows, tuned: Tuned
 def test_levels_and_inner_layers_begin_at_random(rows: MakeRows, tuned: Tuned) -> None:
     with pytest.raises(InputError, match=r"start is 'linear', and hidden is \[4\]"):
         Settings(start="linear", hidden=(4,))
-    with pytest.raises(InputError, match="targets of kind 'ordinal' begin at random"):
-        tuned(start="linear").set_params(kind="ordinal").fit(rows(12)[0], np.arange(12.0) % 3)
+    with pytest.raises(InputError, match="target_type 'ordinal' begin at random"):
+        tuned(start="linear").set_params(target_type="ordinal").fit(rows(12)[0], np.arange(12.0) % 3)
 
 
 def test_torchs_generator_is_left_as_it_was(rows: MakeRows, tuned: Tuned) -> None:

@@ -193,11 +193,11 @@ def test_numbers_levels_and_sets_of_labels_are_learned(proteins: Callable[..., A
     queries, truth = proteins(40, seed=2)
     number = {name: float(rank) for rank, name in enumerate(sorted(set(y)))}
     params: dict[str, Any] = {"epochs": 8, **SMALL}
-    for kind in ("regression", "ordinal"):
-        head = ProtCNNHead(kind=kind, **params).fit(X, [1e6 + 1e4 * number[name] for name in y])
+    for target_type in ("regression", "ordinal"):
+        head = ProtCNNHead(target_type=target_type, **params).fit(X, [1e6 + 1e4 * number[name] for name in y])
         assert spearmanr(head.predict(queries), [number[name] for name in truth]).statistic > 0.85
     sets = [["even"] if number[name] % 2 == 0 else ["odd", "any"] for name in y]
-    marks = ProtCNNHead(kind="multilabel", class_weights="balanced", **params).fit(X, sets).predict(queries)
+    marks = ProtCNNHead(target_type="multilabel", class_weights="balanced", **params).fit(X, sets).predict(queries)
     assert (marks[:, 1] == [number[name] % 2 == 0 for name in truth]).mean() > 0.85
 
 
