@@ -54,6 +54,9 @@ NEAR = {
 LEFT_OUT_SHARE = 10
 """One Pfam family in so many is left out of training, for the measurement on unknown families."""
 
+DOMAIN_LABELS = ("scop2_superfamily", "scope_superfamily", "scop2_fold", "scope_fold")
+"""Labels of SCOP domains that regions aligned to them are given too."""
+
 POOL_PER_FAMILY = 800
 """At most so many members of a Pfam family: training sees no more of them, and 142 families are few."""
 

@@ -1,9 +1,11 @@
 """Train `mini`: one run, resumed where it was stopped.
 
-    python -m benchmarks.train_mini.train DATA WORK RUN [--steps 4000] [--blocks ccccccc] [--residues 8 ...]
+    python -m benchmarks.train_mini.train DATA WORK RUN [--steps 4000] [--start-from WEIGHTS] [--residues 8 ...]
 
-WORK is what `benchmarks.train_mini.data` wrote. RUN gets ``log.jsonl``, ``checkpoint.pt`` (tensors alone, read with
-``weights_only``) and, at the end, ``config.json`` and ``model.safetensors``, which are `mini`.
+WORK is what `benchmarks.train_mini.data` and `benchmarks.train_mini.alignments` wrote. RUN gets ``log.jsonl``,
+``checkpoint.pt`` (tensors alone, read with ``weights_only``) and, at the end, ``config.json`` and
+``model.safetensors``, which `benchmarks.train_mini.finish` makes `mini` of. The same command resumes a stopped run;
+with more ``--steps`` it goes on with a finished one.
 """
 
 from __future__ import annotations
@@ -16,16 +18,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.train_mini.judging import Judge, read_encoder
+from benchmarks.train_mini.judging import Judge, pooled_of, read_encoder
 from benchmarks.train_mini.objectives import Objectives, Weights
-from benchmarks.train_mini.sampling import Sampler, TrainingSet
+from benchmarks.train_mini.sampling import CURATED, Sampler, TrainingSet
+from benchmarks.train_mini.spectrum import with_spectrum
 from embedstore.models.mini_encoder import MiniConfig, MiniEncoder
 
 AVERAGE = 0.998
 """Decay of the running mean of the weights, which is what is kept."""
+
+SHAPE = ("blocks", "hidden_size", "convolution_size", "kernel_size", "output_size")
+NOT_LEARNED = ("encoder.pairs.", "encoder.profile.")
+PROJECTION_SPREAD = 0.05
+"""Standard deviation that a finished projection is scaled to: Adam's steps have one size, whatever the weights'."""
+
+CLASS_SAMPLE = 20_000
+"""Training examples whose vectors the class vectors begin with."""
 
 
 def learning_rate(step: int, steps: int, peak: float, warm_up: int = 150) -> float:
@@ -40,9 +52,10 @@ class Run:
 
     def __init__(self, directory: Path, objectives: Objectives, *, rate: float, steps: int) -> None:
         self.directory, self.objectives, self.rate, self.steps = directory, objectives, rate, steps
-        tables = [p for name, p in objectives.named_parameters() if "triplets" in name or "classes" in name]
+        learned = {n: p for n, p in objectives.named_parameters() if not n.startswith(NOT_LEARNED)}
+        tables = [p for name, p in learned.items() if "triplets" in name or "classes" in name]
         held = {id(table) for table in tables}
-        others = [p for p in objectives.parameters() if id(p) not in held]
+        others = [p for p in learned.values() if id(p) not in held]
         self.optimizer = torch.optim.AdamW(
             [
                 {"params": [p for p in others if p.dim() > 1], "weight_decay": 0.05},
@@ -50,6 +63,7 @@ class Run:
                 {"params": tables, "weight_decay": 0.0},
             ],
             betas=(0.9, 0.98),
+            fused=True,
         )
         self.average = {name: value.detach().clone() for name, value in objectives.encoder.state_dict().items()}
         self.step, self.seconds, self.n_residues = 0, 0.0, 0
@@ -105,11 +119,8 @@ class Run:
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The running mean of the encoder's weights, the centring of its vectors folded into the projection."""
-        held, centre = dict(self.average), self.objectives.centre
-        assert centre.running_mean is not None and centre.running_var is not None
-        spread = (centre.running_var + centre.eps).sqrt()
-        held["project.weight"] = held["project.weight"] / spread[:, None]
-        held["project.bias"] = (held["project.bias"] - centre.running_mean) / spread
+        held = dict(self.average)
+        held["project.bias"] = held["project.bias"] - self.objectives.centre.mean
         return held
 
     def averaged(self) -> MiniEncoder:
@@ -132,6 +143,25 @@ class Run:
         save_file(weights, self.directory / "model.safetensors")
 
 
+def begin(given: argparse.Namespace, data: TrainingSet, weights: Weights) -> Objectives:
+    """A new encoder, or one that goes on from finished weights, with class vectors from its own vectors."""
+    if given.start_from is None:
+        config = MiniConfig(**{name: getattr(given, name) for name in SHAPE})
+        return Objectives(with_spectrum(MiniEncoder(config)), data, weights, bf16=given.bf16)
+    encoder = read_encoder(given.start_from)
+    with torch.no_grad():
+        scale = PROJECTION_SPREAD / encoder.project.weight.std()
+        encoder.project.weight.mul_(scale)
+        encoder.project.bias.mul_(scale)
+    objectives = Objectives(encoder, data, weights, bf16=given.bf16)
+    if not (given.run / "checkpoint.pt").exists():
+        labelled = np.flatnonzero(np.any([data.labels[kind] >= 0 for kind in CURATED], axis=0))
+        chosen = np.random.default_rng(0).permutation(labelled)[:CLASS_SAMPLE]
+        vectors = torch.from_numpy(pooled_of(encoder, [data.sequence(row) for row in chosen]))
+        objectives.begin_classes(vectors, {kind: torch.from_numpy(data.labels[kind][chosen]) for kind in CURATED})
+    return objectives.train()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -147,24 +177,18 @@ def main() -> None:
     parser.add_argument("--judge-every", type=int, default=500)
     for name, default in asdict(Weights()).items():
         parser.add_argument(f"--{name}", type=float, default=default)
-    for name in ("blocks", "hidden_size", "convolution_size", "kernel_size", "output_size"):
+    for name in SHAPE:
         default = getattr(MiniConfig(), name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
-    parser.add_argument("--start-from", type=Path, help="begin with the weights of a finished run, of its shape")
+    parser.add_argument("--start-from", type=Path, help="begin with finished weights, such as the packaged ones")
+    parser.add_argument("--bf16", action="store_true", help="residue states in bfloat16: faster where it has AMX")
+    parser.add_argument("--compile", action="store_true", help="compile the encoder: faster, needs a C++ compiler")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(given.seed)
-    config = MiniConfig(
-        blocks=given.blocks,
-        hidden_size=given.hidden_size,
-        convolution_size=given.convolution_size,
-        kernel_size=given.kernel_size,
-        output_size=given.output_size,
-    )
-    data = TrainingSet.read(given.work / "train.npz")
+    data = TrainingSet.read(given.work)
     weights = Weights(**{name: getattr(given, name) for name in asdict(Weights())})
-    encoder = read_encoder(given.start_from) if given.start_from else MiniEncoder(config)
-    run = Run(given.run, Objectives(encoder, data, weights), rate=given.rate, steps=given.steps)
+    run = Run(given.run, begin(given, data, weights), rate=given.rate, steps=given.steps)
     learns_more = weights.classes > 0 or weights.pairs > 0
     sampler = Sampler(
         data,
@@ -173,7 +197,11 @@ def main() -> None:
         masked=given.masked if weights.residues else 0.0,
         half_plain=learns_more,
     )
+    if given.compile:
+        run.objectives.encoder.forward = torch.compile(run.objectives.encoder.forward, dynamic=False)
     judge = Judge(given.data)
+    if run.step == 0:
+        run.log(judged=judge(run.averaged()))
     saved, begun = time.monotonic(), time.process_time()
     longest = 60 * (given.stop_after or math.inf)
     while run.step < given.steps and time.process_time() - begun < longest:
@@ -181,6 +209,7 @@ def main() -> None:
         if run.step % 25 == 0:
             run.log(**{name: round(value, 4) for name, value in parts.items()})
         if run.step % given.judge_every == 0:
+            run.save()
             run.log(judged=judge(run.averaged()))
         if time.monotonic() - saved > 120:
             run.save()
