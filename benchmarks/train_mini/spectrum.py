@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from embedstore.numerics import splitmix64
 from embedstore.models.kmer import FREQUENCY
 from embedstore.models.mini_encoder import MiniEncoder
 from embedstore.models.mini_tokens import N_STANDARD, N_TOKENS, X_ID
+from embedstore.numerics import splitmix64
 
 PAIR_SIZE = 312
 N_PROFILE_WAVES = 10
