@@ -92,18 +92,18 @@ def main() -> None:
         for name, (queries, truth, base, held) in judge.sets.items()
     }
     found_perplexity = round(perplexity(encoder, judge.batches), 3)
-    report = []
+    judged: dict[float | None, dict[str, float]] = {}
     for shrinkage in SHRINKAGES:
         turn = normalisation(within, shrinkage).T.astype(np.float32)
-        found = accuracies({
+        judged[shrinkage] = accuracies({
             name: (unit_rows(queries @ turn), truth, unit_rows(base @ turn), held)
             for name, (queries, truth, base, held) in pooled.items()
         })  # fmt: skip
-        mean = round(float(np.mean(list(found.values()))), 4)
-        report.append({"shrinkage": shrinkage, "mean": mean, **found, "perplexity": found_perplexity})
-        print(report[-1], flush=True)
-    report.sort(key=lambda row: -row["mean"])
-    export(encoder, normalisation(within, report[0]["shrinkage"]), given.out)
+        judged[shrinkage]["mean"] = round(float(np.mean(list(judged[shrinkage].values()))), 4)
+        print(shrinkage, judged[shrinkage], flush=True)
+    in_order = sorted(judged, key=lambda shrinkage: -judged[shrinkage]["mean"])
+    export(encoder, normalisation(within, in_order[0]), given.out)
+    report = [{"shrinkage": shrinkage, **judged[shrinkage], "perplexity": found_perplexity} for shrinkage in in_order]
     (given.out / "finish.json").write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -45,7 +45,8 @@ def pooled_of(encoder: MiniEncoder, sequences: Sequence[bytes]) -> NDArray[np.fl
 def vectors_of(encoder: MiniEncoder, sequences: Sequence[bytes]) -> NDArray[np.float32]:
     """The same of norm 1."""
     pooled = pooled_of(encoder, sequences)
-    return pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+    pooled /= np.linalg.norm(pooled, axis=1, keepdims=True)
+    return pooled
 
 
 class Judge:
@@ -66,7 +67,7 @@ class Judge:
         held = [row for row in rows(data / "pfam/train.csv.gz") if row["label"] in left_out]
         held.sort(key=lambda row: order(row["id"]))
         seen: dict[str, int] = {}
-        examples, others = [], []
+        examples, others = list[dict[str, str]](), list[dict[str, str]]()
         for row in held:
             seen[row["label"]] = seen.get(row["label"], 0) + 1
             (examples if seen[row["label"]] <= 4 else others).append(row)

@@ -160,7 +160,8 @@ class Members:
         for _ in range(each - 1):
             step = 1 + rng.integers(0, np.maximum(self.sizes[classes] - 1, 1))
             rows.append(self.order[self.starts[classes] + (first + step) % self.sizes[classes]])
-        return np.stack(rows, axis=1).reshape(-1)
+        found: NDArray[np.int64] = np.stack(rows, axis=1).reshape(-1)
+        return found
 
 
 class Sampler:

@@ -101,7 +101,7 @@ class Run:
         batch = sampler.batch(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.steps, self.rate)
-        loss, parts = self.objectives(batch)
+        loss, parts = self.objectives.forward(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.objectives.parameters(), 1.0)
@@ -198,7 +198,7 @@ def main() -> None:
         half_plain=learns_more,
     )
     if given.compile:
-        run.objectives.encoder.forward = torch.compile(run.objectives.encoder.forward, dynamic=False)
+        run.objectives.encoder.compile(dynamic=False)
     judge = Judge(given.data)
     if run.step == 0:
         run.log(judged=judge(run.averaged()))
