@@ -5,6 +5,8 @@ Run with that commit on the path, in an environment made by its constraints::
     git worktree add /tmp/before d2ee53a
     PYTHONPATH=/tmp/before OMP_NUM_THREADS=1 python tests/formats/make_v2.py tests/formats/v2
 
+with blastp (2.12.0), mmseqs (14) and diamond (2.1.3) on the path.
+
 What was written goes into ``files.tar.xz``: it is hundreds of small files, most of them padding. The answers lie
 beside it as JSON, in which a float is written so that it reads back bit for bit. The script calls that commit by the
 names that its functions had, so it does not run with a later one and is not type-checked. It stands here to say how
@@ -23,6 +25,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,7 @@ from embedstore.store.pairs import add_pairs
 from embedstore.testing.checkpoints import make_checkpoint
 from embedstore.testing.evolution import Evolution
 from embedstore.testing.families import simulate_family
+from heads.catalog import NETWORKS
 
 FAMILIES = ("PF00001.1", "PF00002.20", "PF00096.4", "PF13456.9")
 TRAIN, VALID, TEST, NEW = 12, 8, 4, 1
@@ -49,6 +53,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "tiny_esm": {
         "name_or_path": "checkpoints/tiny_esm",
         "family": "esm",
+        "device": "cpu",
+        "precision": "float32",
+    },
+    "finetune-class-lora": {
+        "name_or_path": "heads/finetune-class-lora",
+        "weights": "checkpoints/tiny_esm",
         "device": "cpu",
         "precision": "float32",
     },
@@ -185,6 +195,8 @@ def space_of(store: Store, model: str, *, residues: bool = False) -> str:
 def make_store(tables: Path) -> Store:
     """Data sets; built spaces of vectors and of matrices, one of them compacted; an imported space with two indexes."""
     make_checkpoint("checkpoints/tiny_esm", "esm", dim=16, n_heads=2)
+    # Its table of triplets has 12,167 rows, so it is narrower.
+    make_checkpoint("checkpoints/tiny_mini", "mini", dim=4, n_heads=2)
     store = embedstore.open("store", mode="a")
     store.add("families", tables / "families.csv", skip_invalid=True)
     add_pairs(store, "pairs", tables / "pairs.csv", partner_column="sequence_2")
@@ -249,11 +261,24 @@ def record_store(store: Store) -> None:
             "describe": space.describe(),
             "keys": sha256(keys),
             "vectors": sha256(*(vectors if isinstance(vectors, list) else [vectors])),
-            "model": space.model if space.model in MODELS else None,
-            "datasets": sorted({name for build in space.builds for name in build["covers"]}),
         }
+        if space.model in MODELS:
+            facts[f"space {name}"] |= {"model": space.model, **built_again(store, space)}
     write_json("expected/store.json", facts)
     write_json("expected/models.json", MODELS)
+
+
+def built_again(store: Store, space: Any) -> dict[str, Any]:
+    """What a build into a copy of the store without this space makes, of which data sets."""
+    options = {"pooling": (), "residues": True} if space.pooling == "residues" else {"pooling": space.pooling}
+    datasets = sorted({name for build in space.builds for name in build["covers"]})
+    with tempfile.TemporaryDirectory() as folder:
+        copied = embedstore.open(shutil.copytree("store", Path(folder, "store")), mode="a")
+        copied.remove(space.id, kind="space")
+        embedstore.build(copied, load(space.model), datasets, dtype=str(space.dtype), **options)
+        again = embedstore.open(Path(folder, "store")).any_space(space.id)
+        vectors = again.take(np.unique(space.digests, axis=0))
+    return {"datasets": datasets, "built_again": sha256(*(vectors if isinstance(vectors, list) else [vectors]))}
 
 
 # Searches and lookups.
@@ -261,7 +286,7 @@ def record_store(store: Store) -> None:
 SEARCHES: list[dict[str, Any]] = [
     *({"space": "simulated", "index": index, "k": 10} for index in ("flat", "ivf_pq", "hnsw", "auto")),
     {"space": "simulated", "index": "ivf_pq", "k": 5, "where": {"dataset": "peptides", "half": "a"}},
-    *({"space": space, "index": "auto", "k": 5} for space in MODELS),
+    *({"space": space, "index": "auto", "k": 5} for space in ("kmer", "mini", "tiny_esm")),
 ]
 
 
@@ -284,7 +309,7 @@ def record_searches(store: Store) -> None:
 
 LOOKUPS: list[dict[str, Any]] = [
     {"space": "kmer"},
-    {"space": "mini", "max_error": 0.3, "k": 5},
+    {"space": "mini", "max_error": 0.35, "k": 5},
     {"space": "kmer", "reference": "all", "exclude_self": True},
     {"space": "kmer", "label_column": "terms", "label_separator": "|", "k": 5},
     {"space": "kmer", "align": True, "k": 3},
@@ -334,38 +359,174 @@ KINDS = ("class", "multilabel", "regression", "ordinal")
 FEW: dict[str, Any] = {"members": ["linear", "knn"], "params": {"knn": {"k": 5, "sharpness": 20.0, "whiten": False}}}
 CPU: dict[str, Any] = {"device": "cpu", "precision": "float32"}
 
-FITS: list[tuple[str, str, dict[str, Any]]] = [
+RERANKED: dict[str, Any] = {"direct_classes": 2, "max_rounds": 20, "min_leaf": 2, "learning_rate": 0.3}
+ONE_THREAD: dict[str, Any] = {"threads": 1}
+
+SIZES: dict[str, Any] = {
+    "width": 8, "hidden": 8, "filters": [4, 4, 4], "embedding": 8, "predictor": [8], "size": 8, "inner": 16, "heads": 2,
+    "n_subwords": 40, "members": 2, "epochs": 3, "learning_rate": 1e-2, "warmup_steps": 0, **CPU,
+}  # fmt: skip
+"""Of networks: as small as they can be."""
+
+Fit = tuple[str, str, dict[str, Any]]
+"""Head, what it learns (and whatever else is to be in its name), and its parameters."""
+
+ON_VECTORS: list[Fit] = [
     *(("linear", kind, {}) for kind in (*KINDS, "residue", "pair")),
+    ("linear", "class refined", {"refine": True, "class_weight": "balanced"}),
     *(("knn", kind, {}) for kind in (*KINDS, "residue", "pair")),
+    ("knn", "class whitened", {"whiten": True}),
     *(("centroid", kind, {}) for kind in ("class", "multilabel")),
     *(("mlp", kind, {"hidden": [8], "max_epochs": 5, **CPU}) for kind in (*KINDS, "pair")),
     *(("gbm", kind, {"max_rounds": 5, "min_leaf": 3}) for kind in KINDS),
+    ("gbm", "class reranked", RERANKED),
     *(("ensemble", kind, FEW) for kind in KINDS),
+    ("ensemble", "class stacked", {**FEW, "method": "stack"}),
     *(("auto", kind, FEW) for kind in KINDS),
     *(("hybrid", kind, {"members": ["linear", "length" if kind == "class" else "composition"]}) for kind in KINDS[:3]),
     ("cnn", "residue", {"channels": 4, "max_epochs": 2}),
+]
+BASELINES: list[Fit] = [
     *(("kmer", kind, {"k": 2}) for kind in KINDS[:3]),
     *(("composition", kind, {}) for kind in KINDS[:3]),
     *(("length", kind, {}) for kind in KINDS[:2]),
     ("one_hot_ridge", "variant", {}),
     ("position_means", "variant", {"n_trees": 5}),
 ]
-"""Head, what it learns, and its parameters."""
+ALIGNERS: list[Fit] = [
+    *((name, kind, ONE_THREAD) for name in ("blastp", "diamond", "mmseqs") for kind in KINDS[:2]),
+    *((name, kind, ONE_THREAD) for name in ("smith_waterman", "phmmer") for kind in KINDS[:2]),
+    ("hmm_top_pick", "class", {"aligner": "hmmer", **ONE_THREAD}),
+]
+FROM_SCRATCH: list[Fit] = [
+    *((row.name, "class", {}) for row in NETWORKS),
+    *((name, kind, {}) for name in ("protcnn", "deepprotein_gru") for kind in KINDS[1:]),
+    ("gcn", "class of atoms", {"graph": "atoms"}),
+]
+FITS = [*ON_VECTORS, *BASELINES, *ALIGNERS, *FROM_SCRATCH]
 
 
-def fit_heads(store: Store, fits: list[tuple[str, str, dict[str, Any]]]) -> dict[str, Any]:
+def fit_heads(store: Store) -> dict[str, Any]:
     """Fit, save, and record what is predicted."""
     found = {}
-    for name, what, params in fits:
+    for name, title, params in FITS:
+        what = title.partition(" ")[0]
         reads = heads.HEADS[name].reads
-        space = None if reads == "sequences" else "tiny_esm"
-        if what == "residue" and reads == "vectors":
-            space = space_of(store, "tiny_esm", residues=True)
-        out = f"heads/{name}-{what}"
+        space = None if reads == "sequences" else space_of(store, "tiny_esm", residues=what == "residue")
+        out = f"heads/{name}-{title.replace(' ', '-')}"
+        if name in {row.name for row in NETWORKS}:
+            params = sized(name, params)
         columns = {"dataset": "families", **COLUMNS[what]}
         fitted = heads.fit(store, head=name, params=params, space=space, out=out, **columns)
         found[out] = record_head(store, out, fitted, what)
     return found
+
+
+def sized(name: str, params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of a small network."""
+    graph = {"graph": "residues"}
+    known = heads.HEADS.load(name)().get_params()
+    return {key: value for key, value in {**graph, **SIZES, **params}.items() if key in known}
+
+
+SMALL: dict[str, Any] = {
+    "model": "checkpoints/tiny_esm", "family": "esm", "start": "random", "rank": 2, "epochs": 2, "batch_size": 16,
+    "encoder_rate": 1e-2, "head_rate": 1e-2, **CPU,
+}  # fmt: skip
+TINY_MINI: dict[str, Any] = {"model": "checkpoints/tiny_mini", "family": "mini"}
+
+FINETUNED: list[Fit] = [
+    ("class", "lora", {}),
+    ("class", "dora", {"dora": True}),
+    ("class", "merged", {"merge": True}),
+    ("class", "full", TINY_MINI),
+    ("class", "mini-lora", {"model": "mini", "family": None, "epochs": 1}),
+    ("class", "linear-start", {"start": "linear"}),
+    ("multilabel", "full", {"hidden": [4], "start": "random"}),
+    ("regression", "last_n", {}),
+    ("ordinal", "frozen", {}),
+    ("residue", "full", {"epochs": 1}),
+    ("pair", "lora", {"epochs": 1}),
+]
+"""What is learned, the method (or what is special of it), and settings."""
+
+METHODS = {"dora": "lora", "merged": "lora", "mini-lora": "lora", "linear-start": "lora"}
+
+
+def finetune_models(store: Store) -> dict[str, Any]:
+    """Fine-tune, save, and record what is predicted; the first of them makes a space of its own."""
+    found = {}
+    for what, method, settings in FINETUNED:
+        out = f"heads/finetune-{what}-{method}"
+        options = {**SMALL, "method": METHODS.get(method, method), **settings}
+        fitted = heads.finetune(store, out=out, **options, **{"dataset": "families", **COLUMNS[what]})
+        shutil.rmtree(f"{out}.training")
+        base = options["model"] if options["method"] in ("lora", "frozen") and options["model"] != "mini" else None
+        found[out] = record_head(store, out, fitted, what, base=base)
+    embedstore.build(store, load("finetune-class-lora"), ["families"])
+    store.refresh()
+    out = "heads/linear-class-on-finetuned"
+    labels = {"dataset": "families", **COLUMNS["class"]}
+    fitted = heads.fit(store, space="finetune-class-lora", out=out, **labels)
+    found[out] = record_head(store, out, fitted, "class", model="finetune-class-lora")
+    return found
+
+
+# Trainings that were stopped.
+
+TRAININGS: dict[str, dict[str, Any]] = {
+    "training/protcnn": {"head": "protcnn", "params": {**sized("protcnn", {}), "epochs": 3}},
+    "training/lora": {**SMALL, "method": "lora", "checkpoint_steps": 2},
+    "training/full": {**SMALL, "method": "full", "checkpoint_steps": 2},
+}
+"""Options of `fit` or, without a head, of `finetune`."""
+
+STOPPED_AT = 5
+"""Step of a fine-tuning, four of which are an epoch: one after a checkpoint, in the second of two."""
+
+
+def stop_trainings(store: Store) -> dict[str, Any]:
+    """Trainings as they were when they were stopped, and how they ended when they went on."""
+    found = {}
+    for folder, options in TRAININGS.items():
+        asked = {"dataset": "families", **COLUMNS["class"], **options}
+        if "head" in options:
+            params = {**options["params"], "checkpoint": folder}
+            heads.fit(store, **{**asked, "params": {**params, "epochs": 1}})
+            stopped = shutil.copytree(folder, "stopped")
+            fitted = heads.fit(store, **{**asked, "params": params})
+            whole = heads.fit(store, **{**asked, "params": options["params"]})
+            history = [[point.train_loss, point.valid_loss] for point in fitted.head.curve_]
+            # Of the time before it was stopped: no training that begins anew has taken just as long.
+            proof: Any = fitted.head.curve_[0].seconds
+        else:
+            steps: list[int] = []
+            with suppress(KeyboardInterrupt):
+                heads.finetune(store, out=folder, progress=stop, **asked)
+            for path in Path(f"{folder}.training").glob("events*"):
+                path.unlink()
+            stopped = shutil.copytree(f"{folder}.training", "stopped")
+            fitted = heads.finetune(store, out=folder, progress=lambda step, to=steps: to.append(step.done), **asked)
+            whole = heads.finetune(store, **asked)
+            history = [list(epoch.to_dict().values()) for epoch in fitted.head.history_]
+            proof = steps
+            shutil.rmtree(folder)
+        shutil.rmtree(f"{folder}.training" if "head" not in options else folder)
+        shutil.move(stopped, folder)
+        answers, uninterrupted = (
+            answers_of(heads.predict(one, "queries/proteins.fasta", store=store, top=4)) for one in (fitted, whole)
+        )
+        if answers != uninterrupted:
+            print(f"{folder}: it is not what it would have been without the stop", file=sys.stderr)  # noqa: T201
+        found[folder] = {
+            "options": options, "queries": "proteins.fasta", "history": history, "proof": proof, "answers": answers,
+        }  # fmt: skip
+    return found
+
+
+def stop(step: Any) -> None:
+    if step.done == STOPPED_AT:
+        raise KeyboardInterrupt
 
 
 def fit_special(store: Store) -> dict[str, Any]:
@@ -393,15 +554,21 @@ def fit_special(store: Store) -> dict[str, Any]:
 QUERIES = {"pair": "pairs.csv", "variant": "variants.fasta"}
 
 
-def record_head(store: Store, out: str, fitted: Any, what: str, *, model: str = "tiny_esm") -> dict[str, Any]:
+def record_head(
+    store: Store, out: str, fitted: Any, what: str, *, model: str = "tiny_esm", base: str | None = None
+) -> dict[str, Any]:
     """What the head of a folder predicts, which is what it predicted before it was saved."""
     queries = QUERIES.get(what, "proteins.fasta")
     needs_model = heads.HEADS[fitted.head_name].reads != "sequences"
     asked = {"store": store, "model": load(model) if needs_model else None}
+    loaded = heads.load(out)
+    if base is not None:
+        # The folder says where the base was when it was trained: it is a temporary one.
+        loaded.head.set_params(weights=base)
     for max_error in (0.2, 0.3, 0.4, 0.5, None):
         options = {"top": 4, "max_error": max_error}
         try:
-            predicted = heads.predict(out, f"queries/{queries}", **asked, **options)
+            predicted = heads.predict(loaded, f"queries/{queries}", **asked, **options)
         except InputError:  # Too few validation rows, or numbers.
             continue
         if max_error is None or predicted.promise.threshold < np.inf:
@@ -414,6 +581,8 @@ def record_head(store: Store, out: str, fitted: Any, what: str, *, model: str = 
     return {
         "queries": queries,
         "model": model if needs_model else None,
+        "base": base,
+        "programs": list(getattr(fitted.head, "programs", ())),
         "options": options,
         "facts": {
             "head": fitted.head_name,
@@ -460,11 +629,14 @@ def main(target: Path) -> None:
         tables = Path("tables")
         write_tables(tables)
         store = make_store(tables)
+        write_json("expected/heads.json", fit_heads(store) | fit_special(store) | finetune_models(store))
+        write_json("expected/trainings.json", stop_trainings(store))
         record_store(store)
         record_searches(store)
         record_lookups(store)
-        write_json("expected/heads.json", fit_heads(store, FITS) | fit_special(store))
         shutil.rmtree(tables)
+        # What was trained from it holds all its weights.
+        shutil.rmtree("checkpoints/tiny_mini")
         shutil.move("expected", target / "expected")
         with tarfile.open(target / "files.tar.xz", "w:xz") as archive:
             for path in sorted(Path().iterdir()):

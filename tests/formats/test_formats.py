@@ -2,16 +2,17 @@
 
 Each folder beside this file with `expected` in it is what one release wrote (`files.tar.xz`) and what it answered, made
 by the script that is named like it; what is tested is what is in there. Labels, ids, neighbours, vectors and parameters
-are compared exactly. Probabilities, scores and numbers are compared to 1e-5, because processors and releases of torch
-and faiss sum in different orders. With ``EMBEDSTORE_FORMATS_EXACT=1`` they too have to be the same bit for bit, as they
-are on the machine and with the packages that the fixture was made with.
+are compared exactly. Probabilities, scores and numbers are compared to 1e-5 (after more training to 1e-3), because
+processors and releases of torch, faiss and aligners do not calculate alike. On the machine and with the packages that
+the fixture was made with, they too are the same bit for bit::
+
+    OMP_NUM_THREADS=1 EMBEDSTORE_FORMATS_EXACT=1 pytest tests/formats
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import tarfile
@@ -82,8 +83,8 @@ def model_of(folder_of: Callable[[str], Path]) -> Callable[[str, str | None], An
         if name is None:
             return None
         options = expected(version, "models")[name]
-        folder = folder_of(version) / options["name_or_path"]
-        return embedstore.load_model(**{**options, "name_or_path": folder if folder.is_dir() else name})
+        places = {key: folder_of(version) / str(value) for key, value in options.items()}
+        return embedstore.load_model(**{**options, **{key: path for key, path in places.items() if path.is_dir()}})
 
     return load
 
@@ -135,35 +136,36 @@ def hits_of(hits: heads.Hits) -> dict[str, Any]:
     return found
 
 
-def assert_same(found: Any, answer: Any, where: str = "") -> None:
+def assert_same(found: Any, answer: Any, *, rel: float = 1e-5, where: str = "") -> None:
     """The same, floats to a tolerance unless `EXACT`."""
     if isinstance(answer, dict):
         assert found.keys() == answer.keys(), where
         for name in answer:
-            assert_same(found[name], answer[name], f"{where}/{name}")
+            assert_same(found[name], answer[name], rel=rel, where=f"{where}/{name}")
     elif isinstance(answer, list | tuple):
         assert len(found) == len(answer), where
         for place, (one, other) in enumerate(zip(found, answer, strict=True)):
-            assert_same(one, other, f"{where}/{place}")
-    elif isinstance(answer, float) and not (EXACT or math.isnan(answer)):
-        assert found == pytest.approx(answer, rel=1e-5, abs=1e-6), where
+            assert_same(one, other, rel=rel, where=f"{where}/{place}")
+    elif isinstance(answer, float) and not EXACT:
+        assert found == pytest.approx(answer, rel=rel, abs=rel / 10, nan_ok=True), where
     else:
         assert found == answer or (found != found and answer != answer), f"{where}: {found} is not {answer}"
 
 
-def in_any_order(answers: dict[str, Any]) -> dict[str, Any]:
-    """Runners-up by name: which of two labels with no probability to speak of comes first is not to be compared."""
-    if EXACT:
-        return answers
-    found = dict(answers)
-    if "labels" in answers:
-        pairs = [
-            sorted(zip(*row, strict=True)) for row in zip(answers["labels"], answers["probabilities"], strict=True)
-        ]
-        found |= {"labels": [row[0] for row in answers["labels"]], "probabilities": pairs}
-    if "sets" in answers:
-        found["sets"] = [sorted(row) for row in answers["sets"]]
-    return found
+def assert_same_answers(found: dict[str, Any], answer: dict[str, Any], *, rel: float = 1e-5) -> None:
+    """The same predictions; runners-up and ties, whose order is not to be compared, by their names unless `EXACT`."""
+    if not EXACT:
+        found, answer = {**found}, {**answer}
+        if "labels" in answer:
+            clear = [len(row) < 2 or row[0] - row[1] > 10 * rel for row in answer["probabilities"]]
+            for one in (found, answer):
+                rows = zip(one["labels"], one["probabilities"], strict=True)
+                one["probabilities"] = [sorted(zip(*row, strict=True)) for row in rows]
+                one["labels"] = [row[0] for row, is_clear in zip(one["labels"], clear, strict=True) if is_clear]
+        for one in (found, answer):
+            if "sets" in one:
+                one["sets"] = [sorted(row) for row in one["sets"]]
+    assert_same(found, answer, rel=rel)
 
 
 # Stores.
@@ -205,18 +207,31 @@ def test_what_an_old_store_holds_is_read_bit_for_bit(
 
 
 @cases("store", where="model")
-def test_a_build_takes_an_old_space_for_its_own(
+def test_an_old_space_is_whole_and_would_be_built_the_same_way(
     version: str,
     name: str,
     answer: dict[str, Any],
     store_of: Callable[[str], Store],
     model_of: Callable[[str, str | None], Any],
+    tmp_path: Path,
 ) -> None:
-    space = store_of(version).any_space(name.partition(" ")[2])
-    wanted = {"pooling": (), "residues": True} if space.pooling == "residues" else {"pooling": space.pooling}
-    model = model_of(version, answer["model"])
-    plan = embedstore.plan(store_of(version), model, answer["datasets"], dtype=str(space.dtype), **wanted)
+    store, model = store_of(version), model_of(version, answer["model"])
+    space = store.any_space(name.partition(" ")[2])
+    options = {"pooling": (), "residues": True} if space.pooling == "residues" else {"pooling": space.pooling}
+    options["dtype"] = str(space.dtype)
+    plan = embedstore.plan(store, model, answer["datasets"], **options)
     assert (plan.spaces, plan.n_missing) == ([space.id], 0)
+    copied = embedstore.open(shutil.copytree(str(store.path), tmp_path / "store"), mode="a")
+    copied.remove(space.id, kind="space")
+    copied.refresh()
+    embedstore.build(copied, model, answer["datasets"], **options)
+    keys = np.unique(space.digests, axis=0)
+    old, new = (opened.any_space(space.id).take(keys) for opened in (store, embedstore.open(tmp_path / "store")))
+    old, new = (vectors if isinstance(vectors, list) else [vectors] for vectors in (old, new))
+    for one, other in zip(new, old, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-2, atol=2e-3)
+    if EXACT:
+        assert sha256(*new) == answer["built_again"]
 
 
 @pytest.fixture(params=VERSIONS)
@@ -295,11 +310,17 @@ def test_an_old_head_answers_as_it_did(
     store_of: Callable[[str], Store],
     model_of: Callable[[str, str | None], Any],
 ) -> None:
+    missing = [program for program in answer["programs"] if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} not on the path")
     fitted = heads.load(folder_of(version) / name)
+    if answer["base"] is not None:
+        # The folder names the place where its base was when it was trained.
+        fitted.head.set_params(weights=folder_of(version) / answer["base"])
     assert facts_of(fitted) == answer["facts"]
     queries, model = folder_of(version) / "queries" / answer["queries"], model_of(version, answer["model"])
     predicted = heads.predict(fitted, queries, store=store_of(version), model=model, **answer["options"])
-    assert_same(in_any_order(answers_of(predicted)), in_any_order(answer["answers"]))
+    assert_same_answers(answers_of(predicted), answer["answers"])
 
 
 @cases("heads")
@@ -312,3 +333,38 @@ def test_an_old_head_is_saved_again_with_the_same_parameters(
     # head.json names versions, and how long the fit took may be told in another way.
     for path in (path for path in old.iterdir() if path.name not in ("head.json", "cost.json")):
         assert (new / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+# Trainings that were stopped.
+
+
+@cases("trainings")
+def test_an_old_training_that_was_stopped_goes_on_from_where_it_was(
+    version: str,
+    name: str,
+    answer: dict[str, Any],
+    folder_of: Callable[[str], Path],
+    store_of: Callable[[str], Store],
+    tmp_path: Path,
+) -> None:
+    asked = {"dataset": "families", "label_column": "label", **answer["options"]}
+    proof: Any
+    if "head" in asked:
+        folder = shutil.copytree(folder_of(version) / name, tmp_path / "checkpoint")
+        fitted = heads.fit(store_of(version), **{**asked, "params": {**asked["params"], "checkpoint": str(folder)}})
+        history: Any = [[point.train_loss, point.valid_loss] for point in fitted.head.curve_]
+        proof = fitted.head.curve_[0].seconds
+    else:
+        shutil.copytree(folder_of(version) / name, tmp_path / "tuned.training")
+        asked["model"] = str(folder_of(version) / asked["model"])
+        steps: list[int] = []
+        fitted = heads.finetune(
+            store_of(version), out=tmp_path / "tuned", progress=lambda step: steps.append(step.done), **asked
+        )
+        history, proof = [list(epoch.to_dict().values()) for epoch in fitted.head.history_], steps
+    # Steps that were done before are not done again; and the first epoch took just as long as it did then.
+    assert proof == answer["proof"]
+    assert_same(history, answer["history"], rel=1e-3)
+    queries = folder_of(version) / "queries" / answer["queries"]
+    predicted = heads.predict(fitted, queries, store=store_of(version), top=4)
+    assert_same_answers(answers_of(predicted), answer["answers"], rel=1e-3)
