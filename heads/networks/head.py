@@ -217,6 +217,8 @@ class NetworkHead(_Learned):
         params = {name: value for name, value in self.get_params().items() if name not in _NOT_IN_IDENTITY}
         if self.schedule == "cosine":
             params["epochs"] = self.epochs
+        # Checkpoints were first written when it was called so; they are to be gone on from.
+        params["kind"] = params.pop("target_type")
         digest = hashlib.sha256(
             json.dumps([type(self).__name__, self.pool_batches, params], sort_keys=True, default=str).encode()
         )

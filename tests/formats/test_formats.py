@@ -113,7 +113,7 @@ def facts_of(fitted: heads.FittedHead) -> dict[str, Any]:
     """What a fitted head says of itself."""
     return {
         "head": fitted.head_name,
-        "predicts": fitted.head.kind,
+        "predicts": fitted.head.target_type,
         "classes": fitted.head.classes_.tolist(),
         "data_set": fitted.data_set,
         "space": fitted.space_id,
