@@ -26,8 +26,8 @@ def window_sizes(texts: Sequence[str] | None) -> str | list[int] | None:
 
 
 def say_calibration(hits: Hits, *, max_error: float | None, confidence: float) -> None:
-    """Tell on what probabilities stand, and what was promised."""
-    calibration, promise = hits.calibration, hits.promise
+    """Say how probabilities were calibrated, and what is guaranteed."""
+    calibration, risk = hits.calibration, hits.risk_threshold
     if calibration.calibrator is None:
         warn(f"no probabilities: {calibration.reason} Answers are what more than half of the vote is for.")
         return
@@ -38,17 +38,17 @@ def say_calibration(hits: Hits, *, max_error: float | None, confidence: float) -
         "the queries are taken to be of unknown families"
     )
     say(f"probabilities learned on {calibration.n_known:,} labelled proteins ({calibration.rule}){unknown}")
-    if promise is None:
+    if risk is None:
         return
-    if not promise.n_answered:
+    if not risk.n_answered:
         warn(
-            f"nothing is certain enough for an error of at most {max_error:g}: the least that these labels can promise "
-            f"is {promise.lowest:.2g} (--max-error)."
+            f"no threshold guarantees an error of at most {max_error:g}; the lowest that these labels can guarantee "
+            f"is {risk.lowest_bound:.2g} (--max-error)."
         )
         return
     say(
         f"at most {max_error:g} of the answers wrong, with {confidence:.0%} confidence; on the calibration rows "
-        f"{promise.error:.2g} were, and {promise.answered:.0%} were answered"
+        f"{risk.observed_error:.2g} were, and {risk.coverage:.0%} were answered"
     )
 
 

@@ -7,13 +7,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.catalog import unknown_name
 from embedstore.errors import InputError
 from heads.calibration.thresholds import choose_thresholds
+from heads.catalog import HEADS
 from heads.catalog.param_space import EpochCallback, Range
 from heads.features.base import Features, FeaturesLike, Float32, as_features
 from heads.tasks.leakage import isin_keys
@@ -281,6 +283,52 @@ class Head(ABC):
         return choose_thresholds(shares, valid.targets.require_members())
 
 
+def make_head(
+    name: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    target_type: str = "class",
+    input_: str = "protein",
+    seed: int = 0,
+) -> Head:
+    """An unfitted head of the catalog, for a target type and a type of input.
+
+    Raises
+    ------
+    UnknownNameError
+        For an unknown head or parameter.
+    InputError
+        If the head does not support that target type, or that input.
+
+    Examples
+    --------
+    >>> make_head("knn", {"k": 3}).get_params()["k"]
+    3
+    """
+    spec = HEADS[name]
+    for value, supported, verb in (
+        (target_type, spec.target_types, "predicts"),
+        (input_, spec.inputs, "takes rows that are"),
+    ):
+        if value not in supported:
+            able = [
+                other.name for other in HEADS.values() if target_type in other.target_types and input_ in other.inputs
+            ]
+            raise InputError(
+                f"Head {name!r} {verb} {' or '.join(supported)}, and this task is {value!r}. "
+                f"Heads that can: {', '.join(able) or 'none'}."
+            )
+    head_class = HEADS.load(name)
+    known = [param for param in inspect.signature(head_class).parameters if param != "target_type"]
+    arguments = dict(params or {})
+    for param in arguments:
+        if param not in known:
+            raise unknown_name(f"parameter of head {name!r},", param, known)
+    if "seed" in known:
+        arguments.setdefault("seed", seed)
+    return cast(Head, head_class(**arguments, target_type=target_type))
+
+
 def has_prediction(outputs: Float32) -> NDArray[np.bool_]:
     """Which rows of probabilities are an answer, (n,): those with a class that is not impossible.
 
@@ -312,5 +360,6 @@ __all__ = [
     "LabelledExamples",
     "as_tuple",
     "has_prediction",
+    "make_head",
     "softmax",
 ]

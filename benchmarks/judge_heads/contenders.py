@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.api.fit import make_head
+from heads.base import make_head
 from heads.features.base import ArrayFeatures
 
 Array = NDArray[Any]

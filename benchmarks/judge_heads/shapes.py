@@ -23,7 +23,7 @@ from benchmarks.judge_heads.simulated import Families
 from embedstore.store import Space
 from embedstore.store.manifest import space_identity
 from embedstore.store.space_writer import SpaceWriter
-from heads.api.fit import make_head
+from heads.base import make_head
 from heads.catalog import HEADS
 from heads.features.base import ArrayFeatures, Float32, Rows, shuffled
 from heads.features.pairs import PairFeatures

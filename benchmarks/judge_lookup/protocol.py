@@ -93,12 +93,12 @@ def draw(searcher: Searcher, splits: Splits, *, seed: int) -> Asked:
     thresholds, promises = {}, {}
     for rate in MAX_ERRORS:
         try:
-            promise = learned.promise(rate, CONFIDENCE)
+            risk = learned.risk_threshold(rate, CONFIDENCE)
         except ValueError as error:
             thresholds[rate], promises[rate] = np.inf, {"refused": str(error)}
             continue
-        thresholds[rate] = promise.threshold
-        promises[rate] = {"bound": promise.bound, "seen": promise.error, "lowest": promise.lowest}
+        thresholds[rate] = risk.threshold
+        promises[rate] = {"bound": risk.upper_bound, "seen": risk.observed_error, "lowest": risk.lowest_bound}
     return Asked(
         right=ballots.label == true,
         known=np.isin(true, train[kept]),

@@ -55,21 +55,21 @@ class _Counted:
             yield batch
 
     def tell(self) -> None:
-        """Say what was promised."""
-        promise = None if self._last is None else self._last.promise
-        if promise is None:
+        """Say what is guaranteed."""
+        risk = None if self._last is None else self._last.risk_threshold
+        if risk is None:
             return
-        if promise.n_answered == 0:
+        if risk.n_answered == 0:
             say(
-                "no probability is high enough to promise that: nothing is answered. The least rate that the "
-                f"validation rows could have proved is {promise.lowest:.3g}."
+                "no threshold guarantees that error: the head abstains on everything. The lowest error that the "
+                f"validation rows can guarantee is {risk.lowest_bound:.3g}."
             )
             return
         answered = f"; answered here: {self._n_answered:,} of {self._n:,}" if self._last_answers() else ""
         say(
-            f"answers from a probability of {promise.threshold:.3g} on: at most {promise.bound:.3g} of them wrong "
+            f"answers from a probability of {risk.threshold:.3g} on: at most {risk.upper_bound:.3g} of them wrong "
             "with 95% confidence, on proteins like the validation rows, of which "
-            f"{promise.answered:.1%} are answered{answered}."
+            f"{risk.coverage:.1%} are answered{answered}."
         )
 
     def _last_answers(self) -> bool:

@@ -32,10 +32,10 @@ def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
     if not tsv:
         _tell_tables(report)
     _tell_seen(report.split)
-    if not all(one.kept for one in report.promises):
+    if not all(one.holds for one in report.guarantees):
         warn(
-            "promises were not kept: these rows are less like the training rows than the validation rows are, or too "
-            "much was chosen on too few of those."
+            "a guarantee does not hold here: these rows differ more from the training rows than the validation rows do,"
+            " or too much was selected on too few validation rows."
         )
     _tell_audit(report)
     if report.training_changed:
@@ -101,8 +101,8 @@ def _tell_tables(report: Report) -> None:
         )
     if report.by_partners:
         print_rows(_partner_rows(report.by_partners, report.main_metric), title="\nby proteins trained on")
-    if report.promises:
-        _tell_promises(report)
+    if report.guarantees:
+        _tell_guarantees(report)
     if report.curve:
         print_rows(
             [
@@ -113,22 +113,22 @@ def _tell_tables(report: Report) -> None:
         )
 
 
-def _tell_promises(report: Report) -> None:
+def _tell_guarantees(report: Report) -> None:
     what = "in the interval" if report.target_type == "regression" else "wrong"
     print_rows(
         [
             {
-                "promised": f"{'at least' if report.target_type == 'regression' else 'at most'} {one.promised:.0%}",
+                "guaranteed": f"{'at least' if report.target_type == 'regression' else 'at most'} {one.guaranteed:.0%}",
                 "half width" if report.target_type == "regression" else "from probability": one.threshold,
                 "answered": one.answered,
-                what: one.seen.value,
-                "low": one.seen.low,
-                "high": one.seen.high,
-                "kept": "yes" if one.kept else "no",
+                what: one.observed.value,
+                "low": one.observed.low,
+                "high": one.observed.high,
+                "holds": "yes" if one.holds else "no",
             }
-            for one in report.promises
+            for one in report.guarantees
         ],
-        title=f"\npromised from the validation rows, and {what} here",
+        title=f"\nguaranteed by the validation rows, and {what} here",
     )
 
 

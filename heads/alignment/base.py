@@ -11,9 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError, MissingPackageError
-from heads.alignment.hits import ClassScores, Hits, class_scores
+from heads.alignment.class_scores import (
+    ClassScores,
+    ScoreSigmoid,
+    ScoreSoftmax,
+    class_scores,
+    fit_sigmoid,
+    fit_softmax,
+)
+from heads.alignment.hits import Hits
 from heads.base import Head, LabelledExamples, has_prediction
-from heads.calibration.class_scores import ScoreSigmoid, ScoreSoftmax, fit_sigmoid, fit_softmax
 from heads.calibration.thresholds import choose_thresholds
 from heads.features.base import Features, FeaturesLike, Float32, sequences_of
 from heads.features.residue_codes import ALIGNABLE, cleaned, pack, unpack
@@ -32,7 +39,7 @@ class HomologyHead(Head):
     """Answers with the class of the best hit.
 
     A query that hits nothing gets no answer: a row of zeros, and from `predict` an empty label. Probabilities come from
-    the scores of the best hit of each class (`heads.calibration.class_scores`), calibrated on the validation rows.
+    the scores of the best hit of each class (`heads.alignment.class_scores`), calibrated on the validation rows.
 
     A new head has a constructor, `missing`, `_version`, `_index` and `_search`.
 

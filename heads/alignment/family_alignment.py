@@ -16,8 +16,8 @@ from embedstore.errors import InputError, MissingPackageError
 from embedstore.sequences import read_records
 from heads.alignment.hmmer import LETTERS, amino, digital
 from heads.alignment.programs import run
+from heads.features.kmers import kmer_counts
 from heads.features.residue_codes import cleaned
-from heads.sequence_baselines.kmer import word_counts
 
 INSTALL: Mapping[str, str] = {
     "pyfamsa": "`pip install pyfamsa` (GPL-3.0)",
@@ -164,7 +164,7 @@ def central_member(members: Sequence[str]) -> int:
     >>> central_member(["MKVLAA", "MKVLSS", "GGMKVL", "WWWWWW"])
     0
     """
-    counts = word_counts(members, 3)
+    counts = kmer_counts(members, 3)
     norms = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
     total = np.asarray((counts / np.maximum(norms, 1)[:, None]).sum(axis=0)).ravel()
     return int(((counts @ total) / np.maximum(norms, 1)).argmax())

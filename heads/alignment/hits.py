@@ -1,15 +1,11 @@
-"""Hits of queries among the training proteins, and what they say for each class."""
+"""Hits of queries among the training proteins."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,53 +76,3 @@ def hits_of(n_queries: int, query: ArrayLike, target: ArrayLike, score: ArrayLik
         score=np.asarray(score, np.float32)[order],
         evalue=np.asarray(evalue, np.float64)[order],
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ClassScores:
-    """What the hits of each query say: a score for each class that is hit, those of a query together, the best first.
-
-    Attributes
-    ----------
-    n_queries
-        Queries that were asked about.
-    query, code
-        (m,) int64 row of the query, ascending, and code of the class.
-    score
-        (m,) float64 bits of the class's best hit, or the sum of those that vote.
-    """
-
-    n_queries: int
-    query: NDArray[np.int64]
-    code: NDArray[np.int64]
-    score: NDArray[np.float64]
-
-
-def class_scores(hits: Hits, members: csr_array, *, n_votes: int = 1) -> ClassScores:
-    """Score of each class that is hit.
-
-    Parameters
-    ----------
-    hits
-        Of queries among targets.
-    members
-        (targets, C) sparse bool, the classes of each target.
-    n_votes
-        1: a class scores what its best hit does. More: what its hits among the best `n_votes` of the query score
-        together.
-    """
-    voting = hits.top(n_votes) if n_votes > 1 else hits
-    counts = np.diff(members.indptr)[voting.target]
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    code = members.indices[np.repeat(members.indptr[voting.target], counts) + within].astype(np.int64)
-    query, score = np.repeat(voting.query, counts), np.repeat(voting.score, counts).astype(np.float64)
-    n_classes = members.shape[1]
-    _, first, inverse = np.unique(query * n_classes + code, return_index=True, return_inverse=True)
-    if n_votes > 1:
-        total = np.bincount(inverse, weights=score, minlength=len(first))
-        # Stable: of classes with the same sum the one with the better hit leads.
-        order = np.lexsort((first, -total, query[first]))
-        first, summed = first[order], np.asarray(total[order], np.float64)
-        return ClassScores(n_queries=hits.n_queries, query=query[first], code=code[first], score=summed)
-    first = np.sort(first)
-    return ClassScores(n_queries=hits.n_queries, query=query[first], code=code[first], score=score[first])

@@ -76,9 +76,8 @@ class Report:
         For pairs: the main metric by how many of the two proteins were trained on.
     reliability
         Bins of the calibration plot; empty for numbers.
-    promises
-        What the head promised from its validation rows, and what became of it on these; empty for rows that it has
-        seen.
+    guarantees
+        Whether what the validation rows guarantee holds on this split; empty for training and validation rows.
     worst_pairs
         The most frequent confusions.
     curve
@@ -114,7 +113,7 @@ class Report:
     by_identity: tuple[IdentityBin, ...]
     by_partners: tuple[PartnerClass, ...]
     reliability: tuple[Bin, ...]
-    promises: tuple[GuaranteeCheck, ...]
+    guarantees: tuple[GuaranteeCheck, ...]
     worst_pairs: tuple[Mapping[str, Any], ...]
     curve: tuple[CurvePoint, ...]
     n_resamples: int
@@ -217,7 +216,9 @@ def evaluate(
         by_identity=identity_table(found, data, near),
         by_partners=by_partners(found, data, split, near, metric=best_by, n_resamples=n_resamples, seed=seed),
         reliability=reliability_bins(found.outcomes),
-        promises=() if split in SEEN else check_guarantees(chosen.proof, found, n_resamples=n_resamples, seed=seed),
+        guarantees=()
+        if split in SEEN
+        else check_guarantees(chosen.validation, found, n_resamples=n_resamples, seed=seed),
         worst_pairs=worst_pairs_of(found.outcomes),
         curve=curve,
         n_resamples=n_resamples,

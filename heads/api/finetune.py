@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from embedstore.types import ProgressCallback, null_progress
-from heads.api.fit import fit_rows, make_head
+from heads.api.fit import fit_rows
 from heads.api.load import FittedHead
+from heads.base import make_head
 from heads.features.sources import SequenceSource
 from heads.features.vectors import StoreLike, as_store
 from heads.finetuning.head import FinetuneHead

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any, Unpack, cast
+from typing import Any, Unpack
 
-from embedstore.catalog import unknown_name
-from embedstore.errors import InputError
 from heads.api.load import FittedHead
 from heads.api.tune import search as search_settings
-from heads.base import Head
+from heads.base import Head, make_head
 from heads.catalog import HEADS
 from heads.evaluation.resources import measure_cost
-from heads.evaluation.scoring import validation_proof, validation_rows
+from heads.evaluation.scoring import validation_predictions, validation_rows
 from heads.features.sources import SEQUENCES, Source, source_of
 from heads.features.vectors import StoreLike, as_store
 from heads.tasks.data import TaskData
@@ -154,51 +151,5 @@ def fit_rows(
         },
         search=None if found is None else found.to_dict(),
         fit_seconds=cost.seconds,
-        proof=validation_proof(head, data, valid),
+        validation=validation_predictions(head, data, valid),
     )
-
-
-def make_head(
-    name: str,
-    params: Mapping[str, Any] | None = None,
-    *,
-    target_type: str = "class",
-    input_: str = "protein",
-    seed: int = 0,
-) -> Head:
-    """An unfitted head of the catalog, for one kind of prediction and one kind of row.
-
-    Raises
-    ------
-    UnknownNameError
-        For an unknown head or parameter.
-    InputError
-        If the head cannot predict that kind, or not of such rows.
-
-    Examples
-    --------
-    >>> make_head("knn", {"k": 3}).get_params()["k"]
-    3
-    """
-    row = HEADS[name]
-    for asked, there, what in (
-        (target_type, row.target_types, "predicts"),
-        (input_, row.inputs, "takes rows that are"),
-    ):
-        if asked not in there:
-            able = [
-                other.name for other in HEADS.values() if target_type in other.target_types and input_ in other.inputs
-            ]
-            raise InputError(
-                f"Head {name!r} {what} {' or '.join(there)}, and this task is {asked!r}. "
-                f"Heads that can: {', '.join(able) or 'none'}."
-            )
-    target = HEADS.load(name)
-    known = [param for param in inspect.signature(target).parameters if param != "target_type"]
-    given = dict(params or {})
-    for param in given:
-        if param not in known:
-            raise unknown_name(f"parameter of head {name!r},", param, known)
-    if "seed" in known:
-        given.setdefault("seed", seed)
-    return cast(Head, target(**given, target_type=target_type))

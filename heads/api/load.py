@@ -27,14 +27,14 @@ from embedstore.errors import (
     StoreWriteError,
 )
 from heads.base import Head
-from heads.calibration.validation_predictions import ValidationPredictions
+from heads.calibration.risk_control import ValidationPredictions
 from heads.catalog import HEADS
 from heads.tasks.targets import KINDS
 
 FORMAT_VERSION = 1
 HEAD_FILE = "head.json"
 ARRAYS_FILE = "arrays.safetensors"
-PROOF_FILE = "proof.safetensors"
+VALIDATION_FILE = "proof.safetensors"
 COST_FILE = "cost.json"
 
 
@@ -68,8 +68,8 @@ class FittedHead:
         What a search for settings tried, where there was one: see `heads.api.tune.SearchResult`.
     fit_seconds
         How long the fit took; None for heads of older releases.
-    proof
-        What the head was seen to do on its validation rows: see `heads.calibration.validation_predictions`.
+    validation
+        Predictions on its validation rows, for risk control; None where there were none.
     """
 
     head: Head
@@ -85,7 +85,7 @@ class FittedHead:
     n_rows: Mapping[str, int]
     search: Mapping[str, Any] | None = None
     fit_seconds: float | None = None
-    proof: ValidationPredictions | None = None
+    validation: ValidationPredictions | None = None
 
     @property
     def default_name(self) -> str:
@@ -157,8 +157,8 @@ class FittedHead:
         for name, text in self.head.texts().items():
             (directory / f"{name}.txt").write_text(text, encoding="utf-8")
         self.head.write_files(directory)
-        if self.proof is not None:
-            save_file(self.proof.arrays(), directory / PROOF_FILE)
+        if self.validation is not None:
+            save_file(self.validation.arrays(), directory / VALIDATION_FILE)
         # Apart: the same fit writes the same bytes everywhere else.
         (directory / COST_FILE).write_text(json.dumps({"fit_seconds": self.fit_seconds}) + "\n", encoding="utf-8")
         record = {
@@ -166,7 +166,7 @@ class FittedHead:
             **self.describe(),
             "classes": self.head.classes_.tolist(),
             "arrays": {"file": ARRAYS_FILE, "sha256": _sha256(directory / ARRAYS_FILE)},
-            "proof": None if self.proof is None else _sha256(directory / PROOF_FILE),
+            "proof": None if self.validation is None else _sha256(directory / VALIDATION_FILE),
             "texts": {name: _sha256(directory / f"{name}.txt") for name in self.head.texts()},
             "versions": {"embedstore": _release(), "numpy": np.__version__, "python": platform.python_version()},
         }
@@ -229,7 +229,7 @@ def load(path: str | PathLike[str]) -> FittedHead:
             n_rows=record["n_rows"],
             search=record.get("search"),
             fit_seconds=_read_seconds(directory),
-            proof=_read_proof(directory, record),
+            validation=_read_validation(directory, record),
         )
     except (KeyError, TypeError) as error:
         raise StoreCorruptError(
@@ -295,11 +295,11 @@ def _read_seconds(directory: Path) -> float | None:
         return None
 
 
-def _read_proof(directory: Path, record: Mapping[str, Any]) -> ValidationPredictions | None:
+def _read_validation(directory: Path, record: Mapping[str, Any]) -> ValidationPredictions | None:
     expected = record.get("proof")
     if expected is None:
         return None
-    file = directory / PROOF_FILE
+    file = directory / VALIDATION_FILE
     if not file.is_file() or _sha256(file) != expected:
         raise StoreCorruptError(f"{file} is missing or not the file that {HEAD_FILE} names. Fit the head again.")
     return ValidationPredictions(**load_file(file))

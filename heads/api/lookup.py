@@ -17,6 +17,7 @@ from embedstore.store.spaces import Space
 from embedstore.store.store import Store
 from embedstore.types import Progress, ProgressCallback, Record, null_progress
 from heads.api.predict import RecordsLike, open_records
+from heads.calibration.risk_control import CONFIDENCE
 from heads.family_lookup.alignment import require_parasail
 from heads.family_lookup.calibration import UNKNOWN_SHARE, calibrate, uncalibrated
 from heads.family_lookup.hits import Hits, join
@@ -29,9 +30,6 @@ from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 
 __all__ = ["Hits", "lookup"]
-
-CONFIDENCE = 0.95
-"""Of a promised error rate."""
 
 _BATCH = 1024
 """Queries for which an exact index reads the vectors once."""
@@ -102,7 +100,7 @@ def lookup(
         `confidence` for queries like the calibration rows, of which `unknown_share` are of unknown families. None:
         whatever has a probability of 0.5 is answered.
     confidence
-        Of that promise: the chance that the calibration rows were not misleading.
+        Of that guarantee.
     unknown_share
         Share of the queries that are assumed to be of a family that the labelled proteins lack.
     exclude_self
@@ -125,7 +123,7 @@ def lookup(
     UnknownNameError
         For an unknown task, data set, space or index.
     InputError
-        For an argument that is out of range, or an error rate that the calibration rows are too few to promise.
+        For an argument that is out of range, or an error rate that the calibration rows are too few to guarantee.
     MissingPackageError
         If alignments are asked for and parasail is not installed.
     StoreError
@@ -213,7 +211,7 @@ def _annotator(
         reference=Reference(space, labelled.table, searcher=searcher),
         labelled=labelled,
         calibration=calibration,
-        promise=None if max_error is None else calibration.promise(max_error, confidence),
+        risk_threshold=None if max_error is None else calibration.risk_threshold(max_error, confidence),
         k=k,
         exclude_self=exclude_self,
     )

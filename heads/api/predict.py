@@ -22,8 +22,7 @@ from heads.api.load import FittedHead, FittedLike, as_fitted
 from heads.api.prediction_inputs import PredictionRows, partner_column, prediction_rows
 from heads.api.predictions import Predictions, join
 from heads.base import Head, has_prediction
-from heads.calibration.risk_control import RiskThreshold
-from heads.calibration.validation_predictions import CONFIDENCE
+from heads.calibration.risk_control import CONFIDENCE, RiskThreshold
 from heads.features.base import Float32
 from heads.features.sources import SEQUENCES
 from heads.features.vectors import StoreLike, as_store
@@ -62,10 +61,10 @@ def predict(
     top
         Labels a protein, for a head that gives one.
     max_error
-        Answer only where at most this share of the answers is wrong, as the validation rows prove with the stated
-        confidence. The promise is for proteins like those, on average over them.
+        Abstain on uncertain proteins so that, with the stated confidence, at most this share of the predictions is
+        wrong. It is estimated on the validation split, and holds on average over proteins like those.
     confidence
-        Of that promise.
+        Of that guarantee.
     model
         The model of the head's space, where it cannot be loaded by its name.
     progress
@@ -76,7 +75,7 @@ def predict(
     SpaceMismatchError
         If the model that is here does not make the vectors that the head was fitted on.
     InputError
-        For ``top`` < 1, or an error rate that the validation rows cannot prove.
+        For ``top`` < 1, or an error rate that the validation rows are too few to guarantee.
     """
     chosen = as_fitted(fitted)
     parts = predict_batches(
@@ -89,7 +88,7 @@ def predict(
         model=model,
         progress=progress,
     )
-    return join([_predicted(chosen, None, [], top, promise_of(chosen, max_error, confidence)), *parts])
+    return join([_predicted(chosen, None, [], top, risk_threshold_of(chosen, max_error, confidence)), *parts])
 
 
 def predict_batches(
@@ -107,27 +106,29 @@ def predict_batches(
     if top < 1:
         raise InputError(f"top is {top}; expected at least 1.")
     chosen = as_fitted(fitted)
-    promise = promise_of(chosen, max_error, confidence)
+    risk = risk_threshold_of(chosen, max_error, confidence)
     space = space_of(chosen, store)
-    return _batches(chosen, open_records(records), space, top, promise, model, progress)
+    return _batches(chosen, open_records(records), space, top, risk, model, progress)
 
 
-def promise_of(fitted: FittedHead, max_error: float | None, confidence: float = CONFIDENCE) -> RiskThreshold | None:
-    """From which probability on the head answers; None where no error rate is asked for.
+def risk_threshold_of(
+    fitted: FittedHead, max_error: float | None, confidence: float = CONFIDENCE
+) -> RiskThreshold | None:
+    """The probability below which the head abstains; None without an error rate.
 
     Raises
     ------
     InputError
-        If the validation rows cannot prove it, or there are none.
+        If there are no validation rows, or too few.
     """
     if max_error is None:
         return None
-    if fitted.proof is None:
+    if fitted.validation is None:
         raise InputError(
-            f"An error of at most {max_error:g} cannot be promised: this head was fitted without validation rows. Fit "
-            "one with them, or leave max_error out (max_error=, --max-error)."
+            f"An error of at most {max_error:g} cannot be guaranteed: this head was fitted without validation rows. "
+            "Fit one with them, or leave max_error out (max_error=, --max-error)."
         )
-    return fitted.proof.promise(max_error, confidence)
+    return fitted.validation.risk_threshold(max_error, confidence)
 
 
 def open_records(records: RecordsLike) -> Iterable[Record]:
@@ -158,20 +159,20 @@ def _batches(
     records: Iterable[Record],
     space: Space | ResidueSpace | None,
     top: int,
-    promise: RiskThreshold | None,
+    risk: RiskThreshold | None,
     model: Model | None,
     progress: ProgressCallback,
 ) -> Iterator[Predictions]:
     done = 0
     for batch in batched(records, _BATCH):
         rows = prediction_rows(fitted, space, batch, model=model)
-        yield _predicted(fitted, rows, [record.id for record in batch], top, promise)
+        yield _predicted(fitted, rows, [record.id for record in batch], top, risk)
         done += len(batch)
         progress(Progress(stage="predict", done=done, total=None, unit="records"))
 
 
 def _predicted(
-    fitted: FittedHead, rows: PredictionRows | None, ids: list[str], top: int, promise: RiskThreshold | None
+    fitted: FittedHead, rows: PredictionRows | None, ids: list[str], top: int, risk: RiskThreshold | None
 ) -> Predictions:
     """Predictions of a batch; with no rows those of nothing, whose arrays have their types."""
     head = fitted.head
@@ -179,22 +180,24 @@ def _predicted(
     shares = np.zeros((0, head.n_outputs), np.float32)
     if rows is not None:
         shares = np.concatenate([shares, *head.outputs(rows.features)])
-    base = Predictions(target_type=head.target_type, input=_input(fitted), ids=ids, digests=digests, promise=promise)
+    base = Predictions(
+        target_type=head.target_type, input=_input(fitted), ids=ids, digests=digests, risk_threshold=risk
+    )
     if base.input == "residue":
         lengths = np.zeros(0, np.int64) if rows is None else rows.lengths
-        return replace(base, **_letters(head, shares, lengths, promise))
+        return replace(base, **_letters(head, shares, lengths, risk))
     if head.target_type == "regression":
         values = head.decide(shares)
-        half = None if fitted.proof is None else fitted.proof.half_width()
+        half = None if fitted.validation is None else fitted.validation.interval_half_width()
         if half is None:
             return replace(base, values=values)
         return replace(base, values=values, low=values - half, high=values + half)
     if head.target_type == "multilabel":
-        return replace(base, sets=_sets(head, shares, promise))
-    return replace(base, **_labels(head, shares, top, promise))
+        return replace(base, sets=_sets(head, shares, risk))
+    return replace(base, **_labels(head, shares, top, risk))
 
 
-def _labels(head: Head, shares: Float32, top: int, promise: RiskThreshold | None) -> dict[str, Any]:
+def _labels(head: Head, shares: Float32, top: int, risk: RiskThreshold | None) -> dict[str, Any]:
     top = min(top, len(head.classes_))
     # Stable, so that among equals the first class leads, as it does in `predict`.
     best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
@@ -208,16 +211,16 @@ def _labels(head: Head, shares: Float32, top: int, promise: RiskThreshold | None
     if head.target_type == "class":
         labels[~there] = head.no_answer
     found: dict[str, Any] = {"labels": labels, "probabilities": probabilities}
-    if promise is not None:
+    if risk is not None:
         first = probabilities[:, 0] if top else np.zeros(0, np.float32)
-        found["answered"] = there & (first >= np.float32(promise.threshold))
+        found["answered"] = there & (first >= np.float32(risk.threshold))
     return found
 
 
-def _sets(head: Head, shares: Float32, promise: RiskThreshold | None) -> list[list[tuple[str, float]]]:
+def _sets(head: Head, shares: Float32, risk: RiskThreshold | None) -> list[list[tuple[str, float]]]:
     given = head.decide(shares)
-    if promise is not None:
-        given = given & (shares >= np.float32(promise.threshold))
+    if risk is not None:
+        given = given & (shares >= np.float32(risk.threshold))
     names = head.classes_.tolist()
     found = []
     for row, mask in zip(shares, given, strict=True):
@@ -226,12 +229,12 @@ def _sets(head: Head, shares: Float32, promise: RiskThreshold | None) -> list[li
     return found
 
 
-def _letters(head: Head, shares: Float32, lengths: NDArray[np.int64], promise: RiskThreshold | None) -> dict[str, Any]:
+def _letters(head: Head, shares: Float32, lengths: NDArray[np.int64], risk: RiskThreshold | None) -> dict[str, Any]:
     letters = np.array([str(name) for name in head.classes_.tolist()], dtype=np.str_)
     best = shares.argmax(axis=1) if len(shares) else np.zeros(0, np.int64)
     chosen, probability = letters[best], shares[np.arange(len(shares)), best]
-    if promise is not None:
-        chosen = np.where(probability >= np.float32(promise.threshold), chosen, UNANSWERED)
+    if risk is not None:
+        chosen = np.where(probability >= np.float32(risk.threshold), chosen, UNANSWERED)
     cuts = np.cumsum(lengths)[:-1]
     texts: Sequence[NDArray[np.str_]] = np.split(chosen, cuts) if len(lengths) else []
     parts: Sequence[Float32] = np.split(probability, cuts) if len(lengths) else []

@@ -43,8 +43,8 @@ class Predictions:
         ``"regression"``: (N,) float64, and the 95% interval where the validation rows allow one.
     answered
         (N,) bool: whether the first label is answered at the error rate that was asked for; None where none was.
-    promise
-        What was promised of the answers.
+    risk_threshold
+        The threshold that was used, with its error; None without an error rate.
     """
 
     target_type: str
@@ -60,7 +60,7 @@ class Predictions:
     low: NDArray[np.float64] | None = None
     high: NDArray[np.float64] | None = None
     answered: NDArray[np.bool_] | None = None
-    promise: RiskThreshold | None = None
+    risk_threshold: RiskThreshold | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,4 +1,4 @@
-"""What a head promised from its validation rows, set against what it did on others."""
+"""Whether guarantees from the validation rows hold on other rows."""
 
 from __future__ import annotations
 
@@ -11,123 +11,121 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from embedstore.errors import InputError
-from heads.calibration.risk_control import lower_bound
-from heads.calibration.validation_predictions import CONFIDENCE, ValidationPredictions
+from heads.calibration.risk_control import CONFIDENCE, ValidationPredictions, lower_bound
 from heads.evaluation.metrics import N_RESAMPLES, ClassOutcomes, Interval, NumberOutcomes, measure
 from heads.evaluation.metrics.bootstrap import Sums
 from heads.evaluation.scoring import Scores
 
 MAX_ERRORS = (0.01, 0.05, 0.1)
-"""Shares of wrong answers that promises are checked for."""
+"""Shares of wrong answers for which guarantees are checked."""
 
 _RISK = 0.025
-"""Of saying that a promise was not kept where it was."""
+"""Of reporting a violation where the guarantee holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuaranteeCheck:
-    """A promise, and what became of it on a split.
+    """A guarantee from the validation rows, and whether it holds on a split.
 
     Attributes
     ----------
-    promised
-        Of errors: the highest share of wrong answers, with 95% confidence. Of intervals: the share that holds the
-        number.
+    guaranteed
+        For answers: the highest share of wrong ones, with 95% confidence. For intervals: the lowest coverage.
     threshold
-        Errors: probability from which on answers are given. Intervals: half of their width, in units of the label.
+        For answers: the lowest probability that is answered. For intervals: half their width, in units of the label.
     answered
-        Share of the split that got such an answer, or interval.
-    seen
-        The share on the split: of wrong answers, or of numbers in their intervals.
-    kept
-        False where the split shows, but for a risk of a fortieth, that the share is worse than promised.
+        Share of the split with an answer, or an interval.
+    observed
+        On the split: the share of wrong answers, or the coverage of the intervals.
+    holds
+        False where the split shows a violation, at a risk of 2.5%.
     """
 
-    promised: float
+    guaranteed: float
     threshold: float
     answered: float
-    seen: Interval
-    kept: bool
+    observed: Interval
+    holds: bool
 
 
 def check_guarantees(
-    proof: ValidationPredictions | None, found: Scores, *, n_resamples: int = N_RESAMPLES, seed: int = 0
+    validation: ValidationPredictions | None, scores: Scores, *, n_resamples: int = N_RESAMPLES, seed: int = 0
 ) -> tuple[GuaranteeCheck, ...]:
-    """Check what the validation rows let a head promise on the rows of another split.
+    """Check on another split what the validation rows guarantee.
 
     Parameters
     ----------
-    proof
-        Of the head; None for one that was fitted without validation rows, which promises nothing.
-    found
-        What the head did on the split.
+    validation
+        Of the head; None where it was fitted without validation rows: there is no guarantee.
+    scores
+        Of the head on the split.
     n_resamples, seed
         Of the bootstrap.
 
     Returns
     -------
-    tuple of KeptPromise
-        Of classes and levels for each of `MAX_ERRORS` that could be promised for at least one answer; of numbers for
-        their 95% interval; of sets of labels nothing, whose single answers are not kept.
+    tuple of GuaranteeCheck
+        For classes and levels one for each of `MAX_ERRORS` that leaves at least one answer; for regression one for the
+        95% interval; for multilabel none, because outcomes hold no single answers.
     """
-    if proof is None:
+    if validation is None:
         return ()
-    if isinstance(found.outcomes, NumberOutcomes):
-        return tuple(_interval(proof, found, found.outcomes, n_resamples, seed))
-    if isinstance(found.outcomes, ClassOutcomes):
-        return tuple(_errors(proof, found, found.outcomes, n_resamples, seed))
+    if isinstance(scores.outcomes, NumberOutcomes):
+        return tuple(_check_interval(validation, scores, scores.outcomes, n_resamples, seed))
+    if isinstance(scores.outcomes, ClassOutcomes):
+        return tuple(_check_errors(validation, scores, scores.outcomes, n_resamples, seed))
     return ()
 
 
-def _errors(
-    proof: ValidationPredictions, found: Scores, outcomes: ClassOutcomes, n_resamples: int, seed: int
+def _check_errors(
+    validation: ValidationPredictions, scores: Scores, outcomes: ClassOutcomes, n_resamples: int, seed: int
 ) -> Iterator[GuaranteeCheck]:
     for max_error in MAX_ERRORS:
         try:
-            promise = proof.promise(max_error)
+            risk = validation.risk_threshold(max_error)
         except InputError:
-            continue  # too few validation rows to promise this
-        given = (outcomes.predicted >= 0) & (outcomes.confidence >= np.float32(promise.threshold))
-        if math.isinf(promise.threshold) or not given.any():
+            continue  # too few validation rows for this error
+        answered = (outcomes.predicted >= 0) & (outcomes.confidence >= np.float32(risk.threshold))
+        if math.isinf(risk.threshold) or not answered.any():
             continue
-        wrong, groups = ~outcomes.right[given], _groups(found, given)
+        wrong, groups = ~outcomes.right[answered], _groups(scores, answered)
         yield GuaranteeCheck(
-            promised=max_error,
-            threshold=promise.threshold,
-            answered=float(given.mean()),
-            seen=_share(wrong, groups, n_resamples, seed),
-            kept=lower_bound(wrong, groups, _RISK) <= max_error,
+            guaranteed=max_error,
+            threshold=risk.threshold,
+            answered=float(answered.mean()),
+            observed=_share(wrong, groups, n_resamples, seed),
+            holds=lower_bound(wrong, groups, _RISK) <= max_error,
         )
 
 
-def _interval(
-    proof: ValidationPredictions, found: Scores, outcomes: NumberOutcomes, n_resamples: int, seed: int
+def _check_interval(
+    validation: ValidationPredictions, scores: Scores, outcomes: NumberOutcomes, n_resamples: int, seed: int
 ) -> Iterator[GuaranteeCheck]:
-    half, rank = proof.half_width(CONFIDENCE), proof.rank(CONFIDENCE)
-    there = found.with_vector
-    if half is None or rank is None or not there.any():
+    half_width, rank = validation.interval_half_width(CONFIDENCE), validation.interval_rank(CONFIDENCE)
+    predicted = scores.with_vector
+    if half_width is None or rank is None or not predicted.any():
         return
-    missed = (np.abs(outcomes.true - outcomes.predicted) > half)[there]
-    groups = _groups(found, there)
-    # The promise is on average over validation rows: those of this head cover as much as a beta variable says.
-    least = float(beta.ppf(_RISK, rank, len(proof.residuals) + 1 - rank))
+    missed = (np.abs(outcomes.true - outcomes.predicted) > half_width)[predicted]
+    groups = _groups(scores, predicted)
+    # Coverage is guaranteed on average over validation sets; for this one it follows a beta distribution.
+    lowest = float(beta.ppf(_RISK, rank, len(validation.residuals) + 1 - rank))
     yield GuaranteeCheck(
-        promised=CONFIDENCE,
-        threshold=half,
-        answered=float(there.mean()),
-        seen=_share(~missed, groups, n_resamples, seed),
-        kept=lower_bound(missed, groups, _RISK) <= 1 - least,
+        guaranteed=CONFIDENCE,
+        threshold=half_width,
+        answered=float(predicted.mean()),
+        observed=_share(~missed, groups, n_resamples, seed),
+        holds=lower_bound(missed, groups, _RISK) <= 1 - lowest,
     )
 
 
-def _groups(found: Scores, rows: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(n,) from 0: which of some rows are drawn together."""
-    groups = np.arange(len(rows)) if found.groups is None else found.groups
-    return np.unique(groups[rows], return_inverse=True)[1].astype(np.int64)
+def _groups(scores: Scores, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(n,) resampling group, from 0, of some rows."""
+    groups = np.arange(len(mask)) if scores.groups is None else scores.groups
+    return np.unique(groups[mask], return_inverse=True)[1].astype(np.int64)
 
 
 def _share(true: NDArray[np.bool_], groups: NDArray[np.int64], n_resamples: int, seed: int) -> Interval:
-    """How many of (n,) rows it is true of, with its interval."""
+    """Share of True among (n,) rows, with its interval."""
     part = Sums(
         columns=np.stack([np.ones(len(true)), true.astype(np.float64)], axis=1),
         statistic=lambda sums: {"share": sums[:, 1] / np.maximum(sums[:, 0], 1)},

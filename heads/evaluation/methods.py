@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from embedstore.errors import InputError
 from embedstore.models.pooling import RESIDUES
 from embedstore.store.store import Store
-from heads.api.fit import make_head
+from heads.base import make_head
 from heads.catalog import HEADS
 from heads.evaluation.resources import Cost, measure_cost
 from heads.evaluation.scoring import Scores, score_head, validation_rows

@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from heads.base import Head
-from heads.calibration.validation_predictions import ValidationPredictions, validation_predictions
+from heads.calibration.risk_control import ValidationPredictions
 from heads.evaluation.metrics import N_RESAMPLES, BootstrapEstimate, ClassOutcomes, NumberOutcomes, Outcomes, measure
 from heads.evaluation.metrics.bootstrap import Float64, Part, Sums
 from heads.evaluation.outcomes import outcomes_of, take, with_missing
 from heads.evaluation.resources import Cost, measure_cost
+from heads.features.base import Features
 from heads.features.load import SplitData
 from heads.features.sources import Source
 from heads.tasks.data import TaskData
 from heads.tasks.leakage import isin_keys
+from heads.tasks.targets import encode
 
 MAIN_METRICS: Mapping[str, str] = {
     "class": "accuracy",
@@ -199,22 +201,54 @@ def validation_rows(source: Source, data: TaskData) -> SplitData | None:
     return source.rows(data, rows, what="valid row") if len(rows) else None
 
 
-def validation_proof(head: Head, data: TaskData, valid: SplitData | None) -> ValidationPredictions | None:
-    """What a fitted head does on the validation rows that were not trained on; None where there are none."""
+def validation_predictions(head: Head, data: TaskData, valid: SplitData | None) -> ValidationPredictions | None:
+    """Predictions of a fitted head on the validation rows whose keys are not in training; None where there are none."""
     if valid is None:
         return None
-    fresh = ~isin_keys(data.keys[valid.rows], data.keys[data.splits["train"]])
+    is_new = ~isin_keys(data.keys[valid.rows], data.keys[data.splits["train"]])
     offsets = valid.features.offsets
     lengths = np.ones(len(valid.rows), np.int64) if offsets is None else np.diff(offsets)
-    if not fresh.any():
+    if not is_new.any():
         return None
     features, y = valid.features, valid.y
-    if not fresh.all():
-        # Of residues those of training proteins are left out by `validation_rows` already.
-        kept = np.flatnonzero(np.repeat(fresh, lengths))
-        features, y = features.select(kept), [y[row] for row in kept.tolist()] if isinstance(y, list) else y[kept]
-    _, protein = np.unique(data.keys[valid.rows[fresh]], axis=0, return_inverse=True)
-    return validation_predictions(head, features, y, np.repeat(protein.ravel().astype(np.int64), lengths[fresh]))
+    if not is_new.all():
+        # Residues of training proteins are left out by `validation_rows` already.
+        indices = np.flatnonzero(np.repeat(is_new, lengths))
+        features = features.select(indices)
+        y = [y[index] for index in indices.tolist()] if isinstance(y, list) else y[indices]
+    proteins = np.repeat(_numbered(data.keys[valid.rows[is_new]]), lengths[is_new])
+    if head.target_type == "multilabel":
+        return _label_answers(head, features, y, proteins)
+    outcomes = outcomes_of(head, features, y)
+    if isinstance(outcomes, NumberOutcomes):
+        return ValidationPredictions(residuals=np.abs(outcomes.predicted - outcomes.true).astype(np.float32))
+    assert isinstance(outcomes, ClassOutcomes)  # noqa: S101 - what is neither labels nor numbers
+    # A residue without a label is not an example; a class that is not in training is a wrong answer.
+    answered = outcomes.predicted >= 0
+    if head.target_type == "class":
+        answered &= np.asarray(y) != ""
+    return ValidationPredictions(
+        confidences=outcomes.confidence[answered], right=outcomes.right[answered], clusters=proteins[answered]
+    )
+
+
+def _label_answers(head: Head, features: Features, y: Any, proteins: NDArray[np.int64]) -> ValidationPredictions:
+    """Each predicted label as an answer of its own."""
+    members = encode(y, target_type="multilabel", n_rows=len(proteins), classes=head.classes_).require_members()
+    parts, start = [ValidationPredictions()], 0
+    for probabilities in head.outputs(features):
+        stop = start + len(probabilities)
+        row, label = np.nonzero(head.decide(probabilities))
+        parts.append(
+            ValidationPredictions(
+                confidences=probabilities[row, label],
+                right=members[start:stop].toarray()[row, label].astype(np.bool_),
+                clusters=proteins[start:stop][row],
+            )
+        )
+        start = stop
+    names = ("confidences", "right", "clusters")
+    return ValidationPredictions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def main_metric(named: str | None, data: TaskData, figures: Mapping[str, Any]) -> str:
@@ -247,15 +281,3 @@ def _per_protein(found: ClassOutcomes, groups: NDArray[np.int64]) -> Sums:
         return {"accuracy_per_protein": sums[:, 0] / sums[:, 1]}
 
     return Sums(columns=np.stack([found.right * share, share], axis=1), statistic=statistic)
-
-
-__all__ = [
-    "NumberOutcomes",
-    "Scores",
-    "groups_of",
-    "main_metric",
-    "resampling_unit",
-    "row_lengths",
-    "score_head",
-    "score_outcomes",
-]

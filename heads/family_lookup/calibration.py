@@ -14,10 +14,11 @@ from heads.calibration.risk_control import (
     CalibrationSet,
     Calibrator,
     RiskThreshold,
-    effective_rows,
+    effective_size,
     find_threshold,
     fit_calibrator,
-    rows_needed,
+    min_error,
+    min_examples,
 )
 from heads.family_lookup.reference import NeighbourResult, Reference
 from heads.family_lookup.voting import N_RISING, LabelVotes
@@ -96,7 +97,7 @@ class Calibration:
     evidence: CalibrationSet | None
     logits: NDArray[np.float64]
 
-    def promise(self, max_error: float, confidence: float) -> RiskThreshold:
+    def risk_threshold(self, max_error: float, confidence: float) -> RiskThreshold:
         """From which score on at most `max_error` of the answers are wrong, with the stated confidence.
 
         Raises
@@ -106,13 +107,13 @@ class Calibration:
         """
         if self.evidence is None:
             raise InputError(
-                f"An error of at most {max_error:g} cannot be promised: {self.reason} Leave max_error out."
+                f"An error of at most {max_error:g} cannot be guaranteed: {self.reason} Leave max_error out."
             )
-        needed, there = rows_needed(max_error, confidence), effective_rows(self.evidence.weights)
+        needed, there = min_examples(max_error, confidence), effective_size(self.evidence.weights)
         if there < needed:
             raise InputError(
                 f"An error of at most {max_error:g} needs {needed:,} or more calibration rows; there are {there:,.0f} "
-                f"({self.rule}). Add labelled validation rows, or ask for {_rate(there, confidence):.2g} or more "
+                f"({self.rule}). Add labelled validation rows, or ask for {min_error(there, confidence):.2g} or more "
                 "(max_error=, --max-error)."
             )
         return find_threshold(self.logits, self.evidence, max_error=max_error, confidence=confidence)
@@ -128,12 +129,6 @@ class Calibration:
             "sharpness": self.sharpness,
             "reason": self.reason,
         }
-
-
-def _rate(n_rows: float, confidence: float) -> float:
-    """The least error that so many right rows can prove, rounded up to two digits."""
-    rates = (step / 1000 for step in range(1, 1000))
-    return next((rate for rate in rates if rows_needed(rate, confidence) <= n_rows), 0.999)
 
 
 def uncalibrated(reason: str) -> Calibration:
@@ -194,7 +189,7 @@ def calibrate(
         evidence = _mixed(known, unknown, reference, rows, unknown_share)
     if evidence is None:
         return uncalibrated("the reference has one family, and none is left when it is held out.")
-    calibrator, logits = fit_calibrator(evidence, n_rising=N_RISING)
+    calibrator, logits = fit_calibrator(evidence, n_monotone=N_RISING)
     return Calibration(
         sharpness=sharpness,
         calibrator=calibrator,

@@ -75,8 +75,8 @@ class Hits:
         With the nearest neighbour, for each row; None where not asked for.
     calibration
         How probabilities were learned.
-    promise
-        What was promised of the answers; None where no error rate was asked for.
+    risk_threshold
+        The threshold that was used, with its error; None without an error rate.
     """
 
     ids: list[str]
@@ -96,7 +96,7 @@ class Hits:
     stops: NDArray[np.int64] | None = None
     alignments: list[Alignment] | None = None
     calibration: Calibration
-    promise: RiskThreshold | None = None
+    risk_threshold: RiskThreshold | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

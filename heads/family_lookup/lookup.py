@@ -36,8 +36,8 @@ class FamilyLookup:
         Names and ids of its rows.
     calibration
         What votes are worth.
-    promise
-        Which error rate was promised; None for answers from `MIN_PROBABILITY` on.
+    risk_threshold
+        Its threshold and error; None for answers from `MIN_PROBABILITY` on.
     k
         Neighbours that vote.
     exclude_self
@@ -47,7 +47,7 @@ class FamilyLookup:
     reference: Reference
     labelled: Labelled
     calibration: Calibration
-    promise: RiskThreshold | None
+    risk_threshold: RiskThreshold | None
     k: int
     exclude_self: bool
 
@@ -100,7 +100,7 @@ class FamilyLookup:
             evidence_ids=evidence_ids[asked],
             evidence_labels=evidence_labels[asked],
             calibration=self.calibration,
-            promise=self.promise,
+            risk_threshold=self.risk_threshold,
         )
 
     def _judge(self, found: NeighbourResult, ballots: LabelVotes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -109,11 +109,11 @@ class FamilyLookup:
             # The vote orders labels where nothing better can.
             return ballots.vote, np.full(len(ballots.query), np.nan)
         logits = calibrator.logits(ballots.features(self.reference.cohesion(found, ballots)))
-        return logits, calibrator.probabilities_of(logits)
+        return logits, calibrator.probabilities(logits)
 
     def _is_answered(self, logits: NDArray[np.float64], probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:
-        if self.promise is not None:
-            return logits >= self.promise.threshold
+        if self.risk_threshold is not None:
+            return logits >= self.risk_threshold.threshold
         if self.calibration.calibrator is None:
             return logits >= MIN_PROBABILITY
         return probabilities >= MIN_PROBABILITY

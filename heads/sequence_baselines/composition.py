@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heads.features.base import Float32
-from heads.sequence_baselines.kmer import word_counts
+from heads.features.kmers import kmer_counts
 from heads.sequence_baselines.linear_baseline import LinearFloor
 
 
@@ -76,7 +76,7 @@ class CompositionHead(StandardisedFloor):
         self.target_type = target_type
 
     def _raw(self, residues: Sequence[str]) -> Float32:
-        counts: Float32 = word_counts(residues, 2).toarray()
+        counts: Float32 = kmer_counts(residues, 2).toarray()
         for block in (counts[:, :21], counts[:, 21:]):
             block /= np.maximum(block.sum(axis=1, keepdims=True), 1)
         return counts

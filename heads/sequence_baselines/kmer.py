@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from heads.features.base import Float32
-from heads.features.residue_codes import OTHER, codes_of_residues
+from heads.features.kmers import kmer_counts
 from heads.sequence_baselines.linear_baseline import LinearFloor
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 MAX_K = 4
-_BASE = OTHER + 1
 
 
 class KmerHead(LinearFloor):
@@ -66,14 +65,14 @@ class KmerHead(LinearFloor):
     def _learn_numbers(self, residues: Sequence[str]) -> csr_array:
         if self.k not in range(1, MAX_K + 1):
             raise InputError(f"k is {self.k}; expected a whole number from 1 to {MAX_K}.")
-        counts = word_counts(residues, self.k)
+        counts = kmer_counts(residues, self.k)
         n_with = np.bincount(counts.indices, minlength=counts.shape[1])
         self.words_ = np.flatnonzero(n_with)
         self.idf_ = (1 + np.log((1 + len(residues)) / (1 + n_with[self.words_]))).astype(np.float32)
         return self._weighted(counts)
 
     def _numbers(self, residues: Sequence[str], first_row: int = 0) -> csr_array:
-        return self._weighted(word_counts(residues, self.k))
+        return self._weighted(kmer_counts(residues, self.k))
 
     def _weighted(self, counts: csr_array) -> csr_array:
         weighted = counts[:, self.words_]
@@ -87,44 +86,3 @@ class KmerHead(LinearFloor):
 
     def _restore_numbers(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         self.words_, self.idf_ = arrays["words"], arrays["idf"]
-
-
-def word_counts(sequences: Sequence[str], k: int) -> csr_array:
-    """Counts of all words of 1 to `k` residues, (N, 21 + 21^2 + ...) sparse float32: the short ones first.
-
-    >>> word_counts(["ACA"], 2).toarray().nonzero()[1].tolist(), word_counts(["ACA"], 2).sum(axis=1).tolist()
-    ([0, 1, 22, 42], [5.0])
-    """
-    from scipy.sparse import csr_array, vstack
-
-    width = sum(_BASE**length for length in range(1, k + 1))
-    # A block at a time: places and rows of its words are int64 each.
-    blocks = [_counts(sequences[start : start + _BLOCK], k, width) for start in range(0, len(sequences), _BLOCK)]
-    return csr_array(vstack(blocks, format="csr")) if blocks else csr_array((0, width), dtype=np.float32)
-
-
-_BLOCK = 4096
-
-
-def _counts(sequences: Sequence[str], k: int, width: int) -> csr_array:
-    from scipy.sparse import csr_array
-
-    places, rows, first = [], [], 0
-    codes = [codes_of_residues(sequence).astype(np.int64) for sequence in sequences]
-    lengths = np.array([len(code) for code in codes])
-    joined = np.concatenate(codes)
-    ends = np.repeat(np.cumsum(lengths), lengths)
-    row = np.repeat(np.arange(len(sequences)), lengths)
-    word = np.zeros(len(joined), np.int64)
-    for length in range(1, k + 1):
-        # Words that begin at each residue; those that run over their protein's end are left out.
-        whole = np.arange(len(joined)) + length <= ends
-        following = np.append(joined[length - 1 :], np.zeros(min(length - 1, len(joined)), np.int64))[: len(joined)]
-        word = word * _BASE + following
-        places.append(first + word[whole])
-        rows.append(row[whole])
-        first += _BASE**length
-    flat = np.concatenate(rows) * width + np.concatenate(places)
-    cells, counts = np.unique(flat, return_counts=True)
-    indptr = np.searchsorted(cells, np.arange(len(sequences) + 1) * width)
-    return csr_array((counts.astype(np.float32), cells % width, indptr), shape=(len(sequences), width))

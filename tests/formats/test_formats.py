@@ -104,8 +104,8 @@ def answers_of(predicted: heads.Predictions) -> dict[str, Any]:
     if predicted.letters is not None and predicted.letter_probabilities is not None:
         found["letters"] = predicted.letters
         found["letter_probabilities"] = [shares.tolist() for shares in predicted.letter_probabilities]
-    if predicted.promise is not None:
-        found["threshold"] = predicted.promise.threshold
+    if predicted.risk_threshold is not None:
+        found["threshold"] = predicted.risk_threshold.threshold
     return found
 
 
@@ -131,8 +131,8 @@ def hits_of(hits: heads.Hits) -> dict[str, Any]:
         found |= {"starts": hits.starts.tolist(), "stops": hits.stops.tolist()}
     if hits.alignments is not None:
         found["alignments"] = [[one.identity, one.coverage] for one in hits.alignments]
-    if hits.promise is not None:
-        found["threshold"] = hits.promise.threshold
+    if hits.risk_threshold is not None:
+        found["threshold"] = hits.risk_threshold.threshold
     return found
 
 

@@ -11,9 +11,10 @@ from scipy.sparse import csr_array
 
 from embedstore.errors import InputError, MissingPackageError, WorkerDiedError
 from heads.alignment.blastp import BlastpHead
+from heads.alignment.class_scores import ClassScores, ScoreSigmoid, ScoreSoftmax, class_scores, fit_softmax
 from heads.alignment.diamond import DiamondHead
 from heads.alignment.family_alignment import align_as_given, align_family, given_alignment
-from heads.alignment.hits import ClassScores, Hits, class_scores, hits_of
+from heads.alignment.hits import Hits, hits_of
 from heads.alignment.hmm_top_pick import HmmTopPickHead
 from heads.alignment.hmmer import amino, digital
 from heads.alignment.mmseqs import MMseqsHead
@@ -22,7 +23,6 @@ from heads.alignment.programs import run
 from heads.alignment.smith_waterman import SmithWatermanHead
 from heads.api.load import load
 from heads.base import has_prediction
-from heads.calibration.class_scores import ScoreSigmoid, ScoreSoftmax, fit_softmax
 from heads.testing.head_contract import as_fitted_head
 from heads.testing.sequence_contract import ODD, families, random_proteins
 

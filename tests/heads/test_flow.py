@@ -17,7 +17,7 @@ from embedstore.errors import InputError, SpaceMismatchError, StoreError, Unknow
 from embedstore.sequences import read_records
 from embedstore.store import Space, Store
 from embedstore.types import Record
-from heads.api.fit import make_head
+from heads.base import make_head
 from heads.features.vectors import SpaceFeatures, record_features
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection

@@ -80,8 +80,8 @@ def test_a_stated_error_is_kept_on_families_that_were_not_tuned_on(store: Store,
     asked = [*known, *random_proteins(33)]
     hits = heads.lookup(asked, store=store, task="pfam", max_error=0.1)
     true = np.array([*(simulated.families[row % 6] for row in range(300)), *["none"] * 33])
-    assert hits.promise is not None
-    assert hits.promise.bound <= 0.1
+    assert hits.risk_threshold is not None
+    assert hits.risk_threshold.upper_bound <= 0.1
     assert (hits.labels[hits.answered] != true[hits.answered]).mean() <= 0.1
     assert hits.answered[:300].mean() > 0.8
 
@@ -146,7 +146,7 @@ def test_lookup_goes_through_the_index_that_is_kept(
     opened = labelled(rows)
     asked = [Record(id=name, residues=text.encode()) for name, text, _ in simulated.proteins(20, seed=41)]
     expected = heads.lookup(asked, store=opened, dataset="mine")
-    embedstore.build_index(opened, target_type="ivf_pq")
+    embedstore.build_index(opened, kind="ivf_pq")
     monkeypatch.setattr(api, "EXACT_ROWS", 100)
     used: list[int] = []
     candidates = StoredIndex.candidates
@@ -188,7 +188,7 @@ def test_a_task_with_one_family_gives_no_probability_and_promises_nothing(labell
     assert np.isnan(hits.probabilities).all()
     assert hits.to_dicts()[0]["probability"] is None
     assert "one family" in hits.calibration.reason
-    with pytest.raises(InputError, match=r"at most 0.2 cannot be promised: the reference has one family"):
+    with pytest.raises(InputError, match=r"at most 0.2 cannot be guaranteed: the reference has one family"):
         heads.lookup([], store=opened, dataset="mine", max_error=0.2)
 
 

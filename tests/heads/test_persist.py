@@ -9,7 +9,7 @@ import pytest
 import heads
 from embedstore.errors import InputError, MissingFileError, StoreCorruptError, StoreVersionError, StoreWriteError
 from embedstore.store import Store
-from heads.api.load import ARRAYS_FILE, COST_FILE, HEAD_FILE, PROOF_FILE
+from heads.api.load import ARRAYS_FILE, COST_FILE, HEAD_FILE, VALIDATION_FILE
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def change(path: Path, **fields: object) -> None:
 
 
 def test_it_is_json_and_safetensors_and_says_what_it_is(saved: Path, store: Store) -> None:
-    assert sorted(path.name for path in saved.iterdir()) == [ARRAYS_FILE, COST_FILE, HEAD_FILE, PROOF_FILE]
+    assert sorted(path.name for path in saved.iterdir()) == [ARRAYS_FILE, COST_FILE, HEAD_FILE, VALIDATION_FILE]
     record = json.loads((saved / HEAD_FILE).read_text())
     assert record["format_version"] == 1
     assert (record["head"], record["params"]["k"], record["task"]["task"]) == ("knn", 3, "pfam")

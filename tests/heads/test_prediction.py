@@ -19,7 +19,7 @@ from embedstore.sequences import read_records
 from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
 from heads.api.prediction_writers import write_predictions
-from heads.calibration.validation_predictions import ValidationPredictions
+from heads.calibration.risk_control import ValidationPredictions
 
 
 @pytest.fixture(scope="module")
@@ -90,23 +90,23 @@ def test_conformal_intervals_hold_what_they_promise() -> None:
     for _ in range(200):
         residuals = np.abs(rng.normal(size=99)).astype(np.float32)
         empty = np.zeros(0)
-        proof = ValidationPredictions(
+        validation = ValidationPredictions(
             confidences=empty.astype(np.float32),
             right=empty.astype(np.bool_),
             clusters=empty.astype(np.int64),
             residuals=residuals,
         )
-        half = proof.half_width()
+        half = validation.interval_half_width()
         assert half is not None
         covered.append((np.abs(rng.normal(size=200)) <= half).mean())
     assert 0.94 < np.mean(covered) < 0.97
     few = ValidationPredictions(
-        confidences=residuals[:0], right=proof.right, clusters=proof.clusters, residuals=residuals[:18]
+        confidences=residuals[:0], right=validation.right, clusters=validation.clusters, residuals=residuals[:18]
     )
-    assert few.half_width() is None
+    assert few.interval_half_width() is None
 
 
-def simulated_proof(
+def simulated_validation(
     rng: np.random.Generator, n: int, *, per_protein: int = 1
 ) -> tuple[ValidationPredictions, np.ndarray, np.ndarray]:
     """Answers whose probability is honest but for a third, which are right half as often as they say."""
@@ -118,17 +118,17 @@ def simulated_proof(
 
     said, right = draw(n)
     owner = np.repeat(np.arange(n), per_protein)
-    proof = ValidationPredictions(confidences=said, right=right, clusters=owner, residuals=np.zeros(0, np.float32))
-    return proof, *draw(5_000)
+    validation = ValidationPredictions(confidences=said, right=right, clusters=owner, residuals=np.zeros(0, np.float32))
+    return validation, *draw(5_000)
 
 
 @pytest.mark.parametrize("per_protein", [1, 5])
 def test_abstention_keeps_its_promise(per_protein: int) -> None:
     broken, answered = 0, []
     for seed in range(40):
-        proof, said, right = simulated_proof(np.random.default_rng(seed), 800, per_protein=per_protein)
-        promise = proof.promise(0.1)
-        given = said >= promise.threshold
+        validation, said, right = simulated_validation(np.random.default_rng(seed), 800, per_protein=per_protein)
+        risk = validation.risk_threshold(0.1)
+        given = said >= risk.threshold
         broken += given.any() and (~right[given]).mean() > 0.1
         answered.append(given.mean())
     # Broken in at most 5% of the cases: 40 draws of 5% give 6 or more once in fifty times.
@@ -147,7 +147,7 @@ def test_what_cannot_be_promised_is_refused(several: tuple[Store, Path]) -> None
     with pytest.raises(InputError, match="predicts numbers, which are not right or wrong"):
         heads.predict(fitted(store, "regression", "number"), records, store=store, max_error=0.1)
     head = heads.fit(store, dataset="several", label_column="family", split_by="random", head="knn")
-    assert heads.predict(head, records, store=store, max_error=0.3).promise is not None
+    assert heads.predict(head, records, store=store, max_error=0.3).risk_threshold is not None
 
 
 def test_answers_are_given_up_where_the_promise_says_so(several: tuple[Store, Path], simulated: Any) -> None:
@@ -155,8 +155,8 @@ def test_answers_are_given_up_where_the_promise_says_so(several: tuple[Store, Pa
     head = fitted(store, "class", "family")
     found = heads.predict(head, _test_rows(path), store=store, max_error=0.05)
     frame = found.to_frame()
-    assert found.promise is not None
-    assert frame["answered"].tolist() == (found.probabilities[:, 0] >= found.promise.threshold).tolist()
+    assert found.risk_threshold is not None
+    assert frame["answered"].tolist() == (found.probabilities[:, 0] >= found.risk_threshold.threshold).tolist()
     assert (frame["label"][~frame["answered"]] == "").all()
     assert (frame["candidate"] != "").all()
 

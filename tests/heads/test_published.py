@@ -14,7 +14,7 @@ import heads
 from cli.heads_app import app
 from embedstore.errors import InputError, UnknownNameError
 from embedstore.store import Store
-from heads.api.fit import make_head
+from heads.base import make_head
 from heads.catalog import HEADS
 from heads.evaluation.methods import Settings
 from heads.published import TABLES

@@ -102,7 +102,7 @@ def test_a_validation_protein_that_is_trained_on_is_left_out(residue_store: Stor
 def test_a_head_for_residues_learns_what_a_letter_tells(
     residue_store: Store, head: str, params: dict[str, Any], tmp_path: Path
 ) -> None:
-    from heads.api.fit import make_head
+    from heads.base import make_head
 
     data = _data(residue_store)
     space = task_space(residue_store, data)

@@ -12,8 +12,8 @@ import heads
 from cli.heads_app import app as heads_app
 from embedstore.errors import InputError, MissingPackageError
 from embedstore.store import Store
-from heads.api.fit import make_head
 from heads.api.tune import search
+from heads.base import make_head
 from heads.catalog import HEADS
 from heads.catalog.param_space import Choice, FloatRange, IntRange
 from heads.vectors.mlp import NetworkHead

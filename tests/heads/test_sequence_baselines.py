@@ -8,11 +8,12 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from embedstore.errors import InputError
 from heads.features.base import SequenceFeatures
+from heads.features.kmers import kmer_counts
 from heads.features.residue_codes import STANDARD
 from heads.sequence_baselines.blosum import blosum62
 from heads.sequence_baselines.boosted_trees import BoostedTrees
 from heads.sequence_baselines.composition import CompositionHead
-from heads.sequence_baselines.kmer import KmerHead, word_counts
+from heads.sequence_baselines.kmer import KmerHead
 from heads.sequence_baselines.one_hot_ridge import OneHotRidgeHead
 from heads.sequence_baselines.position_means import PositionMeansHead
 from heads.testing.sequence_contract import families
@@ -40,7 +41,7 @@ def test_logits_of_some_rows_at_a_time_make_the_same_floor(target_type: str, mon
 
 
 def test_words_do_not_run_from_one_protein_into_the_next() -> None:
-    together, alone = word_counts(["AC", "DE", "", "F"], 3), word_counts(["DE"], 3)
+    together, alone = kmer_counts(["AC", "DE", "", "F"], 3), kmer_counts(["DE"], 3)
     assert together.sum(axis=1).tolist() == [3, 3, 0, 1]
     assert (together[[1]] != alone).nnz == 0
 

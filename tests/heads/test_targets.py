@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from embedstore.errors import InputError
-from heads.api.fit import make_head
+from heads.base import make_head
 from heads.calibration.thresholds import choose_thresholds
 from heads.features.base import sequences_of
 from heads.tasks.targets import encode

@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 
 from embedstore.errors import InputError, MissingPackageError, NonFiniteError, OutOfMemoryError, UnknownNameError
-from heads.api.fit import make_head
+from heads.base import make_head
 from heads.features.base import SequenceFeatures
 from heads.features.sequences import PairSequences, ResidueSequences
 from heads.finetuning.examples import epoch_batches, read_examples
