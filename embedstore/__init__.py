@@ -8,6 +8,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from embedstore.embedding.api import build, plan
     from embedstore.embedding.report import BuildPlan, BuildReport
+    from embedstore.errors import (
+        DownloadError,
+        EmbedstoreError,
+        FileFormatError,
+        InputError,
+        LedgerError,
+        MissingFileError,
+        MissingPackageError,
+        NonFiniteError,
+        OutOfMemoryError,
+        SequenceError,
+        SpaceMismatchError,
+        StoreCorruptError,
+        StoreError,
+        StoreNotFoundError,
+        StoreVersionError,
+        StoreWriteError,
+        UnknownArgumentError,
+        UnknownNameError,
+        WeightsUnavailableError,
+        WorkerDiedError,
+    )
     from embedstore.indexes.api import search
     from embedstore.indexes.deep_verify import verify
     from embedstore.indexes.index_builder import IndexReport
@@ -21,7 +43,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_TARGETS = {
     "BuildPlan": "embedstore.embedding.report:BuildPlan",
     "BuildReport": "embedstore.embedding.report:BuildReport",
     "CompactReport": "embedstore.store:CompactReport",
@@ -31,6 +53,7 @@ _HOMES = {
     "Record": "embedstore.types:Record",
     "RemovalReport": "embedstore.store:RemovalReport",
     "Store": "embedstore.store:Store",
+    "VerifyReport": "embedstore.store:VerifyReport",
     "build": "embedstore.embedding.api:build",
     "build_index": "embedstore.indexes.manage:build_index",
     "check_model": "embedstore.models.parity:check",
@@ -44,7 +67,6 @@ _HOMES = {
     "search": "embedstore.indexes.api:search",
     "update_index": "embedstore.indexes.manage:update_index",
     "verify": "embedstore.indexes.deep_verify:verify",
-    "VerifyReport": "embedstore.store:VerifyReport",
 }
 
 __all__ = [
@@ -52,12 +74,32 @@ __all__ = [
     "BuildPlan",
     "BuildReport",
     "CompactReport",
+    "DownloadError",
+    "EmbedstoreError",
+    "FileFormatError",
     "GcReport",
     "IndexReport",
+    "InputError",
+    "LedgerError",
+    "MissingFileError",
+    "MissingPackageError",
+    "NonFiniteError",
+    "OutOfMemoryError",
     "Record",
     "RemovalReport",
+    "SequenceError",
+    "SpaceMismatchError",
     "Store",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreNotFoundError",
+    "StoreVersionError",
+    "StoreWriteError",
+    "UnknownArgumentError",
+    "UnknownNameError",
     "VerifyReport",
+    "WeightsUnavailableError",
+    "WorkerDiedError",
     "build",
     "build_index",
     "check_model",
@@ -76,9 +118,13 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Imported on first use, so that `import embedstore` and the command line's --help load no numpy.
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _HOMES[name].partition(":")
+    module, _, attribute = _TARGETS.get(name, f"embedstore.errors:{name}").partition(":")
     value = getattr(import_module(module), attribute)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

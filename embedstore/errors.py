@@ -1,4 +1,4 @@
-"""Every error that embedstore raises on purpose, grouped by what the caller can do about it.
+"""Errors that embedstore raises on purpose, grouped by what the caller can do about them.
 
 ::
 
@@ -7,6 +7,7 @@
     │   ├── SequenceError               a record is not a protein
     │   ├── FileFormatError             a file cannot be read as what it claims to be
     │   ├── UnknownNameError            no such model, head, task, data set or space
+    │   ├── UnknownArgumentError (TypeError)    a function has no such argument
     │   └── SpaceMismatchError          vectors of another space than the one expected
     ├── MissingFileError (FileNotFoundError)
     ├── WeightsUnavailableError (OSError)   a checkpoint is neither on disk nor reachable
@@ -19,7 +20,7 @@
     │   ├── StoreCorruptError           a file is not what its commit record says
     │   └── StoreWriteError (OSError)   disk full, no permission
     ├── MissingPackageError (ImportError)   an optional package is not installed: install it
-    ├── WorkerDiedError (RuntimeError)  a worker process ended without a word
+    ├── WorkerDiedError (RuntimeError)  a worker process ended unexpectedly
     └── LedgerError (RuntimeError)      expected != embedded + skipped: the run must not count as a success
 
 Each class is also the builtin that fits best, so that ``except ValueError`` works for people who do not know ours.
@@ -60,6 +61,12 @@ class UnknownNameError(InputError):
     """A name that is in no catalog."""
 
     kind = "unknown-name"
+
+
+class UnknownArgumentError(InputError, TypeError):
+    """A keyword argument that the function does not have."""
+
+    kind = "unknown-argument"
 
 
 class SpaceMismatchError(InputError):
@@ -135,7 +142,7 @@ class MissingPackageError(EmbedstoreError, ImportError):
 
 
 class WorkerDiedError(EmbedstoreError, RuntimeError):
-    """A worker process ended without a word: killed, out of memory, a crash in a driver."""
+    """A worker process ended unexpectedly: killed, out of memory, a crash in a driver."""
 
     kind = "worker-died"
 

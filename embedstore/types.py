@@ -15,6 +15,9 @@ Digests: TypeAlias = NDArray[np.uint8]
 Vectors: TypeAlias = NDArray[np.floating[Any]]
 """(N, D) floating: one protein a row."""
 
+RESIDUES = "residues"
+"""In place of the name of a pooling: one vector a residue, none a protein."""
+
 DIGEST_BYTES = 24
 """Length of a key: the first 24 bytes of SHA-512 (GA4GH ``sha512t24u``)."""
 

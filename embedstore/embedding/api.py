@@ -19,11 +19,10 @@ from embedstore.embedding.report import BuildPlan, BuildReport
 from embedstore.embedding.windows import LongSequencePolicy, long_sequence_policy
 from embedstore.errors import InputError, LedgerError, WorkerDiedError
 from embedstore.models import Model
-from embedstore.models.pooling import RESIDUES
 from embedstore.sequences import key_text
 from embedstore.store import ResidueSpace, Space, Store
 from embedstore.store.space_writer import write_build, write_skipped
-from embedstore.types import Progress, ProgressCallback, null_progress
+from embedstore.types import RESIDUES, Progress, ProgressCallback, null_progress
 
 _log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from embedstore.embedding.windows import LongSequencePolicy, merge_windows, wind
 from embedstore.errors import EmbedstoreError, InputError, LedgerError, NonFiniteError, OutOfMemoryError
 from embedstore.models import Model
 from embedstore.models.base import require_poolings
-from embedstore.models.pooling import RESIDUES, find_pooling
+from embedstore.models.pooling import find_pooling
 from embedstore.store.manifest import space_identity
-from embedstore.types import Vectors
+from embedstore.types import RESIDUES, Vectors
 
 DTYPES = {"float16": 65504.0, "float32": float(np.finfo(np.float32).max)}
 """How vectors can be stored, and the largest number that each holds."""

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from embedstore.errors import FileFormatError, InputError, SpaceMismatchError
 from embedstore.exchange.readers import Source, source_sha256
-from embedstore.models.pooling import RESIDUES
 from embedstore.store import Store
 from embedstore.store.layout import check_name
 from embedstore.store.manifest import space_identity
 from embedstore.store.spaces import IMPORTED
+from embedstore.types import RESIDUES
 
 UNKNOWN = "unknown"
 

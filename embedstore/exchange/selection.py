@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -55,13 +56,11 @@ class Selection:
     @property
     def provenance(self) -> dict[str, Any]:
         """Where the vectors come from, as JSON takes it: the space's identity, and the data set."""
-        from embedstore import __version__
-
         return {
             "space": self.space.id,
             "dataset": self.dataset,
             "identity": self.space.identity,
-            "embedstore": __version__,
+            "embedstore": version("embedstore"),
         }
 
     def vectors(self, start: int = 0, stop: int | None = None) -> Vectors:

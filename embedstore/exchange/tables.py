@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from embedstore.catalog import require_package
 from embedstore.exchange.selection import select
-from embedstore.optional import require
 from embedstore.store import Store
 from embedstore.types import Vectors
 
@@ -80,7 +80,7 @@ def to_xarray(
     MissingPackageError
         If xarray is not installed.
     """
-    require("xarray", purpose="to_xarray")
+    require_package("xarray", purpose="to_xarray", extra="exchange")
     import xarray as xr
 
     from embedstore.exchange.xarray_backend import lazy_rows

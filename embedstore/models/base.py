@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from embedstore.models.pooling import RESIDUES, find_pooling
+from embedstore.models.pooling import find_pooling
+from embedstore.types import RESIDUES
 
 STANDARD_RESIDUES = b"ACDEFGHIKLMNPQRSTVWY"
 """The twenty letters that every model must know."""

@@ -33,8 +33,9 @@ from embedstore.models.memory import (
     too_little_memory,
     translate_oom,
 )
-from embedstore.models.pooling import RESIDUES, find_pooling
+from embedstore.models.pooling import find_pooling
 from embedstore.models.token_table import TokenTable
+from embedstore.types import RESIDUES
 
 WINDOW_RESIDUES = 4_096
 """Longest stretch in one pass under the windows policy, for models without a shorter limit of their own."""

@@ -18,8 +18,9 @@ from embedstore.models.encoder_model import EncoderModel
 from embedstore.models.memory import Budget, EncoderSize, is_out_of_memory, plan_budget
 from embedstore.models.mini_encoder import MiniConfig, MiniEncoder
 from embedstore.models.mini_tokens import mini_tokens
-from embedstore.models.pooling import RESIDUES, find_pooling
+from embedstore.models.pooling import find_pooling
 from embedstore.models.token_table import TokenTable
+from embedstore.types import RESIDUES
 
 PACKAGED = Path(__file__).parent / "weights" / "mini"
 """The weights of catalog row ``mini``: ``config.json``, ``model.safetensors`` and their card."""

@@ -8,9 +8,6 @@ from typing import Any, Protocol, TypeAlias
 from embedstore.catalog import unknown_name
 from embedstore.errors import InputError
 
-RESIDUES = "residues"
-"""What is asked for in place of a pooling where the vectors of the single residues are wanted."""
-
 
 class ResidueStates(Protocol):
     """(L, D) float32: a numpy array or a torch tensor, wherever it lives."""

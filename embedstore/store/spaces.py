@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError, StoreCorruptError
-from embedstore.models.pooling import RESIDUES
 from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.keys import KeyTable, as_digests
 from embedstore.store.layout import (
@@ -31,7 +30,7 @@ from embedstore.store.layout import (
 from embedstore.store.manifest import REPAIR, checksummed_group, read_record, space_id
 from embedstore.store.parts import KeyedParts, Part, committed_parts, has_parts
 from embedstore.store.row_reader import RowReader
-from embedstore.types import DIGEST_BYTES, Digests, Vectors
+from embedstore.types import DIGEST_BYTES, RESIDUES, Digests, Vectors
 
 _BLOCK_ROWS = 1 << 16
 

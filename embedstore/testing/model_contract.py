@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError
 from embedstore.models import load_model
 from embedstore.models.base import RESIDUE_LETTERS, STANDARD_RESIDUES, Model
-from embedstore.models.pooling import POOLINGS, RESIDUES, find_pooling
+from embedstore.models.pooling import POOLINGS, find_pooling
 from embedstore.sequences.batching import plan_batches
+from embedstore.types import RESIDUES
 
 TOLERANCE = {"float32": 1e-5, "float16": 5e-3, "bfloat16": 3e-2}
 """Largest ``|a - b| / |b|`` (Euclidean) between a vector computed alone and in a batch, by precision.

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError, StoreNotFoundError
 from embedstore.models import Model
-from embedstore.models.pooling import RESIDUES
 from embedstore.sequences import read_records
 from embedstore.sequences.batching import batched
 from embedstore.store.spaces import ResidueSpace, Space, make_space
-from embedstore.types import Progress, ProgressCallback, Record, null_progress
+from embedstore.types import RESIDUES, Progress, ProgressCallback, Record, null_progress
 from heads.api.load import FittedHead, FittedLike, as_fitted
 from heads.api.prediction_inputs import PredictionRows, partner_column, prediction_rows
 from heads.api.predictions import Predictions, join

@@ -10,8 +10,8 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from embedstore.errors import InputError
-from embedstore.models.pooling import RESIDUES
 from embedstore.store.store import Store
+from embedstore.types import RESIDUES
 from heads.base import make_head
 from heads.catalog import HEADS
 from heads.evaluation.resources import Cost, measure_cost

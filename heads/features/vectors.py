@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from embedstore.errors import StoreError, StoreNotFoundError
 from embedstore.indexes.query import embed_queries
 from embedstore.models import Model
-from embedstore.models.pooling import RESIDUES
 from embedstore.sequences import digest, key_text
 from embedstore.store.keys import as_digests
 from embedstore.store.spaces import Space, SpaceBase
 from embedstore.store.store import Store, open_store
-from embedstore.types import Digests, Record
+from embedstore.types import RESIDUES, Digests, Record
 from heads.features.base import BLOCK_ROWS, ArrayFeatures, Float32, Rows, shuffled
 
 StoreLike: TypeAlias = Store | str | PathLike[str] | None

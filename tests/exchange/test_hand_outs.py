@@ -75,7 +75,7 @@ def test_xarray_reads_the_rows_that_are_asked_for_and_no_others(filled: Store, m
 
 def test_xarray_that_is_missing_is_told(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xarray", None)
-    with pytest.raises(MissingPackageError, match="to_xarray needs the package xarray"):
+    with pytest.raises(MissingPackageError, match="'xarray' is not installed; it is needed for to_xarray"):
         to_xarray(filled)
 
 

@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from embedstore.catalog import require_package
 from embedstore.errors import InputError
 from embedstore.exchange.selection import Selection
-from embedstore.optional import require
 from embedstore.types import Progress, ProgressCallback
 
 _BLOCK_ROWS = 1024
@@ -30,7 +30,7 @@ def write_anndata(selection: Selection, path: Path, progress: ProgressCallback) 
     InputError
         If an id is there twice, or is no UTF-8 text.
     """
-    anndata = require("anndata", purpose="Writing AnnData")
+    anndata = require_package("anndata", purpose="AnnData files", extra="exchange")
     ids = selection.unique_ids(purpose="AnnData")
     obs = pd.DataFrame({"key": selection.keys, **selection.columns}, index=pd.Index(ids, dtype=object), dtype=object)
     var = pd.DataFrame(index=pd.Index([str(number) for number in range(selection.space.dim)], dtype=object))
