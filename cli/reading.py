@@ -83,6 +83,6 @@ def given_model(space: Space, *, weights: Path | None, device: str) -> Model | N
     """The model of a space where an option says how to load it; else None, and it is loaded only if needed."""
     if weights is None and device == "auto":
         return None
-    from embedstore.indexes.query import load_space_model
+    from embedstore.embedding.query import load_space_model
 
     return load_space_model(space, weights=weights, device=device)

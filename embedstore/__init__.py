@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embedstore.embedding.api import build, plan
+    from embedstore.embedding.deep_verify import verify
     from embedstore.embedding.report import BuildPlan, BuildReport
     from embedstore.errors import (
         DownloadError,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
         WorkerDiedError,
     )
     from embedstore.indexes.api import search
-    from embedstore.indexes.deep_verify import verify
     from embedstore.indexes.index_builder import IndexReport
     from embedstore.indexes.manage import build_index, remove_index, update_index
     from embedstore.models import MODELS, load_model
@@ -66,7 +66,7 @@ _TARGETS = {
     "remove_index": "embedstore.indexes.manage:remove_index",
     "search": "embedstore.indexes.api:search",
     "update_index": "embedstore.indexes.manage:update_index",
-    "verify": "embedstore.indexes.deep_verify:verify",
+    "verify": "embedstore.embedding.deep_verify:verify",
 }
 
 __all__ = [

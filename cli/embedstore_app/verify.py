@@ -31,7 +31,7 @@ def verify(
     """
     from cli.output import print_facts, print_json, say
     from cli.progress import progress_bar
-    from embedstore.indexes.deep_verify import verify as verify_store
+    from embedstore.embedding.deep_verify import verify as verify_store
     from embedstore.store import open_store
 
     with progress_bar() as progress:

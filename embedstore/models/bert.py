@@ -1,4 +1,4 @@
-"""The BERT family: ProtBert and checkpoints of its layout."""
+"""The BERT families: ProtBert, ProtElectra, ProtAlbert and checkpoints of their layouts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AlbertModel as TransformersAlbert
+from transformers import AlbertTokenizer, BertTokenizer
 from transformers import BertModel as TransformersBert
-from transformers import BertTokenizer
+from transformers import ElectraModel as TransformersElectra
 
 from embedstore.models.transformer import TransformerModel
 from embedstore.models.transformers_loader import TAKES_ADDED_MASK, added_mask
@@ -41,3 +43,36 @@ class BertModel(TransformerModel):
 
     def _encoder_class(self) -> tuple[Any, dict[str, Any]]:
         return TransformersBert, {"add_pooling_layer": False}
+
+
+class ElectraModel(BertModel):
+    """ProtElectra's layout, which is ProtBert's: residues separated by blanks between ``[CLS]`` and ``[SEP]``.
+
+    The vectors are the discriminator's. U, Z, O and B are read as X (repository of ProtTrans).
+    """
+
+    family = "electra"
+    model_type = "electra"
+
+    def _encoder_class(self) -> tuple[Any, dict[str, Any]]:
+        return TransformersElectra, {}
+
+
+class AlbertModel(BertModel):
+    """ProtAlbert's layout: ProtBert's with SentencePiece tokens, and one layer's weights used by all.
+
+    U, Z, O and B are read as X (model card of Rostlab/prot_albert). Its card says nothing of half precision, and 4,096
+    dimensions are wide: bfloat16, whose range is float32's.
+    """
+
+    family = "albert"
+    model_type = "albert"
+    half_precision = "bfloat16"
+    blocks_path = None
+    adapter_targets = ("query", "key", "value", "attention.dense")
+
+    def _load_tokenizer(self, directory: Path) -> Any:
+        return AlbertTokenizer.from_pretrained(directory, do_lower_case=False, local_files_only=True)
+
+    def _encoder_class(self) -> tuple[Any, dict[str, Any]]:
+        return TransformersAlbert, {"add_pooling_layer": False}

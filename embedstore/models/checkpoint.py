@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from embedstore.errors import FileFormatError, WeightsUnavailableError
-from embedstore.models.base import ModelSpec
 
 # Weights in order of preference; an index names the shards of a split checkpoint.
 _WEIGHT_FILES = (
@@ -74,27 +73,6 @@ class Checkpoint:
             return hashes[0][1]
         lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(hashes))
         return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def find_checkpoint(spec: ModelSpec, directory: Path | None) -> Checkpoint:
-    """The checkpoint of a catalog row: in ``directory`` if given, else in the hub's cache, else from the hub.
-
-    Raises
-    ------
-    WeightsUnavailableError
-        If it is nowhere to be had; the message says how to get it.
-    """
-    if directory is not None:
-        return open_checkpoint(directory)
-    if spec.checkpoint is None:
-        raise WeightsUnavailableError(
-            f"Model {spec.name!r} names no checkpoint and no directory was given. "
-            "Pass its directory as weights= (--weights)."
-        )
-    # Not at the top: the hub's client takes a while to import, and a checkpoint on disk needs none.
-    from embedstore.models.hub import fetch_checkpoint
-
-    return fetch_checkpoint(spec.checkpoint, spec.revision, model=spec.name)
 
 
 def open_checkpoint(directory: Path) -> Checkpoint:

@@ -22,9 +22,9 @@ from embedstore.models.base import (
     require_poolings,
     resolve_layer,
 )
-from embedstore.models.checkpoint import Checkpoint, find_checkpoint, read_config
+from embedstore.models.checkpoint import Checkpoint, read_config
 from embedstore.models.devices import DTYPES, resolve_device, resolve_precision
-from embedstore.models.learner import Learner
+from embedstore.models.hub import find_checkpoint
 from embedstore.models.memory import (
     USABLE_SHARE,
     Budget,
@@ -35,13 +35,14 @@ from embedstore.models.memory import (
 )
 from embedstore.models.pooling import find_pooling
 from embedstore.models.token_table import TokenTable
+from embedstore.models.trainable import TrainableModel
 from embedstore.types import RESIDUES
 
 WINDOW_RESIDUES = 4_096
 """Longest stretch in one pass under the windows policy, for models without a shorter limit of their own."""
 
 
-class EncoderModel(Learner, Model, ABC):
+class EncoderModel(TrainableModel, Model, ABC):
     """An encoder from a checkpoint directory, whatever loads it.
 
     Parameters
@@ -164,14 +165,6 @@ class EncoderModel(Learner, Model, ABC):
     @abstractmethod
     def _read_tokens(self) -> TokenTable:
         """How proteins become tokens."""
-
-    @abstractmethod
-    def _load_encoder(self, dtype: torch.dtype) -> Any:
-        """The encoder with its weights in ``dtype``, on the device, with what it was configured by as ``config``."""
-
-    @abstractmethod
-    def _hidden(self, encoder: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        """States of all tokens after the layer asked for, (n, T, dim); ``inputs`` as :meth:`_inputs` gives them."""
 
     @abstractmethod
     def _encoder_size(self, config: Any) -> EncoderSize:

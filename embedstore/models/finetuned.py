@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from embedstore.catalog import load_target
 from embedstore.errors import (
@@ -18,7 +18,9 @@ from embedstore.errors import (
 )
 from embedstore.models.base import Model
 from embedstore.models.catalog import FAMILIES, MODELS
-from embedstore.models.loading import FINETUNED_FILE, load_model
+
+FINETUNED_FILE = "finetuned.json"
+"""The manifest of a folder that `heads finetune` wrote."""
 
 FORMAT_VERSION = 1
 
@@ -27,6 +29,23 @@ HOLDINGS = ("base", "adapter", "full")
 
 _PROVED = ("weights_sha256", "config_sha256", "tokens_sha256")
 _OF_SPEC = ("max_residues", "window_residues", "half_precision", "licence", "citation")
+
+
+class LoadModel(Protocol):
+    """`embedstore.models.load_model`, which calls :func:`load_finetuned` and is called by it for the base."""
+
+    def __call__(
+        self,
+        name_or_path: str,
+        *,
+        family: str | None = ...,
+        weights: Path | str | None = ...,
+        device: str = ...,
+        precision: str = ...,
+        layer: int | None = ...,
+    ) -> Model:
+        """Load a model."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +129,14 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def load_finetuned(
-    directory: Path, *, family: str | None, weights: Path | None, device: str, precision: str, layer: int | None = None
+    directory: Path,
+    load_base: LoadModel,
+    *,
+    family: str | None,
+    weights: Path | None,
+    device: str,
+    precision: str,
+    layer: int | None = None,
 ) -> Model:
     """The model of a folder; called by :func:`embedstore.models.load_model`.
 
@@ -118,6 +144,8 @@ def load_finetuned(
     ----------
     directory
         The folder.
+    load_base
+        `load_model`.
     family
         Checked to be the manifest's, where given.
     weights
@@ -152,7 +180,7 @@ def load_finetuned(
                 "(--weights) out."
             )
         return _full(directory, manifest, options)
-    model = _base(directory, manifest, weights, options)
+    model = _base(directory, manifest, load_base, weights, options)
     if manifest.holds == "adapter":
         from embedstore.models.adapters import read_adapter
         from embedstore.models.encoder_model import EncoderModel
@@ -171,12 +199,14 @@ def _full(directory: Path, manifest: Manifest, options: dict[str, Any]) -> Model
     return cast(Model, target(spec, directory=directory, **options))
 
 
-def _base(directory: Path, manifest: Manifest, weights: Path | None, options: dict[str, Any]) -> Model:
+def _base(
+    directory: Path, manifest: Manifest, load_base: LoadModel, weights: Path | None, options: dict[str, Any]
+) -> Model:
     base = manifest.base
     name, given = str(base["name_or_path"]), weights or base["weights"]
     if name in MODELS:
         usable = given if given is not None and Path(given).is_dir() else None
-        model = load_model(name, weights=weights or usable, **options)
+        model = load_base(name, weights=weights or usable, **options)
     else:
         place = str(weights or name)
         if weights is None and not Path(place).is_dir() and Path(place).is_absolute():
@@ -184,7 +214,7 @@ def _base(directory: Path, manifest: Manifest, weights: Path | None, options: di
                 f"The fine-tuned model at {directory} was trained from a checkpoint at {place}, which is gone. Say "
                 "where it is now (weights=, --weights)."
             )
-        model = load_model(place, family=manifest.family, **options)
+        model = load_base(place, family=manifest.family, **options)
     found = model.identity()
     differing = [key for key in _PROVED if found.get(key) != base.get(key)]
     if differing:

@@ -1,13 +1,14 @@
-"""Bringing a checkpoint from the hub or its cache."""
+"""Finding a checkpoint: in a directory, in the hub's cache, or on the hub.
+
+The hub's client is imported on use: it takes a while, and a checkpoint in a directory does not need it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or requests', by release
-
 from embedstore.errors import WeightsUnavailableError
+from embedstore.models.base import ModelSpec
 from embedstore.models.checkpoint import Checkpoint, open_checkpoint, weight_files
 
 _SMALL_FILES = (
@@ -18,6 +19,24 @@ _SMALL_FILES = (
     "vocab.txt",
     "spiece.model",
 )
+
+
+def find_checkpoint(spec: ModelSpec, directory: Path | None) -> Checkpoint:
+    """The checkpoint of a catalog entry: in ``directory`` if given, else as :func:`fetch_checkpoint` finds it.
+
+    Raises
+    ------
+    WeightsUnavailableError
+        If it cannot be found; the message says how to get it.
+    """
+    if directory is not None:
+        return open_checkpoint(directory)
+    if spec.checkpoint is None:
+        raise WeightsUnavailableError(
+            f"Model {spec.name!r} names no checkpoint and no directory was given. "
+            "Pass its directory as weights= (--weights)."
+        )
+    return fetch_checkpoint(spec.checkpoint, spec.revision, model=spec.name)
 
 
 def fetch_checkpoint(repository: str, revision: str | None = None, *, model: str | None = None) -> Checkpoint:
@@ -35,8 +54,10 @@ def fetch_checkpoint(repository: str, revision: str | None = None, *, model: str
     Raises
     ------
     WeightsUnavailableError
-        If it is nowhere to be had; the message says how to get it.
+        If it cannot be found; the message says how to get it.
     """
+    from huggingface_hub import constants
+
     # The cache first: a run on a cluster must not need the network for what it already has.
     cached = _snapshot(repository, revision, _SMALL_FILES, local_only=True)
     if cached is not None and weight_files(cached):
@@ -66,10 +87,12 @@ def _fetch(repository: str, revision: str | None) -> Path | None:
 
 def _snapshot(repository: str, revision: str | None, patterns: tuple[str, ...], *, local_only: bool) -> Path | None:
     """The hub's folder for a revision, or None where neither cache nor hub has it."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or requests', by release
+
     try:
-        found = snapshot_download(
-            repository, revision=revision, allow_patterns=list(patterns), local_files_only=local_only
+        return Path(
+            snapshot_download(repository, revision=revision, allow_patterns=list(patterns), local_files_only=local_only)
         )
-    except (OSError, HTTPError):  # not cached, no network, no such repository, gated: all "not to be had"
+    except (OSError, HTTPError):  # not cached, no network, no such repository, gated
         return None
-    return Path(found)

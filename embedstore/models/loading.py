@@ -11,9 +11,8 @@ from embedstore.catalog import load_target, unknown_name
 from embedstore.errors import InputError, MissingFileError, WeightsUnavailableError
 from embedstore.models.base import Model, ModelSpec
 from embedstore.models.catalog import FAMILIES, MODELS
-
-FINETUNED_FILE = "finetuned.json"
-"""The manifest of a folder that `heads finetune` wrote."""
+from embedstore.models.finetuned import FINETUNED_FILE, load_finetuned
+from embedstore.models.hub import fetch_checkpoint
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -73,12 +72,9 @@ def load_model(
     if layer is not None:
         options["layer"] = layer
     if str(name_or_path) not in MODELS and (Path(name_or_path) / FINETUNED_FILE).is_file():
-        # Not at the top: it loads models itself.
-        from embedstore.models.finetuned import load_finetuned
-
         folder = Path(name_or_path).absolute()
         directory = None if weights is None else _existing_directory(weights)
-        model = load_finetuned(folder, family=family, weights=directory, **options)
+        model = load_finetuned(folder, load_model, family=family, weights=directory, **options)
         source = {"name_or_path": str(folder), "weights": None if directory is None else str(directory)}
     elif family is None:
         spec = _catalog_row(name_or_path)
@@ -107,9 +103,6 @@ def _from_elsewhere(name_or_path: str | PathLike[str], family: str, options: dic
     """A model that is in no catalog, and the name or path that it was found under."""
     text = str(name_or_path)
     if _is_hub_id(text):
-        # Not at the top: it imports the hub's client, which a directory or the k-mer model needs not.
-        from embedstore.models.hub import fetch_checkpoint
-
         directory, name, repository = fetch_checkpoint(text).directory, text.partition("/")[2], text
     else:
         directory = _existing_directory(name_or_path)

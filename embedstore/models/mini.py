@@ -150,13 +150,13 @@ class MiniModel(EncoderModel):
         return cast(torch.Tensor, deque(states, maxlen=1)[0])
 
     def residue_states(self, encoder: Any, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """See `Learner.residue_states`: projected, since wide states are no vectors yet."""
+        """See `TrainableModel.residue_states`: projected, since wide states are no vectors yet."""
         wide, here = self._hidden(encoder, self._inputs(tokens, mask)), mask.bool()
         both = torch.cat([wide[here].float(), encoder.spectrum(tokens, mask)[here]], dim=1)
         return cast(torch.Tensor, encoder.project(both).float())
 
     def mean_states(self, encoder: Any, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """See `Learner.mean_states`."""
+        """See `TrainableModel.mean_states`."""
         wide = self._hidden(encoder, self._inputs(tokens, mask)).float()
         return cast(torch.Tensor, encoder.proteins(tokens, mask, wide).float())
 

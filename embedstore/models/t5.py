@@ -1,15 +1,16 @@
-"""The T5 encoder family: ProtT5 and checkpoints of its layout."""
+"""The T5 families: the encoders of ProtT5, ProstT5, Ankh and checkpoints of their layouts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import torch
-from transformers import T5EncoderModel, T5Tokenizer
+from transformers import PreTrainedTokenizerFast, T5EncoderModel, T5Tokenizer
 
-from embedstore.errors import InputError
+from embedstore.errors import InputError, WeightsUnavailableError
 from embedstore.models.memory import EncoderSize
 from embedstore.models.token_table import TokenTable
 from embedstore.models.transformer import TransformerModel
@@ -108,3 +109,45 @@ class T5Model(TransformerModel):
             position_bias=True,
             fused=self._attention() == "sdpa",
         )
+
+
+class ProstT5Model(T5Model):
+    """ProstT5's layout: ProtT5's with ``<AA2fold>`` before the residues, which says that they are amino acids.
+
+    Residues are upper case; lower-case letters are structure states (3Di). U, Z, O and B are read as X (model card of
+    Rostlab/ProstT5). Pooling ``"first"`` takes the state of ``<AA2fold>``.
+    """
+
+    family = "prost_t5"
+    text_prefix = f"{PROST_T5_PREFIX} "
+    n_prefix = 1
+
+
+class AnkhModel(T5Model):
+    """Ankh's layout: a list of residues, ``</s>`` after the last, relative positions.
+
+    Every letter from B to Z that it has a token for is kept as it is. In float16 its states overflow: bfloat16 or
+    float32.
+
+    Notes
+    -----
+    The tokenizer is ``tokenizer.json`` as the checkpoint has it. Class ``T5Tokenizer`` of transformers 5, which
+    AutoTokenizer picks, builds another one out of the vocabulary, with a blank before each residue: since Ankh's tokens
+    are bare letters, half of what it gives is unknown.
+    """
+
+    family = "ankh"
+    unknown_to_x = b""
+    half_precision = "bfloat16"
+    gated = True
+    ff_copies = 6  # two matrices side by side, and its GELU is written out in steps
+
+    def _load_tokenizer(self, directory: Path) -> Any:
+        file = directory / "tokenizer.json"
+        if not file.is_file():
+            raise WeightsUnavailableError(f"No tokenizer.json in {directory}; expected Ankh's. Download it again.")
+        special = {"unk_token": "<unk>", "pad_token": "<pad>", "eos_token": "</s>"}
+        return PreTrainedTokenizerFast(tokenizer_file=str(file), **special)  # type: ignore[no-untyped-call]
+
+    def _encode(self, tokenizer: Any, letters: Sequence[str]) -> list[int]:
+        return [int(token) for token in tokenizer(list(letters), is_split_into_words=True)["input_ids"]]

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.embedding.embedder import Embedder, embed_batches, is_storable
+from embedstore.embedding.query import check_model, load_space_model, long_policy_of
 from embedstore.errors import InputError, NonFiniteError, SequenceError
-from embedstore.indexes.query import check_model, load_space_model, long_policy_of
 from embedstore.models import Model
 from embedstore.sequences import normalise
 from embedstore.sequences.batching import plan_batches

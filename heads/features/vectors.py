@@ -11,8 +11,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.embedding.query import embed_records
 from embedstore.errors import StoreError, StoreNotFoundError
-from embedstore.indexes.query import embed_queries
 from embedstore.models import Model
 from embedstore.sequences import digest, key_text
 from embedstore.store.keys import as_digests
@@ -142,7 +142,7 @@ def record_features(space: Space, records: Sequence[Record], *, model: Model | N
     # In the order of the records: where a vector is computed, its neighbours in the batch are then the same ones
     # whatever the keys are.
     order = np.argsort(first)
-    vectors = embed_queries(space, [records[row] for row in first[order]], model=model)
+    vectors = embed_records(space, [records[row] for row in first[order]], model=model)
     position = np.empty(len(distinct), np.int64)
     position[order] = np.arange(len(distinct))
     return ArrayFeatures(vectors[position[back.ravel()]], digests)

@@ -23,6 +23,7 @@ from embedstore.embedding import api, planner
 from embedstore.embedding.embedder import Embedder, space_spec
 from embedstore.embedding.executors.worker import Worker
 from embedstore.embedding.planner import BuildPlanner
+from embedstore.embedding.query import embed_records
 from embedstore.embedding.windows import LongSequencePolicy
 from embedstore.errors import (
     EmbedstoreError,
@@ -33,7 +34,6 @@ from embedstore.errors import (
     StoreWriteError,
     UnknownNameError,
 )
-from embedstore.indexes.query import embed_queries
 from embedstore.models import Model, load_model
 from embedstore.sequences import digest
 from embedstore.store import Store, external_partition, space_writer
@@ -478,4 +478,4 @@ def test_a_query_whose_vector_a_build_would_leave_out_is_refused_by_name(
     embedstore.build(store, model)
     monkeypatch.setattr(model, "embed", lambda texts, **_: np.full((len(texts), model.dim), 1e6, np.float32))
     with pytest.raises(NonFiniteError, match=r"vector of 'huge' is not finite, is zero, or exceeds float16"):
-        embed_queries(store.space(), [Record(id="huge", residues=b"MKV" * 50)], model=model)
+        embed_records(store.space(), [Record(id="huge", residues=b"MKV" * 50)], model=model)

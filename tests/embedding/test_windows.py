@@ -12,9 +12,9 @@ import pytest
 
 import embedstore
 from embedstore.embedding.embedder import Embedder
+from embedstore.embedding.query import embed_records
 from embedstore.embedding.windows import LongSequencePolicy, long_sequence_policy, merge_windows, window_starts
 from embedstore.errors import InputError, OutOfMemoryError
-from embedstore.indexes.query import embed_queries
 from embedstore.models import Model, load_model
 from embedstore.models.base import Embedded
 from embedstore.store import Store
@@ -151,7 +151,7 @@ def test_a_query_is_treated_as_its_space_treats_long_proteins(store: Store, mode
     embedstore.build(store, model, dtype="float32")
     space = store.space()
     fresh = [Record(id="new", residues=protein(351, seed=5).encode()), Record(id="short", residues=b"MKVLAT")]
-    found = embed_queries(space, fresh, model=model)
+    found = embed_records(space, fresh, model=model)
     by_hand = Embedder(model, ["mean"], LongSequencePolicy.parse(str(space.identity["long"]))).embed(
         [fresh[0].residues]
     )
@@ -159,7 +159,7 @@ def test_a_query_is_treated_as_its_space_treats_long_proteins(store: Store, mode
     embedstore.build(store, model, long="skip", dtype="float32")
     skipping = next(one for one in map(store.space, store.spaces()) if one.identity["long"] == "skip over 100")
     with pytest.raises(InputError, match=r"'new' has 351 residues; .* takes at most 100"):
-        embed_queries(skipping, fresh, model=model)
+        embed_records(skipping, fresh, model=model)
 
 
 @pytest.mark.parametrize(

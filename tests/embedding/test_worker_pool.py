@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import embedstore
+from embedstore.embedding.query import embed_records
 from embedstore.embedding.threads import WorkerPool
 from embedstore.errors import LedgerError, OutOfMemoryError
-from embedstore.indexes.query import embed_queries
 from embedstore.models import Model, load_model
 from embedstore.models.base import Embedded
 from embedstore.models.bert import BertModel
@@ -104,10 +104,10 @@ def test_queries_are_embedded_in_lanes_and_in_halves_where_memory_is_short(
     draw = random.Random(1)
     texts = ["".join(draw.choices("ACDEFGHIKLMNPQRSTVWY", k=80)).encode() for _ in range(50)]
     records = [Record(id=f"q{number}", residues=text) for number, text in enumerate(texts)]
-    expected = embed_queries(store.space(), records, model=tight)
+    expected = embed_records(store.space(), records, model=tight)
     tight.passes.clear()
     monkeypatch.setattr(Tight, "largest", 4)
-    np.testing.assert_allclose(embed_queries(store.space(), records, model=tight), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(embed_records(store.space(), records, model=tight), expected, rtol=1e-4, atol=1e-5)
     assert any(thread.startswith("lane") for thread, _ in tight.passes)
     assert max(n for thread, n in tight.passes if not thread.startswith("lane")) > 4
 

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 import embedstore
+from embedstore.embedding.query import check_model, embed_records, load_space_model
 from embedstore.errors import FileFormatError, InputError, MissingFileError, SpaceMismatchError, UnknownNameError
 from embedstore.exchange import import_vectors
-from embedstore.indexes.query import check_model, embed_queries, load_space_model
 from embedstore.store import Store
 from embedstore.testing.exchange_files import (
     DIM,
@@ -287,10 +287,10 @@ def test_no_query_is_computed_for_an_imported_space(store: Store, tmp_path: Path
     vectors = vectors_of(NAMES)
     report = import_vectors(store, uniprot_h5(tmp_path / "v.h5", vectors), dataset="mine", model="kmer")
     space = store.space(report.space)
-    known = embed_queries(space, [Record(id="x", residues=PROTEINS["plain"].encode())])
+    known = embed_records(space, [Record(id="x", residues=PROTEINS["plain"].encode())])
     assert known[0].tobytes() == vectors["plain"].tobytes()
     for refused in (
-        lambda: embed_queries(space, [Record(id="x", residues=b"WWWWW")]),
+        lambda: embed_records(space, [Record(id="x", residues=b"WWWWW")]),
         lambda: load_space_model(space),
         lambda: check_model(space, embedstore.load_model("kmer")),
     ):

@@ -167,7 +167,7 @@ def test_the_other_spelling_of_the_input_is_unknown_to_the_tokenizer(kind: str, 
 def test_the_tokenizer_that_transformers_makes_for_ankh_would_be_noticed(
     checkpoints: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from embedstore.models.ankh import AnkhModel
+    from embedstore.models.t5 import AnkhModel
 
     def by_class(self: AnkhModel, directory: Path) -> object:
         return transformers.T5Tokenizer.from_pretrained(directory)

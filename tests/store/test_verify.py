@@ -236,8 +236,8 @@ def test_deep_embeds_matrices_again_by_their_mean(
         rows = [np.frombuffer(record.residues, np.uint8)[:, None] * np.arange(1, 6)[None] / 64 for record in records]
         return np.stack([row.mean(axis=0) for row in rows])
 
-    monkeypatch.setattr("embedstore.indexes.deep_verify.embed_queries", made)
-    monkeypatch.setattr("embedstore.indexes.deep_verify.load_space_model", lambda space, weights: None)
+    monkeypatch.setattr("embedstore.embedding.deep_verify.embed_records", made)
+    monkeypatch.setattr("embedstore.embedding.deep_verify.load_space_model", lambda space, weights: None)
     report = embedstore.verify(store, deep=True, space="made_up")
     assert report.ok, report.problems
     assert (calls, report.n_embedded_again) == (["made"], 32)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from embedstore.embedding.query import embed_records, load_space_model
 from embedstore.errors import InputError, MissingPackageError, WeightsUnavailableError
-from embedstore.indexes.query import embed_queries, load_space_model
 from embedstore.sequences import key_text
 from embedstore.store import ResidueSpace, Space, Store, VerifyReport
 from embedstore.store.maintenance.verify import verify as verify_files
@@ -162,7 +162,7 @@ def _compare(
     # A space without a directory holds nothing, so that everything is made anew.
     anew = Space(identity)
     model = load_space_model(anew, weights=weights)
-    made = embed_queries(anew, records, model=model, progress=progress).astype(np.float64)
+    made = embed_records(anew, records, model=model, progress=progress).astype(np.float64)
     for digest, one, other in zip(digests, stored, made, strict=True):
         lengths = float(np.linalg.norm(one)), float(np.linalg.norm(other))
         yield digest.tobytes(), float(one @ other) / (lengths[0] * lengths[1]), lengths[0] / lengths[1]
