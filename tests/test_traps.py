@@ -4,18 +4,18 @@
 - a header without sequence -> tests/sequences/test_fasta.py::test_a_record_without_sequence_is_rejected_with_its_reason_and_reading_goes_on
 - gzip, whole or cut -> tests/sequences/test_fasta.py::test_a_file_cut_short_is_an_error_and_not_fewer_records
 - two identical sequences hang or kill the writer -> tests/test_traps.py::test_equal_sequences_within_and_across_batches_and_data_sets_are_one_vector
-- the last partial batch is skipped -> tests/test_builder.py::test_the_last_partial_batch_is_not_lost
+- the last partial batch is skipped -> tests/embedding/test_build.py::test_the_last_partial_batch_is_not_lost
 - the same, for every remainder -> tests/models/test_batching.py::test_the_last_partial_batch_is_kept_for_every_remainder
 - mean over padding -> embedstore/testing/model_contract.py::test_a_sequence_alone_equals_itself_in_a_mixed_batch
 - special tokens in the mean -> tests/models/test_families.py::test_special_tokens_in_the_mean_would_be_noticed
 - a hand-written loop -> tests/models/test_families.py::test_a_batch_equals_the_model_cards_recipe_one_protein_at_a_time
 - states before the last layer norm -> tests/models/test_families.py::test_residue_states_equal_the_recipes_after_the_last_norm
-- out of memory swallowed, sequences lost -> tests/test_builder.py::test_running_out_of_memory_halves_the_batch_and_loses_nothing
-- the same, of one that never fits -> tests/test_builder.py::test_what_fails_alone_too_is_skipped_by_name
+- out of memory swallowed, sequences lost -> tests/embedding/test_build.py::test_running_out_of_memory_halves_the_batch_and_loses_nothing
+- the same, of one that never fits -> tests/embedding/test_build.py::test_what_fails_alone_too_is_skipped_by_name
 - silent truncation at 400 to 1024 -> tests/test_traps.py::test_five_thousand_residues_are_visibly_windowed_cut_skipped_or_refused
 - a cache key that is too small -> tests/test_traps.py::test_each_field_of_an_identity_that_changes_is_another_space
-- the same, built -> tests/test_builder.py::test_any_other_identity_is_another_space
-- the same, length policy -> tests/test_long_proteins.py::test_each_policy_and_number_is_a_space_of_its_own
+- the same, built -> tests/embedding/test_build.py::test_any_other_identity_is_another_space
+- the same, length policy -> tests/embedding/test_windows.py::test_each_policy_and_number_is_a_space_of_its_own
 - row order from a directory listing -> tests/store/test_store.py::test_the_order_of_a_directory_listing_changes_nothing
 - the same, names of parts -> tests/test_traps.py::test_shuffled_part_names_give_the_same_store
 - k larger than the index -> embedstore/testing/index_contract.py::test_k_larger_than_the_index_gives_each_row_once
@@ -25,7 +25,7 @@
 - an index that is stale after an append -> tests/test_traps.py::test_a_search_finds_what_was_added_a_moment_ago
 - ids mangled -> tests/test_traps.py::test_ids_go_byte_for_byte_through_the_command_line_and_are_no_paths
 - the same, in files -> tests/sequences/test_fasta.py::test_ids_are_kept_byte_for_byte
-- one transaction for all: a crash loses everything -> tests/test_builder.py::test_killed_at_any_moment_and_run_again_gives_the_same_store
+- one transaction for all: a crash loses everything -> tests/embedding/test_build.py::test_killed_at_any_moment_and_run_again_gives_the_same_store
 - the same, of several processes -> tests/test_fault_harness.py::test_builds_that_are_killed_lose_and_double_nothing
 - space-joined input, or not -> tests/test_traps.py::test_no_tokenizer_reads_one_of_the_twenty_residues_as_unknown
 - the same, noticed -> tests/models/test_families.py::test_the_other_spelling_of_the_input_is_unknown_to_the_tokenizer
@@ -35,9 +35,9 @@
 What this field does badly:
 
 - arrays in another order than their ids -> embedstore/testing/model_contract.py::test_rows_follow_the_order_of_the_input
-- the same, in a store -> tests/test_builder.py::test_every_distinct_sequence_gets_its_own_vector
-- a dead writer looks like success -> tests/test_overlap.py::test_a_writer_that_fails_with_a_full_queue_neither_hangs_nor_writes_on
-- the same, a dead worker -> tests/test_workers.py::test_a_worker_that_ends_at_any_point_is_noticed
+- the same, in a store -> tests/embedding/test_build.py::test_every_distinct_sequence_gets_its_own_vector
+- a dead writer looks like success -> tests/embedding/test_threads.py::test_a_writer_that_fails_with_a_full_queue_neither_hangs_nor_writes_on
+- the same, a dead worker -> tests/embedding/test_executors.py::test_a_worker_that_ends_at_any_point_is_noticed
 - a leftover file is reused -> tests/store/test_store.py::test_a_part_without_a_record_does_not_exist
 - family guessed from a substring -> tests/models/test_loading.py::test_a_directory_needs_its_family
 - the same, contradicted -> tests/models/test_loading.py::test_a_checkpoint_of_another_architecture_is_refused
