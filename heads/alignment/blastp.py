@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from heads.alignment.base import n_threads
-from heads.alignment.programs import ProgramHead, run
+from heads.alignment.programs import ProgramHead
+from heads.tasks.programs import run_program
 
 
 class BlastpHead(ProgramHead):
@@ -28,7 +29,7 @@ class BlastpHead(ProgramHead):
     """
 
     programs = ("blastp", "makeblastdb")
-    version_words = ("-version",)
+    version_arguments = ("-version",)
     install = "`apt-get install ncbi-blast+`, or `conda install -c bioconda blast`"
 
     def __init__(
@@ -48,10 +49,10 @@ class BlastpHead(ProgramHead):
 
     def _make_database(self, fasta: Path, directory: Path) -> None:
         # Names without their directory: blanks in it would part them.
-        run("makeblastdb", "-dbtype", "prot", "-in", fasta.name, "-out", "targets", cwd=directory)
+        run_program("makeblastdb", "-dbtype", "prot", "-in", fasta.name, "-out", "targets", cwd=directory)
 
     def _run(self, fasta: Path, directory: Path, work: Path) -> str:
-        return run(
+        return run_program(
             "blastp", "-query", fasta, "-db", "targets", "-outfmt", "10 qseqid sseqid evalue bitscore",
             "-evalue", f"{self.evalue:g}", "-max_hsps", "1", "-num_alignments", str(max(self.n_hits, self.n_votes)),
             "-num_threads", str(n_threads(self.threads)), cwd=directory,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from heads.alignment.base import n_threads
-from heads.alignment.programs import ProgramHead, run
+from heads.alignment.programs import ProgramHead
+from heads.tasks.programs import run_program
 
 
 class DiamondHead(ProgramHead):
@@ -29,7 +30,7 @@ class DiamondHead(ProgramHead):
     """
 
     programs = ("diamond",)
-    version_words = ("version",)
+    version_arguments = ("version",)
     install = "`apt-get install diamond-aligner`, or `conda install -c bioconda diamond`"
 
     def __init__(
@@ -52,7 +53,7 @@ class DiamondHead(ProgramHead):
 
     def _run(self, fasta: Path, directory: Path, work: Path) -> str:
         out = work / "hits.tsv"
-        run(
+        run_program(
             "diamond", "blastp", "--query", fasta, "--db", directory / "targets.fasta", "--out", out,
             "--outfmt", "6", "qseqid", "sseqid", "evalue", "bitscore", "--ultra-sensitive", "--algo", "0",
             "--evalue", f"{self.evalue:g}", "--max-target-seqs", str(max(self.n_hits, self.n_votes)),

@@ -15,9 +15,9 @@ import numpy as np
 from embedstore.errors import InputError, MissingPackageError
 from embedstore.sequences import read_records
 from heads.alignment.hmmer import LETTERS, amino, digital
-from heads.alignment.programs import run
 from heads.features.kmers import kmer_counts
 from heads.features.residue_codes import cleaned
+from heads.tasks.programs import run_program, write_fasta
 
 INSTALL: Mapping[str, str] = {
     "pyfamsa": "`pip install pyfamsa` (GPL-3.0)",
@@ -204,16 +204,15 @@ def _by_pyfamsa(members: Sequence[str]) -> list[str]:
 
 def _by_program(members: Sequence[str], program: str) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="embedstore-") as work:
-        given, made = Path(work) / "members.fasta", Path(work) / "aligned.fasta"
-        given.write_text("".join(f">{number}\n{member}\n" for number, member in enumerate(members)), encoding="ascii")
+        given, made = write_fasta(Path(work) / "members.fasta", members), Path(work) / "aligned.fasta"
         if program == "famsa":
             # Its refinement draws at random, and twice the same is not the same.
-            run("famsa", "-t", "1", "-refine_mode", "off", given, made)
+            run_program("famsa", "-t", "1", "-refine_mode", "off", given, made)
             text = made.read_text(encoding="ascii")
         else:
             # FFT-NS-2: for small families --auto takes a much slower method. Letters that are no residue are refused
             # without --anysymbol.
             fast = ("--retree", "2", "--maxiterate", "0")
-            text = run("mafft", *fast, "--amino", "--anysymbol", "--quiet", "--thread", "1", given)
+            text = run_program("mafft", *fast, "--amino", "--anysymbol", "--quiet", "--thread", "1", given)
     rows = dict(record.split("\n", 1) for record in text.split(">")[1:])
     return [rows[str(number)].replace("\n", "").upper() for number in range(len(members))]

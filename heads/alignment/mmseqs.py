@@ -6,7 +6,8 @@ from pathlib import Path
 
 from embedstore.errors import WorkerDiedError
 from heads.alignment.base import n_threads
-from heads.alignment.programs import ProgramHead, run
+from heads.alignment.programs import ProgramHead
+from heads.tasks.programs import run_program
 
 _NO_SEED = "Maybe the sequences length is less than"
 
@@ -29,7 +30,7 @@ class MMseqsHead(ProgramHead):
     """
 
     programs = ("mmseqs",)
-    version_words = ("version",)
+    version_arguments = ("version",)
     install = "`apt-get install mmseqs2`, or `conda install -c bioconda mmseqs2`"
 
     def __init__(
@@ -49,14 +50,14 @@ class MMseqsHead(ProgramHead):
 
     def _make_database(self, fasta: Path, directory: Path) -> None:
         # Said to be proteins (--dbtype 1), since it would guess.
-        run("mmseqs", "createdb", fasta, directory / "targets", "--dbtype", "1", "-v", "1")
+        run_program("mmseqs", "createdb", fasta, directory / "targets", "--dbtype", "1", "-v", "1")
 
     def _run(self, fasta: Path, directory: Path, work: Path) -> str:
         queries, found, out = work / "queries", work / "found", work / "hits.tsv"
         targets, threads = directory / "targets", ("--threads", str(n_threads(self.threads)), "-v", "1")
-        run("mmseqs", "createdb", fasta, queries, "--dbtype", "1", "-v", "1")
+        run_program("mmseqs", "createdb", fasta, queries, "--dbtype", "1", "-v", "1")
         try:
-            run(
+            run_program(
                 "mmseqs", "search", queries, targets, found, work / "tmp", "-s", "7.5", "-e", f"{self.evalue:g}",
                 "--max-seqs", str(max(self.n_hits, self.n_votes)), *threads,
             )  # fmt: skip
@@ -66,5 +67,5 @@ class MMseqsHead(ProgramHead):
                 return ""
             raise
         columns = ("--format-output", "query,target,evalue,bits")
-        run("mmseqs", "convertalis", queries, targets, found, out, *columns, *threads)
+        run_program("mmseqs", "convertalis", queries, targets, found, out, *columns, *threads)
         return out.read_text()

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import logging
 import shutil
-import subprocess
 import tempfile
 import weakref
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from embedstore.errors import WorkerDiedError
 from heads.alignment.base import NearestHead
 from heads.alignment.hits import Hits, hits_of
+from heads.tasks.programs import program_version, write_fasta
 
 _logger = logging.getLogger(__name__)
 
@@ -34,14 +32,14 @@ class ProgramHead(NearestHead):
     ----------
     programs
         What has to be on the path; the first one is the one whose version is recorded.
-    version_words
+    version_arguments
         What makes it say its version.
     install
         How to get it.
     """
 
     programs: ClassVar[tuple[str, ...]]
-    version_words: ClassVar[tuple[str, ...]]
+    version_arguments: ClassVar[tuple[str, ...]]
     install: ClassVar[str]
 
     evalue: float
@@ -55,7 +53,8 @@ class ProgramHead(NearestHead):
 
     @classmethod
     def _version(cls) -> str:
-        return _version_of(cls.programs[0], *cls.version_words)
+        version = program_version(cls.programs[0], *cls.version_arguments)
+        return version if version.startswith(cls.programs[0]) else f"{cls.programs[0]} {version}"
 
     @abstractmethod
     def _make_database(self, fasta: Path, directory: Path) -> None:
@@ -73,7 +72,7 @@ class ProgramHead(NearestHead):
         if any(queries):
             directory = self._directory()
             with tempfile.TemporaryDirectory(prefix="embedstore-") as work:
-                fasta = _write_fasta(Path(work) / "queries.fasta", queries)
+                fasta = write_fasta(Path(work) / "queries.fasta", queries)
                 table = self._run(fasta, directory, Path(work))
             found = [line.replace(",", "\t").split("\t") for line in table.splitlines()]
         columns = np.array(found, np.float64).reshape(-1, 4).T
@@ -86,37 +85,5 @@ class ProgramHead(NearestHead):
                 _logger.warning("Fitted with %s, searched with %s.", self.program_, self._version())
             self._database = Path(tempfile.mkdtemp(prefix="embedstore-"))
             weakref.finalize(self, shutil.rmtree, self._database, ignore_errors=True)
-            self._make_database(_write_fasta(self._database / "targets.fasta", self.residues_), self._database)
+            self._make_database(write_fasta(self._database / "targets.fasta", self.residues_), self._database)
         return self._database
-
-
-@cache
-def _version_of(program: str, *words: str) -> str:
-    said = run(program, *words).strip().splitlines()[0]
-    return said if said.startswith(program) else f"{program} {said}"
-
-
-def run(*command: str | Path, cwd: Path | None = None) -> str:
-    """What a program writes to its output; `cwd` is where it runs.
-
-    Raises
-    ------
-    WorkerDiedError
-        If it fails; with the last line of what it said.
-    """
-    # No shell; the words are ours and names of temporary files.
-    words = [str(word) for word in command]
-    done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False, cwd=cwd)  # noqa: S603
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
-        raise WorkerDiedError(
-            f"{words[0]} ended with code {done.returncode} and said: {said} "
-            "Check its installation, and the space in the temporary directory."
-        )
-    return done.stdout
-
-
-def _write_fasta(path: Path, sequences: Sequence[str]) -> Path:
-    with path.open("w", encoding="ascii") as file:
-        file.writelines(f">{row}\n{sequence}\n" for row, sequence in enumerate(sequences) if sequence)
-    return path

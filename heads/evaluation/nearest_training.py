@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from embedstore.errors import InputError
+from heads.tasks.programs import program_version, run_program, write_fasta
 
 METHODS = ("auto", "mmseqs", "words")
 """MMseqs2 if it is there, else words; or one of the two."""
@@ -146,9 +146,9 @@ def _by_mmseqs(queries: Sequence[bytes], training: Sequence[bytes], threads: int
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         table = work / "hits.tsv"
-        _run(
-            "easy-search", _fasta(work / "queries.fasta", queries), _fasta(work / "training.fasta", training), table,
-            work / "tmp", "-s", "5.7", "-e", "10", "--max-seqs", "20", "--format-output", "query,target,fident,bits",
+        run_program(
+            "mmseqs", "easy-search", write_fasta(work / "queries.fasta", queries),
+            write_fasta(work / "training.fasta", training), table, work / "tmp", "-s", "5.7", "-e", "10", "--max-seqs", "20", "--format-output", "query,target,fident,bits",
             "--threads", str(threads), "-v", "1",
         )  # fmt: skip
         best = np.zeros(len(queries))
@@ -159,25 +159,6 @@ def _by_mmseqs(queries: Sequence[bytes], training: Sequence[bytes], threads: int
     return Nearest(
         identity=identity,
         row=row,
-        method=f"MMseqs2 {_run('version').strip()} -s 5.7 -e 10 --max-seqs 20: "
+        method=f"MMseqs2 {program_version('mmseqs', 'version')} -s 5.7 -e 10 --max-seqs 20: "
         "identity of the aligned part of the best hit",
     )
-
-
-def _run(*words: str | Path) -> str:
-    command = ["mmseqs", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        told = (done.stdout + done.stderr).strip().splitlines()
-        raise InputError(
-            f"`mmseqs {words[0]}` ended with {done.returncode} ({told[-1] if told else 'no message'}). "
-            "Use words instead (relatives='words', --relatives words)."
-        )
-    return done.stdout
-
-
-def _fasta(path: Path, sequences: Sequence[bytes]) -> Path:
-    with path.open("wb") as file:
-        for number, sequence in enumerate(sequences):
-            file.write(b">%d\n%b\n" % (number, sequence))
-    return path

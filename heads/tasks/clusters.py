@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from embedstore.errors import InputError
 from embedstore.sequences import key_text
 from embedstore.types import Digests
 from heads.features.base import sortable_keys
+from heads.tasks.programs import program_version, run_program, write_fasta
 
 METHODS = ("auto", "mmseqs", "kmer")
 """``auto`` takes MMseqs2 where it is installed."""
@@ -72,7 +71,9 @@ def cluster_sequences(
     Raises
     ------
     InputError
-        If MMseqs2 is asked for and is not installed, or fails.
+        If MMseqs2 is asked for and is not installed.
+    WorkerDiedError
+        If it fails.
     """
     if method not in METHODS:
         raise InputError(f"method is {method!r}; expected one of {', '.join(METHODS)}.")
@@ -102,7 +103,7 @@ def _clusters(digests: Digests, rows: Sequence[bytes], identity: float, program:
         names = [key_text(digests[row].tobytes()) for row in first.tolist()]
         step = "easy-linclust" if len(distinct) >= _LINCLUST_ROWS else "easy-cluster"
         codes = _mmseqs(program, step, names, distinct, identity)
-        rule = f"clusters of MMseqs2 {_version(program)} {step} at {identity:.0%} identity, coverage {_COVERAGE:.0%}"
+        rule = f"clusters of MMseqs2 {program_version(program, 'version')} {step} at {identity:.0%} identity, coverage {_COVERAGE:.0%}"
     return Clusters(codes=codes[back], rule=rule)
 
 
@@ -168,35 +169,15 @@ def _words(sequence: bytes) -> set[bytes]:
     return {word for word in found if len(set(word)) >= _MIN_LETTERS} or {sequence}
 
 
-@lru_cache(maxsize=1)
-def _version(program: str) -> str:
-    return _run([program, "version"]).strip()
-
-
 def _mmseqs(
     program: str, step: str, names: Sequence[str], sequences: Sequence[bytes], identity: float
 ) -> NDArray[np.int64]:
     """Number of each sequence's cluster."""
     with tempfile.TemporaryDirectory(prefix="embedstore-mmseqs-") as folder:
-        fasta, out = Path(folder, "in.fasta"), Path(folder, "out")
-        with fasta.open("wb") as file:
-            for name, sequence in zip(names, sequences, strict=True):
-                file.write(b">%s\n%s\n" % (name.encode(), sequence))
+        fasta, out = write_fasta(Path(folder, "in.fasta"), sequences, names), Path(folder, "out")
         options = ["--min-seq-id", f"{identity:g}", "-c", f"{_COVERAGE:g}", "--cov-mode", "0", "-v", "1"]
-        _run([program, step, str(fasta), str(out), str(Path(folder, "work")), *options])
+        run_program(program, step, fasta, out, Path(folder, "work"), *options)
         lines = Path(folder, "out_cluster.tsv").read_text().splitlines()
     representative = {member: one for one, member in (line.split("\t") for line in lines)}
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(representative[name], len(numbers)) for name in names], np.int64)
-
-
-def _run(command: Sequence[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a program from the PATH
-    if done.returncode:
-        told = (done.stderr or done.stdout).strip().splitlines()
-        last = told[-1] if told else "it said nothing"
-        raise InputError(
-            f"MMseqs2 failed ({' '.join(command[:2])}, exit {done.returncode}): {last}. "
-            "Check its installation, or split in another way (split_by=, --split-by)."
-        )
-    return done.stdout

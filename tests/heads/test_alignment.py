@@ -19,10 +19,10 @@ from heads.alignment.hmm_top_pick import HmmTopPickHead
 from heads.alignment.hmmer import amino, digital
 from heads.alignment.mmseqs import MMseqsHead
 from heads.alignment.phmmer import PhmmerHead
-from heads.alignment.programs import run
 from heads.alignment.smith_waterman import SmithWatermanHead
 from heads.api.load import load
 from heads.base import has_prediction
+from heads.tasks.programs import run_program
 from heads.testing.head_contract import as_fitted_head
 from heads.testing.sequence_contract import ODD, families, random_proteins
 
@@ -48,7 +48,7 @@ def test_phmmer_finds_what_the_hmmer_program_finds_to_the_printed_digit(tmp_path
     queries = [*families(24, seed=2, **HARD).X, "MKUOZBXJ" * 9]
     head = PhmmerHead(n_hits=1000).fit(X, y)
     table = tmp_path / "hits.txt"
-    run("phmmer", "-E", "10", "--noali", "--tblout", table, fasta(tmp_path / "q.fasta", queries),
+    run_program("phmmer", "-E", "10", "--noali", "--tblout", table, fasta(tmp_path / "q.fasta", queries),
         fasta(tmp_path / "t.fasta", X))  # fmt: skip
     # --tblout has the target first and the query third.
     rows = [line.split() for line in table.read_text().splitlines() if not line.startswith("#")]
@@ -67,7 +67,7 @@ def test_profiles_score_what_hmmsearch_scores(tmp_path: Path) -> None:
     head = HmmTopPickHead(second_pass=False).fit(*families(60, **HARD))
     (tmp_path / "profiles.hmm").write_text(head.texts()["profiles"])
     table = tmp_path / "hits.txt"
-    run("hmmsearch", "-E", "10", "-Z", "8", "--noali", "--tblout", table, tmp_path / "profiles.hmm",
+    run_program("hmmsearch", "-E", "10", "-Z", "8", "--noali", "--tblout", table, tmp_path / "profiles.hmm",
         fasta(tmp_path / "q.fasta", queries))  # fmt: skip
     rows = [line.split() for line in table.read_text().splitlines() if not line.startswith("#")]
     hits = head.hits(queries)
@@ -81,7 +81,7 @@ def test_a_family_of_one_member_has_a_profile_of_hmmbuild(tmp_path: Path) -> Non
     pytest.importorskip("pyhmmer")
     members = random_proteins(3, seed=5)
     head = HmmTopPickHead().fit(members, ["a", "b", "b"])
-    run("hmmbuild", "--amino", tmp_path / "made.hmm", fasta(tmp_path / "one.fasta", members[:1]))
+    run_program("hmmbuild", "--amino", tmp_path / "made.hmm", fasta(tmp_path / "one.fasta", members[:1]))
     body = [line for line in (tmp_path / "made.hmm").read_text().splitlines() if line[:1] in " L"]
     ours = [line for line in head.texts()["profiles"].split("//")[0].splitlines() if line[:1] in " L"]
     assert ours == body
@@ -310,7 +310,7 @@ def test_only_the_best_families_of_a_query_are_kept(monkeypatch: pytest.MonkeyPa
 
 def test_a_program_that_fails_is_an_error_with_its_last_words() -> None:
     with pytest.raises(WorkerDiedError, match="ls ended with code 2 and said: .*no-such-folder"):
-        run("ls", "/no-such-folder")
+        run_program("ls", "/no-such-folder")
 
 
 def test_the_database_goes_with_the_head() -> None:
