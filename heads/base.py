@@ -343,14 +343,6 @@ def as_tuple(values: object) -> tuple[Any, ...]:
     return tuple(values) if isinstance(values, Sequence) and not isinstance(values, str) else (values,)
 
 
-def softmax(logits: NDArray[np.floating[Any]]) -> Float32:
-    """Probabilities of each row, (N, C) float32; `logits` is used up as work space."""
-    logits -= logits.max(axis=1, keepdims=True)
-    np.exp(logits, out=logits)
-    logits /= logits.sum(axis=1, keepdims=True)
-    return logits.astype(np.float32, copy=False)
-
-
 __all__ = [
     "Codes",
     "Features",
@@ -361,5 +353,4 @@ __all__ = [
     "as_tuple",
     "has_prediction",
     "make_head",
-    "softmax",
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.numerics import tanh_sigmoid
 from heads.alignment.hits import Hits
 from heads.features.base import Float32
 from heads.tasks.targets import Codes
@@ -161,7 +162,7 @@ class ScoreSigmoid:
         """(n, C) float32 probabilities."""
         out = np.zeros((scores.n_queries, n_classes), np.float32)
         logits = _numbers_of(scores) @ [self.on_score, self.on_share] + self.intercept
-        out[scores.query, scores.code] = 0.5 * (1 + np.tanh(0.5 * logits))
+        out[scores.query, scores.code] = tanh_sigmoid(logits)
         return out
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from threading import Lock
 from typing import Any, Literal
 
+from embedstore.catalog import missing_package
 from embedstore.errors import InputError
 from heads.features.residue_codes import ALIGNABLE
 
@@ -32,9 +33,7 @@ PARALLEL: Literal["queries"] = "queries"
 
 def missing_pyhmmer(head: str) -> str | None:
     """Whether pyhmmer is not installed, and how to get it."""
-    if find_spec("pyhmmer") is None:
-        return f"{head} needs the package pyhmmer, which is not installed: `pip install 'embedstore[align]'`."
-    return None
+    return None if find_spec("pyhmmer") else str(missing_package("pyhmmer", purpose=head, extra="align"))
 
 
 def pyhmmer_version() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.catalog import missing_package
 from heads.alignment.base import NearestHead, n_threads
 from heads.alignment.hits import Hits, hits_of
 
@@ -58,9 +59,7 @@ class SmithWatermanHead(NearestHead):
     @classmethod
     def missing(cls) -> str | None:
         """Whether pyopal is not installed, and how to get it."""
-        if find_spec("pyopal") is None:
-            return "smith_waterman needs the package pyopal, which is not installed: `pip install 'embedstore[align]'`."
-        return None
+        return None if find_spec("pyopal") else str(missing_package("pyopal", purpose="smith_waterman", extra="align"))
 
     @classmethod
     def _version(cls) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.numerics import sigmoid
 from heads.tasks.targets import Codes
 
 if TYPE_CHECKING:
@@ -241,15 +242,6 @@ def _slopes_of(
 def _surprise(logits: Float64, is_member: Float64) -> Float64:
     """Log-loss of each cell, in nats."""
     return np.asarray(np.logaddexp(0.0, logits) - is_member * logits)
-
-
-def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
-    """``1 / (1 + exp(-logits))`` in the type of the logits; at -80 and below what it is at -80.
-
-    >>> sigmoid(np.array([-1e4, 0.0, 1e4])).round(9).tolist()
-    [0.0, 0.5, 1.0]
-    """
-    return np.asarray(1 / (1 + np.exp(-np.maximum(logits, -80))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

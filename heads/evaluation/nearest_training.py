@@ -146,10 +146,10 @@ def _by_mmseqs(queries: Sequence[bytes], training: Sequence[bytes], threads: int
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         table = work / "hits.tsv"
+        query_file, training_file = write_fasta(work / "q.fasta", queries), write_fasta(work / "t.fasta", training)
         run_program(
-            "mmseqs", "easy-search", write_fasta(work / "queries.fasta", queries),
-            write_fasta(work / "training.fasta", training), table, work / "tmp", "-s", "5.7", "-e", "10", "--max-seqs", "20", "--format-output", "query,target,fident,bits",
-            "--threads", str(threads), "-v", "1",
+            "mmseqs", "easy-search", query_file, training_file, table, work / "tmp", "-s", "5.7", "-e", "10",
+            "--max-seqs", "20", "--format-output", "query,target,fident,bits", "--threads", str(threads), "-v", "1",
         )  # fmt: skip
         best = np.zeros(len(queries))
         for line in table.read_text(encoding="ascii").splitlines():

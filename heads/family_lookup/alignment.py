@@ -1,17 +1,18 @@
-"""Local alignment of a protein with its neighbour, by parasail."""
+"""Local alignment of a query with its nearest neighbour, by parasail."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from embedstore.errors import InputError, MissingPackageError
+from embedstore.catalog import require_package
+from embedstore.errors import InputError
 
 GAP_OPEN, GAP_EXTEND = 11, 1
-"""As BLASTp has them with BLOSUM62."""
+"""BLASTp's defaults for BLOSUM62."""
 
 MAX_CELLS = 2 * 10**8
-"""Of the traceback table, one byte each."""
+"""Cells of the traceback table, one byte each."""
 
 _WIDTH = 60
 _LETTERS = b"ARNDCQEGHILKMFPSTWYVBZX"
@@ -20,16 +21,16 @@ _TO_MATRIX = bytes(code if code in _LETTERS else ord("X") for code in range(256)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alignment:
-    """The best local alignment (Smith-Waterman, BLOSUM62, a gap of n costs 10 + n).
+    """The best local alignment (Smith-Waterman, BLOSUM62, a gap of n residues costs 10 + n).
 
     Attributes
     ----------
     identity
-        Share of the alignment's columns, gaps among them, with the same residue on both sides, as BLAST counts.
+        Share of the alignment's columns, gaps included, with the same residue on both sides, as in BLAST.
     coverage
-        Share of the query's residues that stand in a column with a residue of the neighbour.
+        Share of the query's residues that are aligned with a residue of the neighbour.
     score
-        In half bits.
+        Score in half bits.
     query_start, query_stop, target_start, target_stop
         First and last residue, from 1; 0 where nothing aligns.
     query, target
@@ -55,15 +56,15 @@ class Alignment:
         if not self.query:
             return "nothing aligns"
         marks = _marks(self.query, self.target)
-        room = len(str(max(self.query_stop, self.target_stop)))
+        width_of_numbers = len(str(max(self.query_stop, self.target_stop)))
         lines, at_query, at_target = [], self.query_start, self.target_start
         for start in range(0, len(self.query), width):
             query, target = self.query[start : start + width], self.target[start : start + width]
             n_query, n_target = len(query) - query.count("-"), len(target) - target.count("-")
             lines += [
-                f"query      {at_query:>{room}} {query} {at_query + n_query - 1}",
-                f"           {'':>{room}} {marks[start : start + width]}".rstrip(),
-                f"neighbour  {at_target:>{room}} {target} {at_target + n_target - 1}",
+                f"query      {at_query:>{width_of_numbers}} {query} {at_query + n_query - 1}",
+                f"           {'':>{width_of_numbers}} {marks[start : start + width]}".rstrip(),
+                f"neighbour  {at_target:>{width_of_numbers}} {target} {at_target + n_target - 1}",
                 "",
             ]
             at_query, at_target = at_query + n_query, at_target + n_target
@@ -82,18 +83,18 @@ def align(query: bytes, target: bytes) -> Alignment:
 
     Examples
     --------
-    >>> found = align(b"AAMKVLATGWW", b"MKVLSTG")
-    >>> round(found.identity, 3), round(found.coverage, 3), found.query_start, found.query_stop
+    >>> alignment = align(b"AAMKVLATGWW", b"MKVLSTG")
+    >>> round(alignment.identity, 3), round(alignment.coverage, 3), alignment.query_start, alignment.query_stop
     (0.857, 0.636, 3, 9)
     """
-    parasail = _parasail()
+    parasail = require_parasail()
     if len(query) * len(target) > MAX_CELLS:
         raise InputError(
             f"Proteins of {len(query):,} and {len(target):,} residues are too long to align (the product may be "
-            f"{MAX_CELLS:,}). Leave alignments out (align=, --align), or ask about parts (window=, --window)."
+            f"{MAX_CELLS:,}). Leave alignments out (align=, --align), or search windows (window=, --window)."
         )
-    asked, found = (text.translate(_TO_MATRIX).decode() for text in (query, target))
-    result = parasail.sw_trace_striped_sat(asked, found, GAP_OPEN, GAP_EXTEND, parasail.blosum62)
+    sequences = (sequence.translate(_TO_MATRIX).decode() for sequence in (query, target))
+    result = parasail.sw_trace_striped_sat(*sequences, GAP_OPEN, GAP_EXTEND, parasail.blosum62)
     rows = result.traceback
     if result.score <= 0 or not rows.query:
         return Alignment(
@@ -101,7 +102,7 @@ def align(query: bytes, target: bytes) -> Alignment:
             query="", target="",
         )  # fmt: skip
     columns = list(zip(rows.query, rows.ref, strict=True))
-    # parasail's ends are the last residues; the beginnings follow from the number of residues.
+    # parasail gives the last residues only.
     query_stop, target_stop = result.end_query + 1, result.end_ref + 1
     return Alignment(
         identity=sum(a == b for a, b in columns) / len(columns),
@@ -116,31 +117,21 @@ def align(query: bytes, target: bytes) -> Alignment:
     )
 
 
-def require_parasail() -> None:
-    """Refuse early where alignments are asked for and cannot be made."""
-    _parasail()
-
-
-def _parasail() -> Any:
-    try:
-        import parasail
-    except ImportError as error:
-        raise MissingPackageError(
-            "Alignments need the package parasail, which is not installed: `pip install 'embedstore[align]'`, or leave "
-            "them out (align=, --align)."
-        ) from error
-    return parasail
+def require_parasail() -> Any:
+    """The package that aligns; an error says how to get it, or to do without alignments."""
+    alternative = "Or leave alignments out (align=, --align)."
+    return require_package("parasail", purpose="alignments", extra="align", alternative=alternative)
 
 
 def _marks(query: str, target: str) -> str:
-    matrix = _parasail().blosum62
-    place = {letter: number for number, letter in enumerate(_LETTERS.decode())}
+    matrix = require_parasail().blosum62
+    index = {letter: number for number, letter in enumerate(_LETTERS.decode())}
 
     def mark(a: str, b: str) -> str:
         if "-" in (a, b):
             return " "
         if a == b:
             return "|"
-        return "+" if matrix.matrix[place[a], place[b]] > 0 else " "
+        return "+" if matrix.matrix[index[a], index[b]] > 0 else " "
 
     return "".join(mark(a, b) for a, b in zip(query, target, strict=True))

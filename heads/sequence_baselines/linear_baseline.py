@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.base import Head, LabelledExamples, as_tuple, softmax
+from embedstore.numerics import softmax, tanh_sigmoid
+from heads.base import Head, LabelledExamples, as_tuple
 from heads.calibration.temperature import fit_temperature
 from heads.features.base import Features, Float32, sequences_of
-from heads.sequence_baselines.logistic import LOGIT_CELLS, Numbers, Weights, fit_logistic, fit_ridge, sigmoid
+from heads.sequence_baselines.logistic import LOGIT_CELLS, Numbers, Weights, fit_logistic, fit_ridge
 
 MAX_WEIGHTS = 2**27
 """Coefficients that are fitted at most; L-BFGS keeps a dozen copies in float64, 13 GB of them."""
@@ -125,7 +126,7 @@ class LinearFloor(Head):
             if self.target_type == "class":
                 yield softmax(logits / np.float32(self.temperature_))
             else:
-                yield logits if self.target_type == "regression" else sigmoid(logits)
+                yield logits if self.target_type == "regression" else tanh_sigmoid(logits)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {"coef": self.coef_, "intercept": self.intercept_, **self._number_arrays()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.base import softmax
+from embedstore.numerics import softmax, tanh_sigmoid
 from heads.features.base import Float32
 from heads.tasks.targets import Targets
 
@@ -108,7 +108,7 @@ def _add_labels(logits: Float32, targets: Targets) -> tuple[float, Float32]:
     """As `_add_classes`, of labels."""
     members = targets.require_members().toarray()
     total = np.logaddexp(0, logits).sum(dtype=np.float64) - logits[members].sum(dtype=np.float64)
-    return float(total), sigmoid(logits) - members
+    return float(total), tanh_sigmoid(logits) - members
 
 
 def fit_ridge(X: Numbers, values: NDArray[np.float64], penalty: float) -> Weights:
@@ -120,9 +120,3 @@ def fit_ridge(X: Numbers, values: NDArray[np.float64], penalty: float) -> Weight
     model.fit(X, (values - centre) / scale)
     coef = (model.coef_ * scale).astype(np.float32)[:, None]
     return Weights(coef, np.array([model.intercept_ * scale + centre], np.float32))
-
-
-def sigmoid(logits: Any) -> Float32:
-    """Probability of each label, (N, C) float32, without overflow."""
-    shares: Float32 = 0.5 * (1 + np.tanh(0.5 * np.asarray(logits, np.float32)))
-    return shares

@@ -103,7 +103,8 @@ def _clusters(digests: Digests, rows: Sequence[bytes], identity: float, program:
         names = [key_text(digests[row].tobytes()) for row in first.tolist()]
         step = "easy-linclust" if len(distinct) >= _LINCLUST_ROWS else "easy-cluster"
         codes = _mmseqs(program, step, names, distinct, identity)
-        rule = f"clusters of MMseqs2 {program_version(program, 'version')} {step} at {identity:.0%} identity, coverage {_COVERAGE:.0%}"
+        version = program_version(program, "version")
+        rule = f"clusters of MMseqs2 {version} {step} at {identity:.0%} identity, coverage {_COVERAGE:.0%}"
     return Clusters(codes=codes[back], rule=rule)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from embedstore.errors import InputError
-from heads.base import softmax
+from embedstore.numerics import softmax
 from heads.features.base import Float32
 from heads.tasks.targets import Targets
 

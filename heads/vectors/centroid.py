@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.base import Head, LabelledExamples, softmax
-from heads.calibration.temperature import fit_labels, fit_temperature, sigmoid
+from embedstore.numerics import sigmoid, softmax
+from heads.base import Head, LabelledExamples
+from heads.calibration.temperature import fit_labels, fit_temperature
 from heads.features.base import Features, Float32, checked_blocks, take
 from heads.tasks.targets import Targets
 from heads.vectors.sufficient_statistics import Statistics, target_statistics

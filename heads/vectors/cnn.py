@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from embedstore.errors import InputError
-from heads.base import Head, LabelledExamples, softmax
+from embedstore.numerics import softmax
+from heads.base import Head, LabelledExamples
 from heads.calibration.temperature import fit_temperature
 from heads.features.base import Features, Float32, checked_blocks, require_finite
 from heads.tasks.targets import Codes

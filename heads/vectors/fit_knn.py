@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.base import softmax
-from heads.calibration.temperature import fit_labels, fit_temperature, sigmoid
+from embedstore.numerics import sigmoid, softmax
+from heads.calibration.temperature import fit_labels, fit_temperature
 from heads.features.base import Float32
 from heads.tasks.targets import Targets
 from heads.vectors.neighbour_targets import KeyTargets

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.base import Head, LabelledExamples, as_tuple, softmax
-from heads.calibration.temperature import LevelCuts, sigmoid
+from embedstore.numerics import sigmoid, softmax
+from heads.base import Head, LabelledExamples, as_tuple
+from heads.calibration.temperature import LevelCuts
 from heads.catalog.param_space import FloatRange, Range
 from heads.features.base import Features, Float32, checked_blocks
 from heads.tasks.targets import KINDS

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from heads.base import Head, LabelledExamples, softmax
+from embedstore.numerics import softmax
+from heads.base import Head, LabelledExamples
 from heads.features.base import Float32
 from heads.tasks.targets import Targets
 

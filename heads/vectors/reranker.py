@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from heads.base import Head, LabelledExamples, softmax
+from embedstore.numerics import softmax
+from heads.base import Head, LabelledExamples
 from heads.calibration.temperature import fit_temperature
 from heads.features.base import Features, Float32
 from heads.tasks.targets import Codes
