@@ -37,7 +37,7 @@ def say_calibration(hits: Hits, *, max_error: float | None, confidence: float) -
         else f", and {calibration.n_unknown:,} times with their family left out; {calibration.unknown_share:.0%} of "
         "the queries are taken to be of unknown families"
     )
-    say(f"probabilities learned on {calibration.n_known:,} labelled proteins ({calibration.rule}){unknown}")
+    say(f"probabilities learned on {calibration.n_known:,} labelled proteins ({calibration.source}){unknown}")
     if risk is None:
         return
     if not risk.n_answered:
@@ -55,17 +55,17 @@ def say_calibration(hits: Hits, *, max_error: float | None, confidence: float) -
 def print_hits(hits: Hits, *, evidence: int | None, json_: bool, tsv: bool) -> None:
     """Print the hits; with ``evidence`` so many neighbours of each: nested in JSON, a row each in TSV."""
     if json_ or tsv:
-        frame = hits.to_frame() if evidence is None else hits.evidence_frame(evidence)
+        frame = hits.to_frame() if evidence is None else hits.neighbours_frame(evidence)
         rows: list[dict[Any, Any]] = hits.to_dicts(evidence or 0) if json_ else frame.to_dict("records")
         print_rows(rows, json_=json_, tsv=tsv)
         return
     rows = [_told(row) for row in hits.to_dicts()]
     print_rows(rows, spare=["neighbour", "vote", "score"])
     if evidence is not None:
-        shown = hits.evidence_frame(evidence)[["id", "rank", "neighbour_id", "neighbour_label", "neighbour_score"]]
+        shown = hits.neighbours_frame(evidence)[["id", "rank", "neighbour_id", "neighbour_label", "neighbour_score"]]
         print_text("")
         print_rows(shown.to_dict("records"), title="neighbours")
-    for name, neighbour, alignment in zip(hits.ids, hits.neighbour_ids, hits.alignments or [], strict=False):
+    for name, neighbour, alignment in zip(hits.ids, hits.nearest_ids, hits.alignments or [], strict=False):
         print_text(
             f"\n{name} and {neighbour}: identity {alignment.identity:.0%}, {alignment.coverage:.0%} of the query, "
             f"score {alignment.score:,}\n{alignment.text()}"

@@ -14,7 +14,7 @@ from benchmarks.judge_lookup.searchers import ByVectors, Searcher
 from benchmarks.judge_mini.intervals import Statistic, interval, share
 from benchmarks.judge_mini.sets import Proteins
 from heads.evaluation.metrics import Interval
-from heads.family_lookup.calibration import MAX_ROWS, UNKNOWN_SHARE, CalibrationRows, calibrate
+from heads.family_lookup.calibration import MAX_QUERIES, UNKNOWN_SHARE, CalibrationQueries, calibrate
 
 K = 10
 CONFIDENCE = 0.95
@@ -64,8 +64,8 @@ def accuracy(searcher: Searcher, splits: Splits) -> Interval:
     """Share of the test proteins whose family is voted for, with every family in the reference."""
     codes, n = _codes([splits.train, splits.test])
     reference = searcher.reference(splits.train, codes[0], n)
-    ballots = reference.find(searcher.queries(splits.test), K).ballots(sharpness=50.0)
-    return share(ballots.label[ballots.winners()] == codes[1])
+    votes = reference.search(searcher.queries(splits.test), K).votes(sharpness=50.0)
+    return share(votes.label[votes.top_label()] == codes[1])
 
 
 def draw(searcher: Searcher, splits: Splits, *, seed: int) -> Asked:
@@ -76,20 +76,20 @@ def draw(searcher: Searcher, splits: Splits, *, seed: int) -> Asked:
     out = np.zeros(n, np.bool_)
     out[np.random.default_rng(seed).choice(families, max(1, len(families) // 10), replace=False)] = True
     kept, chosen = np.flatnonzero(~out[train]), np.flatnonzero(~out[valid])
-    if len(chosen) > MAX_ROWS:
-        chosen = np.sort(np.random.default_rng(seed).choice(chosen, MAX_ROWS, replace=False))
+    if len(chosen) > MAX_QUERIES:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, MAX_QUERIES, replace=False))
     reference = searcher.reference(splits.train.take(kept), train[kept], n)
-    rows = CalibrationRows(
-        vectors=searcher.queries(splits.valid.take(chosen)), sets=valid[chosen][:, None].tolist(), rule="valid"
+    rows = CalibrationQueries(
+        vectors=searcher.queries(splits.valid.take(chosen)), label_sets=valid[chosen][:, None].tolist(), source="valid"
     )
-    learned = calibrate(reference, rows, k=K, several=False, unknown_share=UNKNOWN_SHARE, seed=seed)
-    assert learned.calibrator is not None and learned.evidence is not None, learned.reason
+    learned = calibrate(reference, rows, k=K, is_multilabel=False, unknown_share=UNKNOWN_SHARE, seed=seed)
+    assert learned.calibrator is not None and learned.examples is not None, learned.reason
     queries = [searcher.queries(part) for part in (splits.test, *strangers)]
     true = np.concatenate([test, *rest])
-    found = reference.find(np.concatenate(queries), K)
-    ballots = found.ballots(sharpness=learned.sharpness)
-    ballots = ballots.take(ballots.winners())
-    logits = learned.calibrator.logits(ballots.features(reference.cohesion(found, ballots)))
+    found = reference.search(np.concatenate(queries), K)
+    votes = found.votes(sharpness=learned.sharpness)
+    votes = votes.subset(votes.top_label())
+    logits = learned.calibrator.logits(votes.features(reference.within_label_similarity(found, votes)))
     thresholds, promises = {}, {}
     for rate in MAX_ERRORS:
         try:
@@ -100,11 +100,11 @@ def draw(searcher: Searcher, splits: Splits, *, seed: int) -> Asked:
         thresholds[rate] = risk.threshold
         promises[rate] = {"bound": risk.upper_bound, "seen": risk.observed_error, "lowest": risk.lowest_bound}
     return Asked(
-        right=ballots.label == true,
+        right=votes.label == true,
         known=np.isin(true, train[kept]),
         family=np.concatenate([part.labels for part in (splits.test, *strangers)]),
         logits=logits,
-        probabilities=learned.calibrator.probabilities_of(logits),
+        probabilities=learned.calibrator.probabilities(logits),
         thresholds=thresholds,
         promises=promises,
     )
@@ -124,10 +124,10 @@ def seconds_per_thousand(
         assert embed is not None
         embed(chosen.sequences)
         embedded = time.perf_counter()
-        found = reference.find(queries, K)
-        ballots = found.ballots(sharpness=50.0)
-        ballots = ballots.take(ballots.winners())
-        ballots.features(reference.cohesion(found, ballots))
+        found = reference.search(queries, K)
+        votes = found.votes(sharpness=50.0)
+        votes = votes.subset(votes.top_label())
+        votes.features(reference.within_label_similarity(found, votes))
         done = time.perf_counter()
         return {"embed": (embedded - started) * scale, "search": (done - embedded) * scale}
     started = time.perf_counter()

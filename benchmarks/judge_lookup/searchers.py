@@ -34,7 +34,7 @@ class Searcher(Protocol):
         ...
 
     def queries(self, proteins: Proteins) -> NDArray[np.float32]:
-        """What `Reference.find` takes."""
+        """What `Reference.search` takes."""
         ...
 
 
@@ -75,16 +75,16 @@ class _Aligned(NeighbourResult):
 
     with_votes: bool
 
-    def ballots(self, *, sharpness: float) -> LabelVotes:
-        ballots = vote(self.neighbours.scores, self.positions, self.table, sharpness=_BEST_HIT)
+    def votes(self, *, sharpness: float) -> LabelVotes:
+        votes = vote(self.neighbours.scores, self.positions, self.table, sharpness=_BEST_HIT)
         if self.with_votes:
-            return ballots
+            return votes
         # The bit score alone speaks: everything else is the same for all.
         return replace(
-            ballots,
-            rival=ballots.score,
-            agreement=np.ones(len(ballots.query)),
-            size=np.ones(len(ballots.query), np.int64),
+            votes,
+            runner_up_score=votes.score,
+            agreement=np.ones(len(votes.query)),
+            size=np.ones(len(votes.query), np.int64),
         )
 
 
@@ -97,7 +97,7 @@ class AlignedReference:
         self.owner, self.sequences, self.table = owner, sequences, table
         self._alive = np.ones(len(sequences), np.bool_) if alive is None else alive
 
-    def find(self, vectors: NDArray[np.float32], k: int) -> _Aligned:
+    def search(self, vectors: NDArray[np.float32], k: int) -> _Aligned:
         rows = np.flatnonzero(self._alive)
         asked = [self.owner.asked[int(number)] for number in vectors[:, 0]]
         hits, bits = self.owner.aligner.ranked(asked, [self.sequences[row] for row in rows.tolist()], k)
@@ -110,12 +110,12 @@ class AlignedReference:
             with_votes=self.owner.with_votes,
         )
 
-    def without(self, labels: NDArray[np.bool_]) -> Self:
-        gone = self.table.having(labels)[:-1]
+    def without_labels(self, labels: NDArray[np.bool_]) -> Self:
+        gone = self.table.has_label(labels)[:-1]
         return type(self)(self.owner, self.sequences, self.table, self._alive & ~gone)
 
-    def cohesion(self, found: NeighbourResult, ballots: LabelVotes) -> NDArray[np.float32]:
-        return np.full(len(ballots.query), np.nan, np.float32)
+    def within_label_similarity(self, found: NeighbourResult, votes: LabelVotes) -> NDArray[np.float32]:
+        return np.full(len(votes.query), np.nan, np.float32)
 
 
 class ByAlignment:

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from os import PathLike
 
-import numpy as np
-from numpy.typing import NDArray
-
-from embedstore.errors import InputError
-from embedstore.indexes.api import AUTO, Searcher, get_searcher
+from embedstore.indexes.api import AUTO
 from embedstore.models import Model
-from embedstore.sequences.batching import batched
-from embedstore.store.spaces import Space
-from embedstore.store.store import Store
-from embedstore.types import Progress, ProgressCallback, Record, null_progress
+from embedstore.types import ProgressCallback, null_progress
 from heads.api.predict import RecordsLike, open_records
 from heads.calibration.risk_control import CONFIDENCE
 from heads.family_lookup.alignment import require_parasail
-from heads.family_lookup.calibration import UNKNOWN_SHARE, calibrate, uncalibrated
-from heads.family_lookup.hits import Hits, join
-from heads.family_lookup.lookup import FamilyLookup, aligned
-from heads.family_lookup.reference import Reference
-from heads.family_lookup.reference_data import Labelled, labelled_rows
-from heads.family_lookup.regions import Windows, as_windows, choose_regions
-from heads.features.vectors import StoreLike, as_store, record_features, record_keys
+from heads.family_lookup.calibration import UNKNOWN_SHARE
+from heads.family_lookup.hits import Hits
+from heads.family_lookup.lookup import FamilyLookup
+from heads.features.vectors import StoreLike, as_store
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 
 __all__ = ["Hits", "lookup"]
-
-_BATCH = 1024
-"""Queries for which an exact index reads the vectors once."""
 
 
 def lookup(
@@ -129,7 +115,6 @@ def lookup(
     StoreError
         If labelled rows have no vector; the message has the command that makes them.
     """
-    _check(k=k, max_error=max_error, confidence=confidence, unknown_share=unknown_share)
     if align:
         require_parasail()
     opened = as_store(store)
@@ -145,144 +130,24 @@ def lookup(
         seed=seed,
         label_separator=label_separator,
     )
-    data = read_task(selection, opened)
-    data.require_proteins("lookup")
-    if window is not None:
-        data.require_one_label("a search of windows (window=, --window)")
-    chosen = opened.space(space)
-    labelled = labelled_rows(chosen, data, reference, seed=seed)
-    annotator = _annotator(
-        chosen,
-        labelled,
+    families = FamilyLookup(
+        opened,
+        opened.space(space),
+        read_task(selection, opened),
         k=k,
-        searcher=get_searcher(opened, chosen, index),
-        max_error=max_error,
-        confidence=confidence,
+        reference=reference,
+        index=index,
         unknown_share=unknown_share,
         exclude_self=exclude_self,
         seed=seed,
     )
-    cut = None if window is None else as_windows(window, step, _lengths(opened, labelled))
-    parts = []
-    n_done = 0
-    for batch in _batches(open_records(records), cut):
-        parts.append(_batch_hits(annotator, batch, cut, opened if align else None, model))
-        n_done += len(batch)
-        progress(Progress(stage="lookup", done=n_done, total=None, unit="records"))
-    return join(parts or [_batch_hits(annotator, [], cut, opened if align else None, model)])
-
-
-def _check(*, k: int, max_error: float | None, confidence: float, unknown_share: float) -> None:
-    if k < 1:
-        raise InputError(f"k is {k}; it must be at least 1.")
-    if max_error is not None and not 0 < max_error < 1:
-        raise InputError(f"max_error is {max_error:g}; expected a share between 0 and 1, such as 0.01.")
-    if not 0.5 <= confidence < 1:
-        raise InputError(f"confidence is {confidence:g}; expected from 0.5 to less than 1, such as 0.95.")
-    if not 0 <= unknown_share < 1:
-        raise InputError(f"unknown_share is {unknown_share:g}; expected from 0 to less than 1, such as 0.1.")
-
-
-def _annotator(
-    space: Space,
-    labelled: Labelled,
-    *,
-    k: int,
-    searcher: Searcher,
-    max_error: float | None,
-    confidence: float,
-    unknown_share: float,
-    exclude_self: bool,
-    seed: int,
-) -> FamilyLookup:
-    """Everything that is learned before the first query."""
-    if len(labelled.calibration_table.digests):
-        calibration = calibrate(
-            Reference(space, labelled.calibration_table, searcher=searcher),
-            labelled.calibration,
-            k=k,
-            several=labelled.separator is not None,
-            unknown_share=unknown_share,
-            seed=seed,
-        )
-    else:
-        calibration = uncalibrated("there are no training rows to calibrate with.")
-    return FamilyLookup(
-        reference=Reference(space, labelled.table, searcher=searcher),
-        labelled=labelled,
-        calibration=calibration,
-        risk_threshold=None if max_error is None else calibration.risk_threshold(max_error, confidence),
-        k=k,
-        exclude_self=exclude_self,
+    return families.query(
+        open_records(records),
+        max_error=max_error,
+        confidence=confidence,
+        align=align,
+        window=window,
+        step=step,
+        model=model,
+        progress=progress,
     )
-
-
-def _lengths(store: Store, labelled: Labelled) -> NDArray[np.int64]:
-    """Residues of the labelled proteins whose sequences are in the store."""
-    digests = labelled.table.digests
-    return store.sequences.lengths(digests[store.sequences.contains(digests)])
-
-
-def _batches(records: Iterable[Record], cut: Windows | None) -> Iterator[list[Record]]:
-    """Records such that their windows are about as many as an index likes to search at once."""
-    if cut is None:
-        yield from batched(records, _BATCH)
-        return
-    batch: list[Record] = []
-    n_windows = 0
-    for record in records:
-        batch.append(record)
-        n_windows += len(cut.spans(len(record.residues)))
-        if n_windows >= _BATCH:
-            yield batch
-            batch, n_windows = [], 0
-    if batch:
-        yield batch
-
-
-def _batch_hits(
-    annotator: FamilyLookup, batch: list[Record], cut: Windows | None, store: Store | None, model: Model | None
-) -> Hits:
-    """The hits of some records; with a store, aligned."""
-    spans = [(row, span) for row, record in enumerate(batch) for span in _spans(record, cut)]
-    asked = [Record(id=batch[row].id, residues=batch[row].residues[slice(*span)]) for row, span in spans]
-    features = record_features(annotator.reference.space, asked, model=model)
-    chances = None
-    if cut is not None:
-        # As many windows as lie side by side on a protein are as many chances of a hit by accident.
-        chances = np.array([len(batch[row].residues) / (stop - start) for row, (start, stop) in spans])
-    hits = annotator.hits([record.id for record in asked], record_keys(asked), features.vectors, chances=chances)
-    if annotator.labelled.separator is None:
-        residues = [record.residues for record in asked]
-    else:
-        of_key = {digest.tobytes(): record.residues for digest, record in zip(record_keys(asked), asked, strict=True)}
-        residues = [of_key[digest.tobytes()] for digest in hits.digests]
-    if cut is not None:
-        owner = np.array([row for row, _ in spans], np.int64)
-        starts, stops = np.array([span for _, span in spans], np.int64).reshape(-1, 2).T
-        chosen = _chosen(hits, owner, starts, stops)
-        hits = replace(hits.take(chosen), starts=starts[chosen] + 1, stops=stops[chosen])
-        residues = [residues[row] for row in chosen.tolist()]
-    return hits if store is None else replace(hits, alignments=aligned(hits, residues, store))
-
-
-def _spans(record: Record, cut: Windows | None) -> list[tuple[int, int]]:
-    length = len(record.residues)
-    return [(0, length)] if cut is None else cut.spans(length)
-
-
-def _chosen(
-    hits: Hits, owner: NDArray[np.int64], starts: NDArray[np.int64], stops: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Rows of the windows that are reported, protein by protein."""
-    labels = np.unique(hits.candidates, return_inverse=True)[1]
-    # Without probabilities the vote stands in.
-    worth = np.where(np.isnan(hits.probabilities), hits.votes, hits.probabilities)
-    chosen: list[int] = []
-    for protein in np.unique(owner).tolist():
-        rows = np.flatnonzero(owner == protein)
-        picked = choose_regions(
-            starts[rows], stops[rows], labels[rows], hits.answered[rows], worth[rows], hits.scores[rows]
-        )
-        chosen += rows[picked].tolist()
-    return np.array(chosen, np.int64)

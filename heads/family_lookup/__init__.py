@@ -1,1 +1,1 @@
-"""The nearest family: neighbours, their votes, and a probability that means something."""
+"""The nearest family of a protein: neighbours, their votes, and calibrated probabilities."""

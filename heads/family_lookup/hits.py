@@ -1,9 +1,9 @@
-"""What a lookup found, as arrays and as tables."""
+"""The result of a lookup, as arrays and as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,61 +20,45 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_ARRAYS = (
-    "digests",
-    "answered",
-    "labels",
-    "candidates",
-    "probabilities",
-    "scores",
-    "votes",
-    "neighbour_digests",
-    "evidence_ids",
-    "evidence_labels",
-)
-_LISTS = ("ids", "neighbour_ids")
-_OPTIONAL = ("starts", "stops")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Hits:
     """The nearest family of each protein, in the order of the records.
 
-    There is one row a protein; with several labels a protein one row for each label that is given, and with windows one
-    for each region. A protein for which nothing is confident has one row, whose `answered` is False.
+    There is one hit a protein; with several labels a protein one for each predicted label, and with windows one for
+    each region. A protein without a confident hit has one, with `answered` False.
 
     Attributes
     ----------
     ids
-        Id of the protein of each row.
+        Id of the protein of each hit.
     digests
-        (M, 24) uint8 key of what was asked: of the protein, or of the window.
+        (M, 24) uint8 key of the query: the protein, or the window.
     answered
-        (M,) bool: whether the probability is over the threshold.
+        (M,) bool, False where the lookup abstains.
     labels
         (M,) text: the answer, empty where there is none.
     candidates
-        (M,) text: the label that the neighbours voted for, answered or not.
+        (M,) text: the label with the highest vote, answered or not.
     probabilities
-        (M,) float32 that `candidates` is right; NaN where `calibration` says that none can be given.
+        (M,) float32 that `candidates` is correct; NaN without a calibration.
     scores
         (M,) float32 cosine similarity of the nearest neighbour with that label.
     votes
         (M,) float32 share of the neighbours' weight that has the label.
-    neighbour_ids
+    nearest_ids
         Id of that nearest neighbour; the first of its ids where its sequence has several.
-    neighbour_digests
+    nearest_digests
         (M, 24) uint8 its key.
     neighbours
-        Keys (M, k, 24) and scores (M, k) of all neighbours that voted.
-    evidence_ids, evidence_labels
+        Keys (M, k, 24) and scores (M, k) of all neighbours.
+    neighbour_ids, neighbour_labels
         (M, k) object: id and label (several joined) of each of them.
     starts, stops
-        (M,) int64: first and last residue of the region, from 1, answered or not; None without windows.
+        (M,) int64: first and last residue of the region, from 1; None without windows.
     alignments
-        With the nearest neighbour, for each row; None where not asked for.
+        With the nearest neighbour; None without alignments.
     calibration
-        How probabilities were learned.
+        How probabilities were fitted.
     risk_threshold
         The threshold that was used, with its error; None without an error rate.
     """
@@ -87,11 +71,11 @@ class Hits:
     probabilities: Float32
     scores: Float32
     votes: Float32
-    neighbour_ids: list[str]
-    neighbour_digests: Digests
+    nearest_ids: list[str]
+    nearest_digests: Digests
     neighbours: Neighbours
-    evidence_ids: NDArray[Any]
-    evidence_labels: NDArray[Any]
+    neighbour_ids: NDArray[Any]
+    neighbour_labels: NDArray[Any]
     starts: NDArray[np.int64] | None = None
     stops: NDArray[np.int64] | None = None
     alignments: list[Alignment] | None = None
@@ -101,15 +85,17 @@ class Hits:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, rows: NDArray[np.int64]) -> Hits:
-        """Some of the rows, by number."""
-        kept: dict[str, Any] = {name: getattr(self, name)[rows] for name in _ARRAYS}
-        kept |= {name: [getattr(self, name)[row] for row in rows.tolist()] for name in _LISTS}
-        kept |= {name: getattr(self, name)[rows] for name in _OPTIONAL if getattr(self, name) is not None}
-        if self.alignments is not None:
-            kept["alignments"] = [self.alignments[row] for row in rows.tolist()]
-        neighbours = Neighbours(digests=self.neighbours.digests[rows], scores=self.neighbours.scores[rows])
-        return replace(self, neighbours=neighbours, **kept)
+    def subset(self, indices: NDArray[np.int64]) -> Hits:
+        """Some of the hits."""
+        subset: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.ndarray):
+                subset[field.name] = value[indices]
+            elif isinstance(value, list):
+                subset[field.name] = [value[index] for index in indices.tolist()]
+        neighbours = Neighbours(digests=self.neighbours.digests[indices], scores=self.neighbours.scores[indices])
+        return replace(self, neighbours=neighbours, **subset)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a hit.
@@ -121,25 +107,25 @@ class Hits:
 
         return pd.DataFrame(self._columns())
 
-    def evidence_frame(self, n: int | None = None) -> pd.DataFrame:
+    def neighbours_frame(self, n: int | None = None) -> pd.DataFrame:
         """One row a neighbour: the columns of `to_frame`, then rank, neighbour_id, neighbour_label, neighbour_score.
 
         Parameters
         ----------
         n
-            Neighbours a hit, the nearest first; None for all that voted.
+            Neighbours a hit, the nearest first; None for all.
         """
         import pandas as pd
 
         k = self.neighbours.k if n is None else min(n, self.neighbours.k)
         hit = np.repeat(np.arange(len(self)), k)
-        told = {name: np.asarray(values)[hit] for name, values in self._columns().items()}
+        columns = {name: np.asarray(values)[hit] for name, values in self._columns().items()}
         return pd.DataFrame(
-            told
+            columns
             | {
                 "rank": np.tile(np.arange(1, k + 1), len(self)),
-                "neighbour_id": self.evidence_ids[:, :k].ravel(),
-                "neighbour_label": self.evidence_labels[:, :k].ravel(),
+                "neighbour_id": self.neighbour_ids[:, :k].ravel(),
+                "neighbour_label": self.neighbour_labels[:, :k].ravel(),
                 "neighbour_score": self.neighbours.scores[:, :k].ravel(),
             }
         )
@@ -147,20 +133,20 @@ class Hits:
     def to_dicts(self, n_neighbours: int = 0) -> list[dict[str, Any]]:
         """One document a hit, for JSON: the columns, and under ``neighbours`` the first so many of them."""
         columns = {name: np.asarray(values).tolist() for name, values in self._columns().items()}
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        for row, told in enumerate(rows):
-            if np.isnan(told["probability"]):
-                told["probability"] = None
+        documents = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        for row, document in enumerate(documents):
+            if np.isnan(document["probability"]):
+                document["probability"] = None
             if n_neighbours:
-                ids, labels = self.evidence_ids[row], self.evidence_labels[row]
+                ids, labels = self.neighbour_ids[row], self.neighbour_labels[row]
                 scores = self.neighbours.scores[row].tolist()
-                told["neighbours"] = [
+                document["neighbours"] = [
                     {"id": name, "label": label, "score": score}
                     for name, label, score in list(zip(ids, labels, scores, strict=True))[:n_neighbours]
                 ]
             if self.alignments is not None:
-                told["alignment"] = self.alignments[row].to_dict()
-        return rows
+                document["alignment"] = self.alignments[row].to_dict()
+        return documents
 
     def _columns(self) -> dict[str, Any]:
         columns: dict[str, Any] = {"id": self.ids}
@@ -173,7 +159,7 @@ class Hits:
             "candidate": self.candidates,
             "score": self.scores,
             "vote": self.votes,
-            "neighbour": self.neighbour_ids,
+            "neighbour": self.nearest_ids,
         }
         if self.alignments is not None:
             columns["identity"] = [alignment.identity for alignment in self.alignments]
@@ -182,24 +168,16 @@ class Hits:
 
 
 def join(parts: Sequence[Hits]) -> Hits:
-    """Batches of one lookup as one; there is at least one."""
+    """The hits of one or more batches of one lookup."""
     first = parts[0]
-    if len(parts) == 1:
-        return first
-
-    def joined(name: str) -> Any:
-        return np.concatenate([getattr(part, name) for part in parts])
-
-    def chained(name: str) -> list[Any]:
-        return [value for part in parts for value in getattr(part, name)]
-
-    held: dict[str, Any] = {name: joined(name) for name in _ARRAYS}
-    held |= {name: chained(name) for name in _LISTS}
-    held |= {name: joined(name) for name in _OPTIONAL if getattr(first, name) is not None}
-    if first.alignments is not None:
-        held["alignments"] = chained("alignments")
-    held["neighbours"] = Neighbours(
-        digests=np.concatenate([part.neighbours.digests for part in parts]),
-        scores=np.concatenate([part.neighbours.scores for part in parts]),
-    )
-    return replace(first, **held)
+    joined: dict[str, Any] = {}
+    for field in fields(first) if len(parts) > 1 else ():
+        values = [getattr(part, field.name) for part in parts]
+        if isinstance(values[0], np.ndarray):
+            joined[field.name] = np.concatenate(values)
+        elif isinstance(values[0], list):
+            joined[field.name] = [value for part in values for value in part]
+        elif isinstance(values[0], Neighbours):
+            digests, scores = ([getattr(part, name) for part in values] for name in ("digests", "scores"))
+            joined[field.name] = Neighbours(digests=np.concatenate(digests), scores=np.concatenate(scores))
+    return replace(first, **joined)

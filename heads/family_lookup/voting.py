@@ -1,130 +1,111 @@
-"""What the neighbours of a protein say of each label that they have."""
+"""The votes of a query's neighbours for the labels that they have."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.numerics import log_odds
 from embedstore.types import DIGEST_BYTES, Digests
 from heads.features.base import Float32, sortable_keys
-from heads.tasks.targets import Codes
+from heads.vectors.fit_knn import weights_of
+from heads.vectors.neighbour_targets import KeyTargets
 
-_CLOSEST = 0.9999
-"""Cosines above it count as this one: the next step would be infinite."""
+N_MONOTONE = 5
+"""The first so many of `LabelVotes.features` must not lower the probability."""
+
+_MAX_COSINE = 0.9999
+"""Cosines are clipped to it before Fisher's z is taken, which is infinite at 1."""
 
 _SLICE = 256
 
-_VOTE_ROOM = 1e-3
-"""Votes are kept this far from 0 and 1 before their log-odds are taken."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelTable:
-    """Distinct keys and the labels of each; a key may stand in several rows, and a row may have several labels.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LabelTable(KeyTargets):
+    """Distinct keys and their labels: the targets of `knn`, with the row and the size of each label.
 
     Attributes
     ----------
-    digests
-        (U, 24) uint8, distinct, sorted.
-    starts
-        (U + 1,) int64: key u has the entries ``starts[u]:starts[u + 1]``.
-    codes
-        (E,) int64 label of each entry, distinct within a key.
-    shares
-        (E,) float64 share of the key's rows that have the label.
     rows
         (E,) int64 first row of the key that has the label.
     sizes
-        (C,) int64 keys that have each label.
+        (C,) int64 number of keys that have each label.
     """
 
-    digests: Digests
-    starts: NDArray[np.int64]
-    codes: Codes
-    shares: NDArray[np.float64]
     rows: NDArray[np.int64]
     sizes: NDArray[np.int64]
 
-    def find(self, digests: Digests) -> NDArray[np.int64]:
-        """Position of each key of (..., 24), (...); every key must be there."""
-        return np.searchsorted(sortable_keys(self.digests), sortable_keys(digests))
-
-    def entries(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Entries of keys at flat positions: which position each comes from (m,), and which entry it is (m,)."""
-        counts = self.starts[positions + 1] - self.starts[positions]
-        source = np.repeat(np.arange(len(positions)), counts)
-        within = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return source, self.starts[positions][source] + within
-
-    def having(self, labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def has_label(self, labels: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Which keys have any of the labels marked in (C,), (U,) bool."""
-        marked = np.add.reduceat(labels[self.codes].astype(np.int64), self.starts[:-1])
+        marked = np.add.reduceat(labels[self.columns].astype(np.int64), self.starts[:-1])
         return np.asarray(marked > 0)
 
-    def take(self, keys: NDArray[np.bool_]) -> LabelTable:
-        """The table of some of the keys, under the same label codes."""
+    def subset(self, keys: NDArray[np.bool_]) -> LabelTable:
+        """The table of the keys marked in (U,), with the same label codes."""
         counts = np.diff(self.starts)
         entries = np.repeat(keys, counts)
-        codes = self.codes[entries]
         return LabelTable(
             digests=self.digests[keys],
             starts=np.append(0, np.cumsum(counts[keys])),
-            codes=codes,
-            shares=self.shares[entries],
+            columns=self.columns[entries],
+            amounts=self.amounts[entries],
+            centre=self.centre,
             rows=self.rows[entries],
-            sizes=np.bincount(codes, minlength=len(self.sizes)),
+            sizes=np.bincount(self.columns[entries], minlength=len(self.sizes)),
         )
 
-    def of_rows(self, numbers: NDArray[np.int64]) -> LabelTable:
-        """The table with `rows` counted among others: row i is ``numbers[i]``."""
-        return replace(self, rows=numbers[self.rows])
 
-
-def label_table(digests: Digests, sets: Sequence[Sequence[int]], n_labels: int) -> LabelTable:
-    """Group rows by key.
+def label_table(
+    digests: Digests, label_sets: Sequence[Sequence[int]], n_labels: int, rows: NDArray[np.int64] | None = None
+) -> LabelTable:
+    """Group examples by key.
 
     Parameters
     ----------
     digests
-        (N, 24) uint8.
-    sets
-        Label codes of each row, distinct within a row.
+        (N, 24) uint8 keys.
+    label_sets
+        Label codes of each example, distinct within an example.
     n_labels
         C.
+    rows
+        (N,) row of each example, for `LabelTable.rows`; None for 0 to N - 1.
 
     Examples
     --------
     >>> digests = np.zeros((3, 24), np.uint8)
     >>> digests[1] = 7
     >>> table = label_table(digests, [[0], [1, 2], [2]], 3)
-    >>> table.starts.tolist(), table.codes.tolist(), table.shares.tolist(), table.rows.tolist()
+    >>> table.starts.tolist(), table.columns.tolist(), table.amounts.tolist(), table.rows.tolist()
     ([0, 2, 4], [0, 2, 1, 2], [0.5, 0.5, 1.0, 1.0], [0, 2, 1, 1])
     """
-    distinct, key = np.unique(sortable_keys(digests), return_inverse=True)
-    counts = np.fromiter(map(len, sets), np.int64, len(sets))
-    row = np.repeat(np.arange(len(sets)), counts)
-    code = np.fromiter((code for labels in sets for code in labels), np.int64, int(counts.sum()))
-    order = np.lexsort((row, code, key[row]))
-    pair = key[row][order] * n_labels + code[order]
+    distinct, key, n_examples = np.unique(sortable_keys(digests), return_inverse=True, return_counts=True)
+    counts = np.fromiter(map(len, label_sets), np.int64, len(label_sets))
+    example = np.repeat(np.arange(len(label_sets)), counts)
+    label = np.fromiter((code for labels in label_sets for code in labels), np.int64, int(counts.sum()))
+    order = np.lexsort((example, label, key[example]))
+    pair = key[example][order] * n_labels + label[order]
     pairs, first, times = np.unique(pair, return_index=True, return_counts=True)
-    owner, codes = np.divmod(pairs, n_labels)
+    owner, columns = np.divmod(pairs, n_labels)
+    sizes = np.bincount(columns, minlength=n_labels)
     return LabelTable(
         digests=distinct.view(np.uint8).reshape(-1, DIGEST_BYTES),
         starts=np.searchsorted(owner, np.arange(len(distinct) + 1)).astype(np.int64),
-        codes=codes,
-        shares=times / np.bincount(key, minlength=len(distinct))[owner],
-        rows=row[order][first],
-        sizes=np.bincount(codes, minlength=n_labels),
+        columns=columns,
+        amounts=times / n_examples[owner],
+        centre=sizes / max(1, len(distinct)),
+        rows=(example if rows is None else rows[example])[order][first],
+        sizes=sizes,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelVotes:
-    """The labels that the neighbours of each query have: one entry a query and label, by query and then by label.
+    """One entry for each query and each label that its neighbours have, sorted by query and then by label.
 
     Attributes
     ----------
@@ -134,92 +115,86 @@ class LabelVotes:
         (m,) float64 share of the neighbours' weight that has the label.
     score
         (m,) float32 similarity of the nearest neighbour with the label.
-    rival
+    runner_up_score
         (m,) float32 similarity of the nearest neighbour without it; of the last neighbour where all have it.
     agreement
-        (m,) float64 share of the neighbours that have it, of as many as could.
-    place
-        (m,) int64 which neighbour is the nearest with it.
+        (m,) float64 number of neighbours with the label, as a share of how many could have it.
+    nearest
+        (m,) int64 index, among the query's neighbours, of the nearest with the label.
     row
         (m,) int64 row of the task that this neighbour has the label from.
-    having
+    has_label
         (m, k) bool: which neighbours have the label.
     size
-        (m,) int64 keys that have the label.
+        (m,) int64 number of keys that have the label.
     """
 
     query: NDArray[np.int64]
     label: NDArray[np.int64]
     vote: NDArray[np.float64]
     score: Float32
-    rival: Float32
+    runner_up_score: Float32
     agreement: NDArray[np.float64]
-    place: NDArray[np.int64]
+    nearest: NDArray[np.int64]
     row: NDArray[np.int64]
-    having: NDArray[np.bool_]
+    has_label: NDArray[np.bool_]
     size: NDArray[np.int64]
 
-    def take(self, entries: NDArray[Any] | slice) -> LabelVotes:
-        """Some of the entries, by number or mask."""
+    def subset(self, entries: NDArray[Any] | slice) -> LabelVotes:
+        """Some of the entries, by index or mask."""
         return LabelVotes(**{name: getattr(self, name)[entries] for name in self.__slots__})
 
-    def moved(self, by: int) -> LabelVotes:
-        """The same ballots of queries with other numbers."""
-        return replace(self, query=self.query + by)
-
-    def winners(self) -> NDArray[np.int64]:
-        """Entry with the most votes of each query, (n,); the nearer, and then the first label, among equals."""
-        order = np.lexsort((self.label, self.place, -self.vote.round(12), self.query))
+    def top_label(self) -> NDArray[np.int64]:
+        """Entry with the highest vote of each query, (n,); ties go to the nearer, then to the first label."""
+        order = np.lexsort((self.label, self.nearest, -self.vote.round(12), self.query))
         return order[np.unique(self.query[order], return_index=True)[1]]
 
-    def cohesion(self, vectors: Float32) -> Float32:
+    def within_label_similarity(self, vectors: Float32) -> Float32:
         """Similarity of the nearest neighbour with the label to the most similar other one with it, (m,) float32.
 
         NaN where there is no other. ``vectors`` are those of the neighbours of each query, (n, k, D) of norm 1.
         """
-        found = np.full(len(self.query), np.nan, np.float32)
-        for start in range(0, len(found), _SLICE):
-            part = self.take(slice(start, start + _SLICE))
-            rows = np.arange(len(part.query))
+        out = np.full(len(self.query), np.nan, np.float32)
+        for start in range(0, len(out), _SLICE):
+            part = self.subset(slice(start, start + _SLICE))
+            entries = np.arange(len(part.query))
             near = vectors[part.query]
-            # A sum and not a matrix product, whose bits would depend on the batch.
-            likeness = np.einsum("mkd,md->mk", near, near[rows, part.place])
-            others = part.having.copy()
-            others[rows, part.place] = False
-            best = np.where(others, likeness, -np.inf).max(axis=1)
-            found[start : start + _SLICE] = np.where(others.any(axis=1), best, np.nan)
-        return found
+            # A sum instead of a matrix product, whose bits would depend on the batch.
+            similarity = np.einsum("mkd,md->mk", near, near[entries, part.nearest])
+            others = part.has_label.copy()
+            others[entries, part.nearest] = False
+            best = np.where(others, similarity, -np.inf).max(axis=1)
+            out[start : start + _SLICE] = np.where(others.any(axis=1), best, np.nan)
+        return out
 
-    def features(self, cohesion: Float32) -> NDArray[np.float64]:
-        """What a probability is learned from, (m, 7): it grows with the first `N_RISING`.
+    def features(self, within_label_similarity: Float32) -> NDArray[np.float64]:
+        """Features of the calibration, (m, 7).
 
-        Fisher's z of the similarity; its lead over the best other; the log-odds of the vote; the agreement; the lead of
-        the query over what members of the label are to each other; the logarithm of the label's size; and whether the
-        neighbour is the only one with the label.
+        Fisher's z of the similarity; its lead over the runner-up; the log-odds of the vote; the agreement; the lead
+        over the similarity within the label; the logarithm of the label's size; whether the neighbour is the only one
+        with the label.
         """
-        score, rival, lead = (_fisher(values) for values in (self.score, self.rival, cohesion))
-        alone = np.isnan(cohesion)
-        vote = np.clip(self.vote, _VOTE_ROOM, 1 - _VOTE_ROOM)
+        values = (self.score, self.runner_up_score, within_label_similarity)
+        score, runner_up, within = (
+            np.arctanh(np.clip(value.astype(np.float64), -_MAX_COSINE, _MAX_COSINE)) for value in values
+        )
+        is_single = np.isnan(within_label_similarity)
         return np.stack(
             [
                 score,
-                score - rival,
-                np.log(vote / (1 - vote)),
+                score - runner_up,
+                log_odds(self.vote, smallest=1e-3),
                 self.agreement,
-                np.where(alone, 0.0, score - lead),
+                np.where(is_single, 0.0, score - within),
                 np.log(np.maximum(self.size, 1)),
-                alone,
+                is_single,
             ],
             axis=1,
         )
 
 
-N_RISING = 5
-"""Of `Ballots.features`, those with which a probability must grow."""
-
-
 def vote(scores: Float32, positions: NDArray[np.int64], table: LabelTable, *, sharpness: float) -> LabelVotes:
-    """Let neighbours vote, each with weight ``exp(sharpness * (similarity - the best similarity))``.
+    """The votes of neighbours, each with the weight ``exp(sharpness * (similarity - the best similarity))``.
 
     Parameters
     ----------
@@ -230,37 +205,32 @@ def vote(scores: Float32, positions: NDArray[np.int64], table: LabelTable, *, sh
     table
         Their labels.
     sharpness
-        How fast weights fall; 0 lets all count the same.
+        How fast weights fall with distance; 0: all are equal.
     """
     k = scores.shape[1]
-    weights = np.exp(sharpness * (scores.astype(np.float64) - scores[:, :1]))
+    weights = weights_of(scores, sharpness)
     weights /= weights.sum(axis=1, keepdims=True)
     source, entry = table.entries(positions.ravel())
-    query, place, code = source // k, source % k, table.codes[entry]
+    query, place, code = source // k, source % k, table.columns[entry]
     n_labels = len(table.sizes)
     order = np.argsort(query * n_labels + code, kind="stable")
     pairs, first, count = np.unique((query * n_labels + code)[order], return_index=True, return_counts=True)
     owner, label = np.divmod(pairs, n_labels)
     nearest = order[first]
-    has = np.zeros((len(pairs), k), np.bool_)
-    has[np.repeat(np.arange(len(pairs)), count), place[order]] = True
-    # The first neighbour without the label; where there is none, the last neighbour.
-    other = np.where(has.all(axis=1), k - 1, np.argmin(has, axis=1))
-    weight = weights.ravel()[source] * table.shares[entry]
+    has_label = np.zeros((len(pairs), k), np.bool_)
+    has_label[np.repeat(np.arange(len(pairs)), count), place[order]] = True
+    runner_up = np.where(has_label.all(axis=1), k - 1, np.argmin(has_label, axis=1))
+    weight = weights.ravel()[source] * table.amounts[entry]
+    score = scores[owner, place[nearest]]
     return LabelVotes(
         query=owner,
         label=label,
         vote=np.add.reduceat(weight[order], first) if len(pairs) else np.zeros(0),
-        score=scores[owner, place[nearest]],
-        rival=np.minimum(scores[owner, other], scores[owner, place[nearest]]),
+        score=score,
+        runner_up_score=np.minimum(scores[owner, runner_up], score),
         agreement=count / np.minimum(k, np.maximum(table.sizes[label], 1)),
-        place=place[nearest],
+        nearest=place[nearest],
         row=table.rows[entry[nearest]],
-        having=has,
+        has_label=has_label,
         size=table.sizes[label],
     )
-
-
-def _fisher(similarity: Float32) -> NDArray[np.float64]:
-    z: NDArray[np.float64] = np.arctanh(np.clip(similarity.astype(np.float64), -_CLOSEST, _CLOSEST))
-    return z

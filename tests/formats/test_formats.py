@@ -124,9 +124,10 @@ def facts_of(fitted: heads.FittedHead) -> dict[str, Any]:
 
 def hits_of(hits: heads.Hits) -> dict[str, Any]:
     """What a lookup found."""
-    arrays = ("probabilities", "scores", "votes", "answered", "labels", "candidates", "evidence_ids", "evidence_labels")
+    arrays = ("probabilities", "scores", "votes", "answered", "labels", "candidates")
     found = {name: getattr(hits, name).tolist() for name in arrays}
-    found |= {"ids": hits.ids, "neighbour_ids": hits.neighbour_ids}
+    found |= {"evidence_ids": hits.neighbour_ids.tolist(), "evidence_labels": hits.neighbour_labels.tolist()}
+    found |= {"ids": hits.ids, "neighbour_ids": hits.nearest_ids}
     if hits.starts is not None and hits.stops is not None:
         found |= {"starts": hits.starts.tolist(), "stops": hits.stops.tolist()}
     if hits.alignments is not None:

@@ -116,7 +116,7 @@ def test_a_table_with_unusual_columns_is_found_again(store: Store, tmp_path: Pat
         labels_sequence_column="Seq",
         reference="all",
     )
-    assert hits.neighbour_ids == [rows[0][0]]
+    assert hits.nearest_ids == [rows[0][0]]
     with pytest.raises(InputError, match="those of a labelled file .*, and task was given"):
         heads.fit(store, task="pfam", id_column="Protein ID")
 

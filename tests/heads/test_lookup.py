@@ -59,10 +59,10 @@ def test_lookup_finds_the_family_its_score_and_its_nearest_member(store: Store, 
     asked = record_features(store.space(), list(read_records(queries))).vectors.astype(np.float64)
     scores = asked / np.linalg.norm(asked, axis=1, keepdims=True) @ vectors.T
     np.testing.assert_allclose(hits.scores, scores.max(axis=1), atol=1e-5)
-    assert hits.neighbour_ids == [data.ids[row] for row in train[scores.argmax(axis=1)]]
+    assert hits.nearest_ids == [data.ids[row] for row in train[scores.argmax(axis=1)]]
     assert ((hits.votes > 0) & (hits.votes <= 1 + 1e-6)).all()
-    assert hits.neighbours.scores.shape == hits.evidence_ids.shape == hits.evidence_labels.shape == (12, 5)
-    assert hits.evidence_ids[:, 0].tolist() == hits.neighbour_ids
+    assert hits.neighbours.scores.shape == hits.neighbour_ids.shape == hits.neighbour_labels.shape == (12, 5)
+    assert hits.neighbour_ids[:, 0].tolist() == hits.nearest_ids
     assert hits.to_frame().columns.tolist() == COLUMNS
 
 
@@ -72,7 +72,7 @@ def test_unknown_families_get_no_confident_hit_and_their_evidence_stays(store: S
     assert set(hits.labels) == {""}
     assert (hits.probabilities < 0.5).all()
     assert all(hits.candidates)
-    assert all(hits.neighbour_ids)
+    assert all(hits.nearest_ids)
 
 
 def test_a_stated_error_is_kept_on_families_that_were_not_tuned_on(store: Store, simulated: Any) -> None:
@@ -108,7 +108,7 @@ def test_lookup_searches_the_training_rows_unless_told_otherwise(store: Store, s
     record = next(record for record in list(read_records(splits_table)) if record.id == data.ids[row])
     assert heads.lookup([record], store=store, task="pfam").scores[0] < 0.999
     every = heads.lookup([record], store=store, task="pfam", reference="all")
-    assert every.neighbour_ids == [record.id]
+    assert every.nearest_ids == [record.id]
     assert every.scores[0] == pytest.approx(1)
     with pytest.raises(InputError, match="reference is 'test'; expected one of train, all"):
         heads.lookup([record], store=store, task="pfam", reference="test")
@@ -116,10 +116,10 @@ def test_lookup_searches_the_training_rows_unless_told_otherwise(store: Store, s
 
 def test_a_training_protein_finds_itself_unless_that_is_excluded(store: Store, splits_table: Path) -> None:
     record = next(iter(read_records(splits_table)))
-    assert heads.lookup([record], store=store, task="pfam").neighbour_ids == [record.id]
+    assert heads.lookup([record], store=store, task="pfam").nearest_ids == [record.id]
     other = heads.lookup([record], store=store, task="pfam", exclude_self=True)
-    assert other.neighbour_ids != [record.id]
-    assert record.id not in other.evidence_ids[0]
+    assert other.nearest_ids != [record.id]
+    assert record.id not in other.neighbour_ids[0]
     assert other.neighbours.k == 10
 
 
@@ -132,7 +132,7 @@ def test_lookup_does_not_depend_on_the_batch(store: Store, splits_table: Path) -
 
 def test_no_records_have_no_hits_and_an_empty_file_is_an_error(store: Store, tmp_path: Path) -> None:
     hits = heads.lookup([], store=store, task="pfam", align=True, window=40)
-    assert len(hits) == len(hits.to_frame()) == len(hits.evidence_frame()) == 0
+    assert len(hits) == len(hits.to_frame()) == len(hits.neighbours_frame()) == 0
     assert set(COLUMNS) < set(hits.to_frame().columns)
     (tmp_path / "empty.fasta").write_text("")
     with pytest.raises(InputError, match=r"empty\.fasta is empty"):
@@ -178,7 +178,7 @@ def test_a_family_with_one_member_is_found(labelled: Any, simulated: Any) -> Non
     opened = labelled([*rows, ("only", single, "single", "train")])
     hits = heads.lookup([Record(id="q", residues=single[1:].encode())], store=opened, dataset="mine")
     assert hits.candidates.tolist() == ["single"]
-    assert hits.neighbour_ids == ["only"]
+    assert hits.nearest_ids == ["only"]
 
 
 def test_a_task_with_one_family_gives_no_probability_and_promises_nothing(labelled: Any, simulated: Any) -> None:
@@ -195,7 +195,7 @@ def test_a_task_with_one_family_gives_no_probability_and_promises_nothing(labell
 def test_without_a_validation_split_training_rows_are_held_out(labelled: Any, simulated: Any) -> None:
     opened = labelled([(*row, "train") for row in simulated.proteins(600, seed=1)])
     hits = heads.lookup(random_proteins(5), store=opened, dataset="mine")
-    assert "a tenth of the training rows" in hits.calibration.rule
+    assert "a tenth of the training rows" in hits.calibration.source
     assert 30 <= hits.calibration.n_known < 100
     assert not hits.answered.any()
 
@@ -235,12 +235,12 @@ def test_arguments_out_of_range_are_refused(store: Store) -> None:
 def test_evidence_is_a_row_a_neighbour_for_pandas_and_nested_for_json(store: Store, simulated: Any) -> None:
     asked = [Record(id=name, residues=text.encode()) for name, text, _ in simulated.proteins(3, seed=41)]
     hits = heads.lookup(asked, store=store, task="pfam", k=4)
-    frame = hits.evidence_frame(2)
+    frame = hits.neighbours_frame(2)
     assert frame.columns.tolist() == [*COLUMNS, "rank", "neighbour_id", "neighbour_label", "neighbour_score"]
     assert frame["rank"].tolist() == [1, 2] * 3
     assert frame["id"].tolist() == [record.id for record in asked for _ in range(2)]
     told = hits.to_dicts(4)[0]
-    assert [one["id"] for one in told["neighbours"]] == hits.evidence_ids[0].tolist()
+    assert [one["id"] for one in told["neighbours"]] == hits.neighbour_ids[0].tolist()
     assert len(told["neighbours"]) == 4
 
 
@@ -249,7 +249,7 @@ def test_each_hit_can_be_aligned_with_its_neighbour(store: Store, simulated: Any
     hits = heads.lookup([Record(id=name, residues=text.encode())], store=store, task="pfam", align=True)
     assert hits.alignments is not None
     (found,) = hits.alignments
-    target = store.sequences.take(hits.neighbour_digests)[0].decode()
+    target = store.sequences.take(hits.nearest_digests)[0].decode()
     assert found.target.replace("-", "") == target[found.target_start - 1 : found.target_stop]
     assert found.query.replace("-", "") == text[found.query_start - 1 : found.query_stop]
     same = sum(a == b for a, b in zip(found.query, found.target, strict=True))
