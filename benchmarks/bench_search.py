@@ -145,7 +145,7 @@ def ours(store: Store, kinds: list[str]) -> tuple[dict[str, Search], dict[str, d
     """Our kinds over the store, built and tuned by themselves; and what they cost."""
     costs: dict[str, dict[str, Any]] = {"flat": {"build_s": 0, "index_bytes": 0}}
     for kind in kinds:
-        report = embedstore.build_index(store, kind=kind)
+        report = embedstore.build_index(store, index_type=kind)
         costs[kind] = {
             "build_s": report.seconds,
             "index_bytes": report.n_bytes,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from embedstore.catalog import Catalog
-from embedstore.errors import UnknownNameError
+import embedstore
+from embedstore import errors
+from embedstore.catalog import Catalog, require_package
+from embedstore.errors import MissingPackageError, UnknownArgumentError, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -82,3 +85,31 @@ def test_a_plugin_cannot_take_the_name_of_a_built_in(plugin, tmp_path: Path) -> 
         file.write("one = Row('one')\n")
     with pytest.raises(UnknownNameError, match="has the name of a built-in"):
         list(catalog())
+
+
+def test_a_wrong_keyword_is_answered_with_the_closest_right_one() -> None:
+    with pytest.raises(UnknownArgumentError, match=r"build\(\) has no argument 'dataset'; did you mean 'datasets'\?"):
+        embedstore.build(None, None, dataset="pfam")  # type: ignore[call-arg, arg-type]
+    with pytest.raises(TypeError, match=r"verify\(\) has no argument 'xyz'; it has store, deep, quick"):
+        embedstore.verify(None, xyz=1)  # type: ignore[call-arg, arg-type]
+
+
+def test_a_missing_package_is_named_with_its_extra_and_other_import_errors_pass_through(tmp_path: Path) -> None:
+    with pytest.raises(MissingPackageError, match=r"'no_such_thing' is not installed.*'embedstore\[graph\]'`. Or not."):
+        require_package("no_such_thing.sub", purpose="a test", extra="graph", alternative="Or not.")
+    with pytest.raises(ModuleNotFoundError, match=r"embedstore\.no_such"):
+        require_package("embedstore.no_such", purpose="a test", extra="graph", package="elsewhere")
+
+
+def test_public_names_are_listed_and_errors_are_among_them() -> None:
+    names = dir(embedstore)
+    assert {"build", "search", "Store", "EmbedstoreError", "UnknownNameError"} <= set(names)
+    assert all(hasattr(embedstore, name) for name in names)
+    tree = {error for error in vars(errors).values() if isinstance(error, type) and issubclass(error, Exception)}
+    assert {error.__name__ for error in tree} <= set(names)
+
+
+@pytest.mark.parametrize("package", ["embedstore", "heads"])
+def test_each_package_runs_its_command(package: str) -> None:
+    done = subprocess.run([sys.executable, "-m", package, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"embedstore {embedstore.__version__}\n"

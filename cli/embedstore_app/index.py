@@ -16,24 +16,26 @@ Memory = Annotated[
     str | None,
     typer.Option(help="For the rows of a segment, such as 4GB. [default: half of what is free]", show_default=False),
 ]
-Kind = Annotated[str | None, typer.Option(help="ivf_pq or hnsw, where a space has both.", show_default=False)]
+IndexType = Annotated[str | None, typer.Option(help="ivf_pq or hnsw, where a space has both.", show_default=False)]
+Kind = Annotated[str | None, typer.Option("--kind", hidden=True, help="Old name of --index-type.")]
 
 
 @index.command()
 def build(
-    kind: Annotated[str, typer.Option(help="auto, ivf_pq, hnsw, or flat for none.")] = "auto",
+    index_type: Annotated[str, typer.Option(help="auto, ivf_pq, hnsw, or flat for none.")] = "auto",
     recall: Annotated[float, typer.Option(help="Share of the ten nearest to find, as a lower 95% bound.")] = 0.99,
     memory: Memory = None,
     seed: Seed = 0,
     space: SpaceName = None,
     store: StorePath = None,
     json: Json = False,
+    kind: Kind = None,
 ) -> None:
     """Build an index of a space, and measure how much of the truth it finds.
 
     embedstore index build
 
-    embedstore index build --kind hnsw --recall 0.95
+    embedstore index build --index-type hnsw --recall 0.95
     """
     from cli.params import parse_bytes
     from cli.progress import progress_bar
@@ -43,19 +45,26 @@ def build(
     room = parse_bytes(memory) if memory else None
     with progress_bar() as progress:
         report = build_index(
-            open_store(store), space=space, kind=kind, recall=recall, memory=room, seed=seed, progress=progress
+            open_store(store),
+            space=space,
+            index_type=kind or index_type,
+            recall=recall,
+            memory=room,
+            seed=seed,
+            progress=progress,
         )
     _print(report.to_dict(), json)
 
 
 @index.command()
 def update(
-    kind: Kind = None,
+    index_type: IndexType = None,
     memory: Memory = None,
     seed: Seed = 0,
     space: SpaceName = None,
     store: StorePath = None,
     json: Json = False,
+    kind: Kind = None,
 ) -> None:
     """Add what came since the index was built; until then it is searched exactly.
 
@@ -68,7 +77,9 @@ def update(
 
     room = parse_bytes(memory) if memory else None
     with progress_bar() as progress:
-        report = update_index(open_store(store), space=space, kind=kind, memory=room, seed=seed, progress=progress)
+        report = update_index(
+            open_store(store), space=space, index_type=kind or index_type, memory=room, seed=seed, progress=progress
+        )
     _print(report.to_dict(), json)
 
 
@@ -94,7 +105,7 @@ def ls(store: StorePath = None, json: Json = False) -> None:
 
 @index.command()
 def rm(
-    kind: Annotated[str | None, typer.Argument(help="ivf_pq or hnsw; all without.", show_default=False)] = None,
+    index_type: Annotated[str | None, typer.Argument(help="ivf_pq or hnsw; all without.", show_default=False)] = None,
     space: SpaceName = None,
     store: StorePath = None,
 ) -> None:
@@ -106,7 +117,7 @@ def rm(
     from embedstore.indexes.manage import remove_index
     from embedstore.store import open_store
 
-    say(f"Removed: {', '.join(remove_index(open_store(store), kind, space=space))}. Searches are exact now.")
+    say(f"Removed: {', '.join(remove_index(open_store(store), index_type, space=space))}. Searches are exact now.")
 
 
 def _print(facts: dict[str, object], json: bool) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from embedstore.catalog import suggest_arguments
 from embedstore.embedding.embedder import Embedder, space_spec
 from embedstore.embedding.estimate import check_disk_space, estimate
 from embedstore.embedding.executors.process_pool import piece_residues, run_processes, split_unit
@@ -27,6 +28,7 @@ from embedstore.types import RESIDUES, Progress, ProgressCallback, null_progress
 _log = logging.getLogger(__name__)
 
 
+@suggest_arguments
 def plan(
     store: Store,
     model: Model,
@@ -79,6 +81,7 @@ def plan(
         )
 
 
+@suggest_arguments
 def build(
     store: Store,
     model: Model,

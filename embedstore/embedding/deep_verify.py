@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from embedstore.catalog import suggest_arguments
 from embedstore.embedding.query import embed_records, load_space_model
 from embedstore.errors import InputError, MissingPackageError, WeightsUnavailableError
 from embedstore.sequences import key_text
@@ -23,6 +24,7 @@ SAMPLE = 32
 """Proteins of a space that are embedded again."""
 
 
+@suggest_arguments
 def verify(
     store: Store,
     *,

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from embedstore.catalog import suggest_arguments
 from embedstore.errors import EmbedstoreError, InputError, MissingFileError, StoreWriteError
 from embedstore.exchange.selection import select
 from embedstore.exchange.writers import EXPORT_FORMATS, ExportFormat
@@ -37,6 +38,7 @@ class ExportReport:
         return asdict(self)
 
 
+@suggest_arguments
 def export_vectors(
     store: Store,
     out: str | os.PathLike[str],

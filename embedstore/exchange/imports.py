@@ -15,6 +15,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from embedstore.catalog import suggest_arguments
 from embedstore.errors import InputError, LedgerError
 from embedstore.exchange.id_matching import Matching
 from embedstore.exchange.provenance import ArrayLayout, common_layout, identity_into, import_identity
@@ -63,6 +64,7 @@ class ImportReport:
         return asdict(self)
 
 
+@suggest_arguments
 def import_vectors(
     store: Store,
     path: str | os.PathLike[str],

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.catalog import suggest_arguments
 from embedstore.errors import InputError
 from embedstore.sequences import key_text
 from embedstore.store import ResidueSpace, Space, Store
@@ -99,6 +100,7 @@ class Selection:
         return self.ids
 
 
+@suggest_arguments
 def select(
     store: Store,
     *,

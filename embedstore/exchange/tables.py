@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embedstore.catalog import require_package
+from embedstore.catalog import require_package, suggest_arguments
 from embedstore.exchange.selection import select
 from embedstore.store import Store
 from embedstore.types import Vectors
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+@suggest_arguments
 def to_numpy(
     store: Store,
     *,
@@ -39,6 +40,7 @@ def to_numpy(
     return chosen.ids, chosen.vectors()
 
 
+@suggest_arguments
 def to_frame(
     store: Store,
     *,
@@ -62,6 +64,7 @@ def to_frame(
     return pd.concat([texts, numbers], axis=1)
 
 
+@suggest_arguments
 def to_xarray(
     store: Store,
     *,

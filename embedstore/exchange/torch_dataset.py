@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
+from embedstore.catalog import suggest_arguments
 from embedstore.errors import InputError
 from embedstore.exchange.selection import Selection, select
 from embedstore.store import ResidueSpace, Space, Store
@@ -25,6 +26,7 @@ KINDS = ("class", "number", "residues")
 """How labels are read: as names of classes, as numbers, or as a letter a residue."""
 
 
+@suggest_arguments
 def to_torch(
     store: Store,
     *,

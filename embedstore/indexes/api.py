@@ -1,4 +1,4 @@
-"""Searches a space of a store: by its kept index where there is one, exactly where that is due, never stale."""
+"""Searching a space of a store: by its stored index if there is one, else exactly; never stale."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.catalog import unknown_name
+from embedstore.catalog import suggest_arguments, unknown_name
 from embedstore.errors import InputError
 from embedstore.indexes import INDEXES, FlatIndex, Index, Neighbours
 from embedstore.indexes.base import check_queries, unit_rows
@@ -20,18 +20,19 @@ from embedstore.store.indexes import index_kinds
 from embedstore.types import Digests, Vectors
 
 AUTO = "auto"
-"""The kept index if there is one, else exact search."""
+"""The stored index if there is one, else exact search."""
 
 FLAT = "flat"
 
 EXACT_ROWS = 10_000
-"""Of so many rows or fewer that a filter leaves, each is compared: that costs less than looking for them."""
+"""Up to so many rows that a filter leaves are compared one by one: that costs less than an approximate search."""
 
 _BLOCK = 8192
 _FEW_QUERIES = 16
-"""So few queries go to the graph, where there is one; many are scanned for together."""
+"""Up to so many queries go to the graph, if there is one; more are searched together in the lists."""
 
 
+@suggest_arguments
 def search(
     store: Store,
     vectors: Vectors,
@@ -59,7 +60,8 @@ def search(
     space
         Chosen as in `Store.space`.
     index
-        ``auto``: a kept index if there is one, else exact search. ``flat``: exact search. Or a kept one by its kind.
+        ``auto``: a stored index if there is one, else exact search. ``flat``: exact search.
+        Or the type of a stored index.
     where
         Which proteins count: ``{"dataset": "pfam", "split": "train", "taxon": ["9606", "10090"]}``, or keys; see
         `embedstore.store.filters`. Up to 10,000 of them are compared one by one. Of more, an index looks into as many
@@ -73,37 +75,37 @@ def search(
     InputError
         If the vectors do not fit the space, are not finite, or k < 1.
     UnknownNameError
-        For an unknown space, kind of index, data set or column.
+        For an unknown space, index type, data set or column.
     StoreNotFoundError
-        If an index was asked for that is not kept.
+        If the space has no such index.
     SpaceMismatchError
-        If a kept index was made for another store.
+        If a stored index was made for another store.
     """
     # To look for the spaces of a store takes as long as to search one of them.
-    found = store.searchers.get((space or "", index))
-    if not isinstance(found, Searcher):
-        found = store.searchers[space or "", index] = get_searcher(store, store.space(space), index)
-    return found.search(vectors, k, where=where, exclude=exclude)
+    searcher = store.searchers.get((space or "", index))
+    if not isinstance(searcher, Searcher):
+        searcher = store.searchers[space or "", index] = get_searcher(store, store.space(space), index)
+    return searcher.search(vectors, k, where=where, exclude=exclude)
 
 
 def get_searcher(store: Store, space: Space, index: str = AUTO) -> Searcher:
-    """What searches a space, made once for each store that is open; it is forgotten by `Store.refresh`."""
+    """The searcher of a space, made once for each open store and forgotten by `Store.refresh`."""
     place = (space.id, index)
-    found = store.searchers.get(place)
-    if not isinstance(found, Searcher) or found.space is not space:
-        found = store.searchers[place] = Searcher(store, space, index)
-    return found
+    searcher = store.searchers.get(place)
+    if not isinstance(searcher, Searcher) or searcher.space is not space:
+        searcher = store.searchers[place] = Searcher(store, space, index)
+    return searcher
 
 
 class Searcher:
-    """Searches one space with what is kept for it; see `search`.
+    """Searches one space with its stored indexes; see `search`.
 
     Parameters
     ----------
     store, space
         Where.
     index
-        ``auto``, ``flat``, or the kind of a kept index.
+        ``auto``, ``flat``, or the type of a stored index.
     """
 
     def __init__(self, store: Store, space: Space, index: str = AUTO) -> None:
@@ -111,25 +113,27 @@ class Searcher:
             raise unknown_name("index", index, [AUTO, *INDEXES])
         self.space = space
         self._store = store
-        self._kinds: list[str] = []
+        self._index_types: list[str] = []
         self._flat: Index | None = None
         if index == AUTO:
-            self._kinds = [kind for kind in index_kinds(store.path, space.id) if kind in INDEXES]
+            self._index_types = [
+                index_type for index_type in index_kinds(store.path, space.id) if index_type in INDEXES
+            ]
         elif INDEXES[index].name != FLAT:
             if hasattr(INDEXES.load(index), "trained"):
-                self._kinds = [index]
+                self._index_types = [index]
             else:
-                # A kind from outside of which nothing is kept is made from the vectors, as exact search is.
+                # A plug-in type of which nothing is stored is made from the vectors, as exact search is.
                 self._flat = INDEXES.load(index)(space.blocks, n_rows=space.n_rows, dim=space.dim)
-        self._kept: dict[str, StoredIndex] = {}
-        for kind in self._kinds:
+        self._stored: dict[str, StoredIndex] = {}
+        for index_type in self._index_types:
             if index != AUTO:
-                self._index(kind)
+                self._index(index_type)
 
     @property
-    def has_kept(self) -> bool:
-        """Whether an index is kept, so that not every vector is compared."""
-        return bool(self._kinds)
+    def has_index(self) -> bool:
+        """Whether there is a stored index, so that not every vector is compared."""
+        return bool(self._index_types)
 
     def search(
         self, vectors: Vectors, k: int, *, where: Where | None = None, exclude: Digests | None = None
@@ -141,43 +145,43 @@ class Searcher:
             raise InputError(f"exclude has shape {exclude.shape}; expected a key for each query, ({len(vectors)}, 24).")
         rows = None if where is None else self._rows(where)
         n_rows = self.space.n_rows if rows is None else len(rows)
-        wanted = min(k + (exclude is not None), n_rows)
-        if not wanted or not len(vectors):
-            return empty_result(len(vectors), wanted)
-        found = self._search(vectors, wanted, rows)
-        return found if exclude is None else drop_key(found, exclude, min(k, n_rows))
+        n_wanted = min(k + (exclude is not None), n_rows)
+        if not n_wanted or not len(vectors):
+            return empty_result(len(vectors), n_wanted)
+        neighbours = self._search(vectors, n_wanted, rows)
+        return neighbours if exclude is None else drop_key(neighbours, exclude, min(k, n_rows))
 
     def _search(self, vectors: Vectors, k: int, rows: NDArray[np.int64] | None) -> Neighbours:
-        kept = self._index_for(len(vectors))
+        stored = self._index_for(len(vectors))
         n_rows = self.space.n_rows if rows is None else len(rows)
-        if kept is None or (rows is not None and n_rows <= EXACT_ROWS):
+        if stored is None or (rows is not None and n_rows <= EXACT_ROWS):
             return self._exact(vectors, k, rows)
-        effort = kept.effort.for_k(k)
+        effort = stored.effort.for_k(k)
         if effort.candidates * 4 >= n_rows:
             return self._exact(vectors, k, rows)
-        asked, chosen, late = unit_rows(vectors), None, kept.uncovered
+        unit_queries, is_allowed, uncovered = unit_rows(vectors), None, stored.uncovered
         if rows is not None:
-            chosen = np.zeros(int(self.space.row_starts[-1]), np.bool_)
-            chosen[rows] = True
-            late = late[chosen[late]]
+            is_allowed = np.zeros(int(self.space.row_starts[-1]), np.bool_)
+            is_allowed[rows] = True
+            uncovered = uncovered[is_allowed[uncovered]]
             effort = replace(effort, probes=-(-effort.probes * self.space.n_rows // n_rows))
-        candidates = kept.candidates(asked, effort, chosen)
-        found = rerank(asked, candidates, self.space.take_rows, self.space.keys_of_rows, k)
-        if len(late):
-            found = merge([found, self._exact(vectors, k, late)], k)
-        short = np.flatnonzero(has_missing(found))
-        if len(short):
-            exact = self._exact(vectors[short], k, rows)
-            found.scores[short], found.digests[short] = exact.scores, exact.digests
-        return found
+        candidates = stored.candidates(unit_queries, effort, is_allowed)
+        neighbours = rerank(unit_queries, candidates, self.space.take_rows, self.space.keys_of_rows, k)
+        if len(uncovered):
+            neighbours = merge([neighbours, self._exact(vectors, k, uncovered)], k)
+        incomplete = np.flatnonzero(has_missing(neighbours))
+        if len(incomplete):
+            exact = self._exact(vectors[incomplete], k, rows)
+            neighbours.scores[incomplete], neighbours.digests[incomplete] = exact.scores, exact.digests
+        return neighbours
 
     def _exact(self, vectors: Vectors, k: int, rows: NDArray[np.int64] | None) -> Neighbours:
         if rows is None:
             if self._flat is None:
                 self._flat = FlatIndex(self.space.blocks, n_rows=self.space.n_rows, dim=self.space.dim)
             return self._flat.search(vectors, k)
-        few = FlatIndex(lambda: self._blocks(rows), n_rows=len(rows), dim=self.space.dim, memory_bytes=0)
-        return few.search(vectors, k)
+        flat = FlatIndex(lambda: self._blocks(rows), n_rows=len(rows), dim=self.space.dim, memory_bytes=0)
+        return flat.search(vectors, k)
 
     def _blocks(self, rows: NDArray[np.int64]) -> Iterator[tuple[Digests, Vectors]]:
         for start in range(0, len(rows), _BLOCK):
@@ -190,13 +194,13 @@ class Searcher:
         return np.sort(rows[rows >= 0])
 
     def _index_for(self, n_queries: int) -> StoredIndex | None:
-        """The kept index for so many queries: a graph for few of them, else inverted lists, else what there is."""
-        if not self._kinds:
+        """The stored index for so many queries: a graph for few of them, else inverted lists, else what there is."""
+        if not self._index_types:
             return None
-        favourite = "hnsw" if n_queries <= _FEW_QUERIES else "ivf_pq"
-        return self._index(favourite if favourite in self._kinds else self._kinds[0])
+        preferred = "hnsw" if n_queries <= _FEW_QUERIES else "ivf_pq"
+        return self._index(preferred if preferred in self._index_types else self._index_types[0])
 
-    def _index(self, kind: str) -> StoredIndex:
-        if kind not in self._kept:
-            self._kept[kind] = StoredIndex(self._store, self.space, kind)
-        return self._kept[kind]
+    def _index(self, index_type: str) -> StoredIndex:
+        if index_type not in self._stored:
+            self._stored[index_type] = StoredIndex(self._store, self.space, index_type)
+        return self._stored[index_type]

@@ -1,4 +1,4 @@
-"""The kinds of index."""
+"""The index types."""
 
 from __future__ import annotations
 

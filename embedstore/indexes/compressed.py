@@ -1,4 +1,4 @@
-"""What compressed kinds share: learnt from a sample once, rows added in segments, candidates that are scored anew."""
+"""Compressed index types: trained on a sample once, filled in segments, candidates rescored with the true vectors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from embedstore.indexes.rerank import NO_ROW, Take, as_float32, rerank
 from embedstore.types import Digests, Vectors
 
 FEWEST_ROWS = 1024
-"""Of fewer rows nothing is learnt: exact search takes a millisecond."""
+"""Nothing is trained for fewer rows: exact search takes a millisecond."""
 
 _TRAINED = "trained.faiss"
 
@@ -81,7 +81,7 @@ class SegmentBuilder(Protocol):
 
 
 class TrainedIndex(Protocol):
-    """What a kind learnt from a sample: all of its segments share it.
+    """An index type trained on a sample: all segments share it.
 
     Attributes
     ----------
@@ -119,15 +119,15 @@ class TrainedIndex(Protocol):
         ...
 
     def efforts(self, n_rows: int) -> Sequence[SearchParams]:
-        """What can be chosen from, the cheapest first."""
+        """Search efforts to choose from, the cheapest first."""
         ...
 
     def usual(self, n_rows: int) -> SearchParams:
-        """What serves where nobody chose."""
+        """The effort that is used where none was chosen."""
         ...
 
     def parameters(self) -> dict[str, Any]:
-        """What a person may want to know, as JSON takes it."""
+        """Parameters for people, as JSON takes them."""
         ...
 
     def distortion(self, sample: Vectors) -> float:
@@ -159,14 +159,14 @@ def search_segments(
     reduced = segments[0][0].reduction.of_unit(queries)
     distances, rows = [], []
     for _, segment, allowed, numbers in segments:
-        near, found = segment.candidates(reduced, effort, allowed)
-        distances.append(np.where(found == NO_ROW, np.inf, near))
-        rows.append(found if numbers is None else np.where(found == NO_ROW, NO_ROW, numbers[found]))
+        near, near_rows = segment.candidates(reduced, effort, allowed)
+        distances.append(np.where(near_rows == NO_ROW, np.inf, near))
+        rows.append(near_rows if numbers is None else np.where(near_rows == NO_ROW, NO_ROW, numbers[near_rows]))
     if len(segments) == 1:
         return rows[0]
-    near, found = np.concatenate(distances, axis=1), np.concatenate(rows, axis=1)
+    near, near_rows = np.concatenate(distances, axis=1), np.concatenate(rows, axis=1)
     best = np.argsort(near, axis=1, kind="stable")[:, : effort.candidates]
-    return np.take_along_axis(found, best, axis=1)
+    return np.take_along_axis(near_rows, best, axis=1)
 
 
 def sample_size(n_rows: int) -> int:
@@ -179,8 +179,8 @@ def sample_rows(n_rows: int, n_wanted: int, seed: int) -> NDArray[np.int64]:
     if n_wanted >= n_rows:
         return np.arange(n_rows)
     # Distinct draws from a range without a permutation of all of it.
-    chosen = np.random.default_rng(seed).choice(n_rows, n_wanted, replace=False, shuffle=False)
-    return np.sort(chosen)
+    sample = np.random.default_rng(seed).choice(n_rows, n_wanted, replace=False, shuffle=False)
+    return np.sort(sample)
 
 
 def no_candidates(n_queries: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -193,18 +193,18 @@ def known_rows(rows: NDArray[np.int64], n_rows: int) -> NDArray[np.int64]:
     return np.where((rows >= 0) & (rows < n_rows), rows, NO_ROW)
 
 
-def sample_of(blocks: Iterable[tuple[Digests, Vectors]], rows: NDArray[np.int64]) -> Vectors:
+def read_sample(blocks: Iterable[tuple[Digests, Vectors]], rows: NDArray[np.int64]) -> Vectors:
     """The vectors of ascending row numbers, read from a stream of all."""
-    found, start = [], 0
+    blocks_of_rows, start = [], 0
     for _, vectors in blocks:
         first, last = np.searchsorted(rows, (start, start + len(vectors)))
-        found.append(np.asarray(vectors[rows[first:last] - start]))
+        blocks_of_rows.append(np.asarray(vectors[rows[first:last] - start]))
         start += len(vectors)
-    return np.concatenate(found)
+    return np.concatenate(blocks_of_rows)
 
 
 class FaissTrained(ABC):
-    """What compressed kinds of FAISS learn and keep: a reduction, and the empty index of FAISS's own.
+    """The training of a FAISS index: a reduction, and the empty FAISS index.
 
     Parameters
     ----------
@@ -220,31 +220,31 @@ class FaissTrained(ABC):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """See `Trained.read`."""
+        """See `TrainedIndex.read`."""
         return cls(Reduction.read(folder), np.fromfile(folder / _TRAINED, np.uint8))
 
     def write(self, folder: Path) -> None:
-        """See `Trained.write`."""
+        """See `TrainedIndex.write`."""
         self.reduction.write(folder)
         self._blob.tofile(folder / _TRAINED)
 
     @abstractmethod
-    def kept_of(self, reduced: NDArray[np.float32]) -> NDArray[np.float32]:
+    def reconstruct(self, reduced: NDArray[np.float32]) -> NDArray[np.float32]:
         """What compressing leaves of reduced vectors, (n, d)."""
 
     def distortion(self, sample: Vectors) -> float:
-        """See `Trained.distortion`."""
+        """See `TrainedIndex.distortion`."""
         unit = unit_rows(as_float32(sample))
         reduced = self.reduction.of_unit(unit)
         left_out = np.square(unit - self.reduction.mean, dtype=np.float64).sum() - np.square(reduced).sum()
-        return float(left_out + np.square(reduced - self.kept_of(reduced), dtype=np.float64).sum()) / len(sample)
+        return float(left_out + np.square(reduced - self.reconstruct(reduced), dtype=np.float64).sum()) / len(sample)
 
 
 class CompressedIndex:
-    """A compressed index in memory over a stream, made and searched as every kind is; see `FlatIndex`.
+    """A compressed index in memory over a stream, made and searched as every index is; see `FlatIndex`.
 
-    The vectors are not kept: candidates are read again to be scored. An index that is kept in a store, of which this
-    is the core, has its own way (`embedstore.indexes.manage`).
+    The vectors are not kept: candidates are read again to be scored. `embedstore.indexes.manage` builds stored indexes
+    from the same parts.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ class CompressedIndex:
         self._flat = FlatIndex(blocks, n_rows=n_rows, dim=dim) if n_rows < FEWEST_ROWS else None
         if self._flat is not None:
             return
-        sample = sample_of(blocks(), sample_rows(n_rows, sample_size(n_rows), seed))
+        sample = read_sample(blocks(), sample_rows(n_rows, sample_size(n_rows), seed))
         self._trained = self.trained.train(sample, n_rows=n_rows, seed=seed)
         self._effort = effort or self._trained.usual(n_rows)
         builder = self._trained.builder()
@@ -310,23 +310,23 @@ class CompressedIndex:
         effort = self._effort.for_k(k)
         if effort.candidates * 4 >= self.n_rows:
             return FlatIndex(self._blocks, n_rows=self.n_rows, dim=self.dim, memory_bytes=0).search(queries, k)
-        asked = unit_rows(queries)
-        candidates = search_segments(asked, [(self._trained, self._segment, None, None)], effort)
-        found = rerank(asked, candidates, self._take, self._keys, k)
-        return self._filled(asked, found, k)
+        unit_queries = unit_rows(queries)
+        candidates = search_segments(unit_queries, [(self._trained, self._segment, None, None)], effort)
+        neighbours = rerank(unit_queries, candidates, self._take, self._keys, k)
+        return self._fill_missing(unit_queries, neighbours, k)
 
-    def _filled(self, asked: NDArray[np.float32], found: Neighbours, k: int) -> Neighbours:
-        """What was found, with an exact search for queries to which too little was near."""
-        short = np.flatnonzero(found.scores[:, -1] == -np.inf) if k else np.zeros(0, np.int64)
-        if len(short):
+    def _fill_missing(self, unit_queries: NDArray[np.float32], neighbours: Neighbours, k: int) -> Neighbours:
+        """The neighbours, with an exact search for queries that have too few."""
+        missing = np.flatnonzero(neighbours.scores[:, -1] == -np.inf) if k else np.zeros(0, np.int64)
+        if len(missing):
             flat = FlatIndex(self._blocks, n_rows=self.n_rows, dim=self.dim, memory_bytes=0)
-            exact = flat.search(asked[short], k)
-            found.scores[short], found.digests[short] = exact.scores, exact.digests
-        return found
+            exact = flat.search(unit_queries[missing], k)
+            neighbours.scores[missing], neighbours.digests[missing] = exact.scores, exact.digests
+        return neighbours
 
     def _keys(self, rows: NDArray[np.int64]) -> Digests:
         return self._digests[rows]
 
     def _read_again(self, rows: NDArray[np.int64]) -> Vectors:
         distinct, place = np.unique(rows, return_inverse=True)
-        return sample_of(self._blocks(), distinct)[place]
+        return read_sample(self._blocks(), distinct)[place]

@@ -51,8 +51,8 @@ class FlatIndex:
         self._blocks = blocks
         self.n_rows = n_rows
         self.dim = dim
-        self._keeps = n_rows * dim * 4 <= memory_bytes
-        self._kept: list[tuple[Digests, NDArray[np.float32]]] | None = None
+        self._fits = n_rows * dim * 4 <= memory_bytes
+        self._cached: list[tuple[Digests, NDArray[np.float32]]] | None = None
         self._block_lengths: list[NDArray[np.float32]] = []
 
     @classmethod
@@ -75,33 +75,33 @@ class FlatIndex:
         """
         check_queries(queries, k, self.dim)
         k = min(k, self.n_rows)
-        found = Neighbours(
+        neighbours = Neighbours(
             digests=np.empty((len(queries), k, DIGEST_BYTES), np.uint8), scores=np.empty((len(queries), k), np.float32)
         )
         for start in range(0, len(queries) if k else 0, _PASS_QUERIES):
-            asked = unit_rows(queries[start : start + _PASS_QUERIES])
-            bests = [_Best(asked[row : row + _QUERIES], k) for row in range(0, len(asked), _QUERIES)]
+            unit_queries = unit_rows(queries[start : start + _PASS_QUERIES])
+            bests = [_Best(unit_queries[row : row + _QUERIES], k) for row in range(0, len(unit_queries), _QUERIES)]
             for number, (digests, rows) in enumerate(self._converted()):
                 lengths = self._lengths(number, rows)
                 for best in bests:
                     best.offer(digests, rows, lengths)
-            found.digests[start : start + len(asked)] = np.concatenate([best.digests for best in bests])
-            found.scores[start : start + len(asked)] = np.concatenate([best.scores for best in bests])
-        return found
+            neighbours.digests[start : start + len(unit_queries)] = np.concatenate([best.digests for best in bests])
+            neighbours.scores[start : start + len(unit_queries)] = np.concatenate([best.scores for best in bests])
+        return neighbours
 
     def _converted(self) -> Iterator[tuple[Digests, NDArray[np.float32]]]:
         """The stream with its vectors as float32."""
-        if self._kept is not None:
-            yield from self._kept
+        if self._cached is not None:
+            yield from self._cached
             return
-        kept = []
+        blocks = []
         for digests, vectors in self._blocks():
             rows = as_float32(vectors)
-            if self._keeps:
-                kept.append((digests, rows))
+            if self._fits:
+                blocks.append((digests, rows))
             yield digests, rows
-        if self._keeps:
-            self._kept = kept
+        if self._fits:
+            self._cached = blocks
 
     def _lengths(self, number: int, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Euclidean length of each row of a block, kept for the next search: 4 bytes a row."""
@@ -124,14 +124,14 @@ class _Best:
         """Take what belongs among the best from one block of rows and their Euclidean lengths."""
         rough = self.queries @ rows.T
         rough /= lengths
-        bar = self.scores[:, -1] - MARGIN
-        near = rough >= bar[:, None]
+        threshold = self.scores[:, -1] - MARGIN
+        near = rough >= threshold[:, None]
         if len(rows) > self.k:
             # A store often holds relatives side by side: without the block's own k-th place they would all come in.
             crowded = np.flatnonzero(np.count_nonzero(near, axis=1) > _CROWD * self.k)
             if len(crowded):
-                own = np.partition(rough[crowded], -self.k, axis=1)[:, -self.k] - MARGIN
-                near[crowded] = rough[crowded] >= np.maximum(bar[crowded], own)[:, None]
+                block_kth = np.partition(rough[crowded], -self.k, axis=1)[:, -self.k] - MARGIN
+                near[crowded] = rough[crowded] >= np.maximum(threshold[crowded], block_kth)[:, None]
         query, row = np.nonzero(near)
         for start in range(0, len(query), _MERGED):
             self._merge(query[start : start + _MERGED], row[start : start + _MERGED], digests, rows)
@@ -146,6 +146,6 @@ class _Best:
         all_digests = np.concatenate([self.digests[touched].reshape(-1, DIGEST_BYTES), digests[row]])
         order = order_by_score(all_scores, all_digests, owner)
         first = np.searchsorted(owner[order], np.arange(len(touched)))
-        kept = order[first[:, None] + np.arange(self.k)]
-        self.scores[touched] = all_scores[kept]
-        self.digests[touched] = all_digests[kept]
+        best_rows = order[first[:, None] + np.arange(self.k)]
+        self.scores[touched] = all_scores[best_rows]
+        self.digests[touched] = all_digests[best_rows]

@@ -1,4 +1,4 @@
-"""The kind for latency: a graph over reduced vectors of 8 bits a dimension (Malkov and Yashunin 2018), by FAISS."""
+"""The index type for low latency: a graph (Malkov and Yashunin 2018) over reduced vectors of 8 bits a dimension."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CONSTRUCTION = 80
 _ROWS = 8192
 _WIDTHS = (32, 64, 128, 256, 512, 1024)
 _CANDIDATES = (20, 40, 80, 160, 320, 640)
-_RERANKED = 4
+_RERANK_COST = 4
 """To score a candidate costs as much as so many steps of width."""
 
 
@@ -39,11 +39,11 @@ class TrainedHnsw(FaissTrained):
 
     @classmethod
     def train(cls, sample: Vectors, *, n_rows: int, seed: int) -> Self:
-        """See `Trained.train`."""
+        """See `TrainedIndex.train`."""
         import faiss
 
-        principal = PCA.of(sample)
-        reduction = principal.reduction(principal.shapes()[0][0], 1)
+        pca = PCA.of(sample)
+        reduction = pca.reduction(pca.shapes()[0][0], 1)
         reduced = np.concatenate([reduction(sample[start : start + _ROWS]) for start in range(0, len(sample), _ROWS)])
         index = faiss.IndexHNSWSQ(reduction.n_dims, faiss.ScalarQuantizer.QT_8bit, _LINKS, faiss.METRIC_L2)
         index.hnsw.efConstruction = _CONSTRUCTION
@@ -57,36 +57,39 @@ class TrainedHnsw(FaissTrained):
         return faiss.deserialize_index(self._blob)
 
     def builder(self) -> HnswBuilder:
-        """See `Trained.builder`."""
+        """See `TrainedIndex.builder`."""
         return HnswBuilder(self)
 
     def open(self, folder: Path) -> HnswSegment:
-        """See `Trained.open`."""
+        """See `TrainedIndex.open`."""
         return HnswSegment(folder)
 
     def parameters(self) -> dict[str, Any]:
-        """See `Trained.parameters`."""
+        """See `TrainedIndex.parameters`."""
         return {"dims": self.reduction.n_dims, "links": _LINKS, "construction": _CONSTRUCTION}
 
     def efforts(self, n_rows: int) -> Sequence[SearchParams]:
-        """See `Trained.efforts`."""
+        """See `TrainedIndex.efforts`."""
         choices = [
-            SearchParams(probes=width, candidates=one) for width in _WIDTHS for one in _CANDIDATES if one <= width
+            SearchParams(probes=width, candidates=params)
+            for width in _WIDTHS
+            for params in _CANDIDATES
+            if params <= width
         ]
-        return sorted(choices, key=lambda one: (one.probes + one.candidates * _RERANKED, one.probes))
+        return sorted(choices, key=lambda params: (params.probes + params.candidates * _RERANK_COST, params.probes))
 
     def usual(self, n_rows: int) -> SearchParams:
-        """See `Trained.usual`."""
+        """See `TrainedIndex.usual`."""
         return SearchParams(probes=512, candidates=160)
 
-    def kept_of(self, reduced: NDArray[np.float32]) -> NDArray[np.float32]:
+    def reconstruct(self, reduced: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `FaissTrained.kept_of`."""
         import faiss
 
         index = self.empty()
         quantiser = faiss.downcast_index(index.storage)
-        kept: NDArray[np.float32] = quantiser.sa_decode(quantiser.sa_encode(reduced))
-        return kept
+        decoded: NDArray[np.float32] = quantiser.sa_decode(quantiser.sa_encode(reduced))
+        return decoded
 
 
 class HnswBuilder:
@@ -138,8 +141,8 @@ class HnswSegment:
             return no_candidates(len(reduced), n_wanted)
         # FAISS reads the bits in place: they must live as long as the search.
         bits = None if allowed is None else np.packbits(allowed, bitorder="little")
-        chosen = None if bits is None else faiss.IDSelectorBitmap(self.n_rows, faiss.swig_ptr(bits))
-        options = faiss.SearchParametersHNSW(efSearch=max(min(effort.probes, self.n_rows), n_wanted), sel=chosen)
+        selector = None if bits is None else faiss.IDSelectorBitmap(self.n_rows, faiss.swig_ptr(bits))
+        options = faiss.SearchParametersHNSW(efSearch=max(min(effort.probes, self.n_rows), n_wanted), sel=selector)
         distances, rows = self._index.search(reduced, n_wanted, params=options)
         return distances, known_rows(rows, self.n_rows)
 

@@ -1,4 +1,4 @@
-"""One run that makes segments of an index: encodes rows within memory, measures, commits, reports."""
+"""Building segments of an index: encode rows within memory, measure recall, commit, report."""
 
 from __future__ import annotations
 
@@ -27,7 +27,14 @@ from embedstore.indexes.compressed import (
     sample_size,
 )
 from embedstore.indexes.rerank import drop_key
-from embedstore.indexes.stored_index import BY_KEY, OpenSegment, StoredIndex, candidates_of, index_class, unique_rows
+from embedstore.indexes.stored_index import (
+    BY_KEY,
+    OpenSegment,
+    StoredIndex,
+    index_class,
+    segment_candidates,
+    unique_rows,
+)
 from embedstore.indexes.tuning import SAMPLE, Recall, tune
 from embedstore.store import Space, Store
 from embedstore.store.indexes import SegmentWriter, segment_folder
@@ -40,7 +47,7 @@ from embedstore.store.parts import Part
 from embedstore.types import DIGEST_BYTES, Digests, Progress, ProgressCallback
 
 DISTORTION_ROWS = 2048
-"""Rows on which it is measured what compressing loses."""
+"""Rows on which the loss by compression is measured."""
 
 _BLOCK = 8192
 
@@ -51,18 +58,18 @@ class IndexReport:
 
     Attributes
     ----------
-    space, kind
-        Which index; of kind ``flat`` nothing is built or kept.
+    space, index_type
+        Which index; of type ``flat`` nothing is built or stored.
     n_rows, n_added, n_segments, n_bytes
         Rows of the index, those of them that are new, its segments and the bytes of their files.
     recall
         Share of the true ten nearest that is found, with its lower bound; None where nothing was measured.
     effort
-        Lists looked into and candidates scored, for ten neighbours.
+        Lists searched and candidates scored, for ten neighbours.
     parameters
-        What the kind says of itself.
+        Parameters of the index type.
     retrained
-        Whether it was learnt anew.
+        Whether it was trained again.
     seconds
         How long it took.
     notes
@@ -70,7 +77,7 @@ class IndexReport:
     """
 
     space: str
-    kind: str
+    index_type: str
     n_rows: int
     n_added: int = 0
     n_segments: int = 0
@@ -92,15 +99,15 @@ class IndexBuilder:
 
     Parameters
     ----------
-    store, space, kind
+    store, space, index_type
         Which index.
-    learnt
-        What `learn` gave, or what an index has that is there.
+    training
+        What `train` returned, or what a stored index was trained with.
     target
         Recall to reach.
     seed
         Of the sample on which it is measured.
-    room
+    memory_bytes
         Bytes for the rows of a segment.
     progress
         Called with each step, in rows.
@@ -110,66 +117,66 @@ class IndexBuilder:
         self,
         store: Store,
         space: Space,
-        kind: str,
-        learnt: tuple[TrainedIndex, dict[str, Any]],
+        index_type: str,
+        training: tuple[TrainedIndex, dict[str, Any]],
         *,
         target: float,
         seed: int,
-        room: int,
+        memory_bytes: int,
         progress: ProgressCallback,
     ) -> None:
         self._store = store
         self._space = space
-        self._kind = kind
-        self._trained, self._learnt = learnt
+        self._index_type = index_type
+        self._trained, self._training = training
         self._target = target
         self._seed = seed
-        self._room = room
+        self._memory_bytes = memory_bytes
         self._progress = progress
 
     def finish(
         self,
         mask: NDArray[np.bool_],
-        stays: Sequence[tuple[Part, OpenSegment]],
-        gone: Sequence[Part],
+        retained: Sequence[tuple[Part, OpenSegment]],
+        replaced: Sequence[Part],
         started: float,
         *,
         n_added: int | None = None,
     ) -> IndexReport:
-        """Make segments of the rows that a mask chooses, measure them with those that stay, commit, and report."""
-        with _at_work(self._store), tempfile.TemporaryDirectory(prefix="embedstore-") as scratch:
-            made = self._encode(mask, Path(scratch))
-            opened = [segment for _, segment in stays] + [self._opened(one) for one in made]
+        """Make segments of the rows in a mask, measure them together with the retained ones, commit, and report."""
+        with _store_lock(self._store), tempfile.TemporaryDirectory(prefix="embedstore-") as scratch:
+            segments = self._encode(mask, Path(scratch))
+            opened = [segment for _, segment in retained] + [self._open(segment) for segment in segments]
             effort, recall = self._measure(opened)
             seconds = time.monotonic() - started
-            figures = {"recall": recall.to_dict(), "effort": effort.to_dict(), "build_seconds": round(seconds, 3)}
-            parts = [part for part, _ in stays]
-            for number, one in enumerate(made):
-                # The old ones stay until the last of the new ones is there.
-                replaced = replaced_parts(gone) if number == len(made) - 1 else []
-                parts.append(self._commit(one, figures, replaced))
+            measurements = {"recall": recall.to_dict(), "effort": effort.to_dict(), "build_seconds": round(seconds, 3)}
+            parts = [part for part, _ in retained]
+            for number, segment in enumerate(segments, start=1):
+                # The old ones stay until the last of the new ones is committed.
+                names = replaced_parts(replaced) if number == len(segments) else []
+                parts.append(self._commit(segment, measurements, names))
         self._store.refresh()
-        return self._report(parts, figures, n_added=n_added, seconds=seconds)
+        return self._report(parts, measurements, n_added=n_added, seconds=seconds)
 
-    def merge(self, kept: StoredIndex, started: float) -> IndexReport:
+    def merge(self, stored: StoredIndex, started: float) -> IndexReport:
         """Make one segment of all segments of an index."""
-        with _at_work(self._store), tempfile.TemporaryDirectory(prefix="embedstore-") as scratch:
+        with _store_lock(self._store), tempfile.TemporaryDirectory(prefix="embedstore-") as scratch:
             builder = self._trained.builder()
-            # What two shards added counts in the first of them.
-            pairs = [pair for pair in zip(kept.parts, kept.segments, strict=True) if pair[1].n_live]
+            # A row that two shards added counts in the first of them.
+            pairs = [pair for pair in zip(stored.parts, stored.segments, strict=True) if pair[1].n_live]
             for part, _ in pairs:
                 builder.merge(segment_folder(part))
             covers = [cover for part, _ in pairs for cover in part.details["covers"]]
             digests = np.concatenate([part.array("digests").read() for part, _ in pairs])
-            made = _Made(_written(builder, Path(scratch) / "merged"), digests, covers)
+            merged = _NewSegment(_write_segment(builder, Path(scratch) / "merged"), digests, covers)
             rows = np.concatenate([segment.rows for _, segment in pairs])
-            opened = OpenSegment(trained=self._trained, segment=self._trained.open(made.folder), rows=rows)
+            opened = OpenSegment(trained=self._trained, segment=self._trained.open(merged.folder), rows=rows)
             effort, recall = self._measure([opened])
             seconds = time.monotonic() - started
-            figures = {"recall": recall.to_dict(), "effort": effort.to_dict(), "build_seconds": round(seconds, 3)}
-            part = self._commit(made, figures, replaced_parts(kept.all_parts))
+            measurements = {"recall": recall.to_dict(), "effort": effort.to_dict(), "build_seconds": round(seconds, 3)}
+            part = self._commit(merged, measurements, replaced_parts(stored.all_parts))
         self._store.refresh()
-        return self._report([part], figures, n_added=0, seconds=seconds)
+        return self._report([part], measurements, n_added=0, seconds=seconds)
 
     def commit_shard(self, parts: Sequence[int]) -> str:
         """Commit a segment of whole parts of the space, by their index, that is not measured; returns its name."""
@@ -178,45 +185,50 @@ class IndexBuilder:
         for index in parts:
             stretch = slice(int(self._space.row_starts[index]), int(self._space.row_starts[index + 1]))
             mask[stretch] = first[stretch]
-        usual = self._trained.usual(self._learnt["n_trained_for"])
-        with _at_work(self._store), tempfile.TemporaryDirectory(prefix="embedstore-") as scratch:
-            (made,) = self._encode(mask, Path(scratch), in_one=True)
-            return self._commit(made, {"recall": None, "effort": usual.to_dict(), "build_seconds": None}, []).name
+        effort = self._trained.usual(self._training["n_trained_for"])
+        with _store_lock(self._store), tempfile.TemporaryDirectory(prefix="embedstore-") as scratch:
+            (segment,) = self._encode(mask, Path(scratch), in_one=True)
+            measurements = {"recall": None, "effort": effort.to_dict(), "build_seconds": None}
+            return self._commit(segment, measurements, []).name
 
-    def _encode(self, mask: NDArray[np.bool_], scratch: Path, *, in_one: bool = False) -> list[_Made]:
+    def _encode(self, mask: NDArray[np.bool_], scratch: Path, *, in_one: bool = False) -> list[_NewSegment]:
         """Segments of the rows that a mask chooses, in folders; at least one."""
         space, total, done = self._space, int(mask.sum()), 0
-        most = total if in_one else max(FEWEST_ROWS, self._room // self._trained.row_bytes)
-        made: list[_Made] = []
+        max_rows = total if in_one else max(FEWEST_ROWS, self._memory_bytes // self._trained.row_bytes)
+        segments: list[_NewSegment] = []
         builder, n_rows = self._trained.builder(), 0
         covers: list[dict[str, Any]] = []
         digests = [np.empty((0, DIGEST_BYTES), np.uint8)]
         for index, part in enumerate(space.parts):
             start = int(space.row_starts[index])
-            chosen = mask[start : int(space.row_starts[index + 1])]
-            rows = np.flatnonzero(chosen) + start
-            if n_rows and n_rows + len(rows) > most:
-                made.append(_Made(_written(builder, scratch / str(len(made))), np.concatenate(digests), covers))
+            is_chosen = mask[start : int(space.row_starts[index + 1])]
+            rows = np.flatnonzero(is_chosen) + start
+            if n_rows and n_rows + len(rows) > max_rows:
+                segments.append(
+                    _NewSegment(_write_segment(builder, scratch / str(len(segments))), np.concatenate(digests), covers)
+                )
                 builder, covers, digests, n_rows = self._trained.builder(), [], digests[:1], 0
             if not len(rows):
                 continue
             for block in range(0, len(rows), _BLOCK):
-                some = rows[block : block + _BLOCK]
-                builder.add(space.take_rows(some))
-                digests.append(space.keys_of_rows(some))
-                done += len(some)
+                block_rows = rows[block : block + _BLOCK]
+                builder.add(space.take_rows(block_rows))
+                digests.append(space.keys_of_rows(block_rows))
+                done += len(block_rows)
                 self._progress(Progress(stage="add", done=done, total=total, unit="records"))
-            covers.append({"part": part.name if chosen.all() else BY_KEY, "rows": len(rows)})
+            covers.append({"part": part.name if is_chosen.all() else BY_KEY, "rows": len(rows)})
             n_rows += len(rows)
-        made.append(_Made(_written(builder, scratch / str(len(made))), np.concatenate(digests), covers))
-        return made
+        segments.append(
+            _NewSegment(_write_segment(builder, scratch / str(len(segments))), np.concatenate(digests), covers)
+        )
+        return segments
 
-    def _opened(self, made: _Made) -> OpenSegment:
-        rows = self._space.find(made.digests)
-        return OpenSegment(trained=self._trained, segment=self._trained.open(made.folder), rows=rows)
+    def _open(self, segment: _NewSegment) -> OpenSegment:
+        rows = self._space.find(segment.digests)
+        return OpenSegment(trained=self._trained, segment=self._trained.open(segment.folder), rows=rows)
 
     def _measure(self, segments: Sequence[OpenSegment]) -> tuple[SearchParams, Recall]:
-        """The effort to make and the recall that it has, on stored rows that do not find themselves."""
+        """The effort to use and its recall, measured on stored rows that do not count themselves."""
         space = self._space
         live = np.flatnonzero(unique_rows(space))
         rows = live[sample_rows(len(live), SAMPLE, self._seed + 1)]
@@ -225,45 +237,47 @@ class IndexBuilder:
         flat = FlatIndex(space.blocks, n_rows=space.n_rows, dim=space.dim, memory_bytes=0)
         nearest = drop_key(flat.search(queries, TUNED_K + 1), keys, min(TUNED_K, max(1, len(live) - 1)))
         truth = space.find(nearest.digests.reshape(-1, DIGEST_BYTES)).reshape(nearest.scores.shape)
-        asked = unit_rows(queries)
+        unit_queries = unit_rows(queries)
         efforts = self._trained.efforts(len(live))
-        chosen = tune(efforts, lambda effort: candidates_of(asked, segments, effort), truth, self._target)
+        effort, recall = tune(
+            efforts, lambda effort: segment_candidates(unit_queries, segments, effort), truth, self._target
+        )
         self._progress(Progress(stage="measure", done=len(rows), total=len(rows), unit="records"))
-        return chosen
+        return effort, recall
 
-    def _commit(self, made: _Made, figures: dict[str, Any], replaces: Sequence[str]) -> Part:
+    def _commit(self, segment: _NewSegment, measurements: dict[str, Any], replaces: Sequence[str]) -> Part:
         details = {
             "space": self._space.id,
             "dim": self._space.dim,
-            "index_kind": self._kind,
-            "covers": made.covers,
+            "index_kind": self._index_type,
+            "covers": segment.covers,
             "mapped": list(self._trained.mapped),
             "parameters": self._trained.parameters(),
             "seed": self._seed,
-            **self._learnt,
-            **figures,
+            **self._training,
+            **measurements,
         }
-        with SegmentWriter(self._store.path, self._space.id, self._kind) as writer:
-            writer.take(made.folder, made.digests, details, replaces=replaces)
+        with SegmentWriter(self._store.path, self._space.id, self._index_type) as writer:
+            writer.take(segment.folder, segment.digests, details, replaces=replaces)
         return Part(writer.path)
 
     def _report(
-        self, parts: Sequence[Part], figures: dict[str, Any], *, n_added: int | None, seconds: float
+        self, parts: Sequence[Part], measurements: dict[str, Any], *, n_added: int | None, seconds: float
     ) -> IndexReport:
         sizes = sizes_of(parts)
-        reached, notes = figures["recall"], []
-        if not reached["reached"]:
+        recall, notes = measurements["recall"], []
+        if not recall["reached"]:
             notes.append(
-                f"A recall of {reached['target']} was not proved: {reached['value']:.4f} was reached, at least "
-                f"{reached['low']:.4f}."
+                f"A recall of {recall['target']} was not reached: it is {recall['value']:.4f}, at least "
+                f"{recall['low']:.4f}."
             )
         return IndexReport(
             space=self._space.id,
-            kind=self._kind,
+            index_type=self._index_type,
             **sizes,
             n_added=sizes["n_rows"] if n_added is None else n_added,
-            recall=reached,
-            effort=figures["effort"],
+            recall=recall,
+            effort=measurements["effort"],
             parameters=self._trained.parameters(),
             retrained=n_added is None,
             seconds=round(seconds, 3),
@@ -272,7 +286,7 @@ class IndexBuilder:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Made:
+class _NewSegment:
     """A segment that is not committed: its files, the keys (n, 24) of its rows, and what it covers."""
 
     folder: Path
@@ -280,15 +294,15 @@ class _Made:
     covers: list[dict[str, Any]]
 
 
-def _written(builder: SegmentBuilder, folder: Path) -> Path:
+def _write_segment(builder: SegmentBuilder, folder: Path) -> Path:
     folder.mkdir()
     builder.write(folder)
     return folder
 
 
 @contextlib.contextmanager
-def _at_work(store: Store) -> Iterator[None]:
-    """Keep what is read from being removed meanwhile."""
+def _store_lock(store: Store) -> Iterator[None]:
+    """Keep the parts that are read from being removed meanwhile."""
     with translate_write_errors(store.path):
         work = SharedStoreLock(store.path)
     try:
@@ -297,17 +311,17 @@ def _at_work(store: Store) -> Iterator[None]:
         work.release()
 
 
-def train(space: Space, kind: str, seed: int) -> tuple[TrainedIndex, dict[str, Any]]:
-    """Train a kind on a sample of a space; with it, what its records say of that."""
-    kept = index_class(kind)
+def train(space: Space, index_type: str, seed: int) -> tuple[TrainedIndex, dict[str, Any]]:
+    """Train an index type on a sample of a space; returns it with what its commit records say of the training."""
+    trained_class = index_class(index_type)
     live = np.flatnonzero(unique_rows(space))
     if len(live) < FEWEST_ROWS:
         raise InputError(
-            f"Space {space.id} has {len(live):,} vectors; an index is kept of {FEWEST_ROWS:,} or more. Search them "
+            f"Space {space.id} has {len(live):,} vectors; an index needs {FEWEST_ROWS:,} or more. Search them "
             "exactly: --index flat."
         )
     sample = space.take_rows(live[sample_rows(len(live), sample_size(len(live)), seed)])
-    trained = kept.train(sample, n_rows=len(live), seed=seed)
+    trained = trained_class.train(sample, n_rows=len(live), seed=seed)
     with tempfile.TemporaryDirectory(prefix="embedstore-") as folder:
         trained.write(Path(folder))
         hashes = [file_hash(file) for file in sorted(Path(folder).iterdir())]

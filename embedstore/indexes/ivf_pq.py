@@ -1,4 +1,4 @@
-"""The compressed kind: reduced vectors in inverted lists, 4-bit product codes, FAISS's fast scan."""
+"""The compressed index type: reduced vectors in inverted lists, 4-bit product codes, FAISS's fast scan."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _TRIED, _ASKED, _NEAR = 1 << 14, 256, 40
 """Rows of the sample on which reductions are tried, those of them that ask, and what each is given."""
 
 _CANDIDATES = (40, 60, 80, 120, 160, 200, 250, 300, 400, 500, 600, 800, 1000, 1200, 1600, 2400)
-_RERANKED = 300
+_RERANK_COST = 300
 """To score a candidate costs as much as to scan so many codes."""
 
 
@@ -63,7 +63,7 @@ class TrainedIvfPq(FaissTrained):
 
     @classmethod
     def train(cls, sample: Vectors, *, n_rows: int, seed: int) -> Self:
-        """See `Trained.train`."""
+        """See `TrainedIndex.train`."""
         import faiss
 
         reduction = _chosen_reduction(sample, seed)
@@ -76,42 +76,44 @@ class TrainedIvfPq(FaissTrained):
         # Tables that are the same for each list: once a query, and comparable between segments.
         index.by_residual = False
         for clustering, most in ((index.cp, _A_LIST), (index.pq.cp, _A_CODE)):
-            _bound(clustering, most, seed)
+            _configure_clustering(clustering, most, seed)
         index.train(reduced)
         return cls(reduction, faiss.serialize_index(index))
 
     def builder(self) -> IvfPqBuilder:
-        """See `Trained.builder`."""
+        """See `TrainedIndex.builder`."""
         return IvfPqBuilder(self)
 
     def open(self, folder: Path) -> IvfPqSegment:
-        """See `Trained.open`."""
+        """See `TrainedIndex.open`."""
         return IvfPqSegment(self, folder)
 
     def parameters(self) -> dict[str, Any]:
-        """See `Trained.parameters`."""
+        """See `TrainedIndex.parameters`."""
         return {"dims": self.reduction.n_dims, "lists": self.n_lists, "code_bytes": self.code_bytes}
 
     def efforts(self, n_rows: int) -> Sequence[SearchParams]:
-        """See `Trained.efforts`."""
+        """See `TrainedIndex.efforts`."""
         powers = [2**power for power in range(3, self.n_lists.bit_length())]
-        probes = [one for power in powers for one in (power, power * 3 // 2) if one < self.n_lists]
+        probes = [value for power in powers for value in (power, power * 3 // 2) if value < self.n_lists]
         choices = [
-            SearchParams(probes=one, candidates=candidates)
-            for one in [*probes, self.n_lists]
+            SearchParams(probes=value, candidates=candidates)
+            for value in [*probes, self.n_lists]
             for candidates in _CANDIDATES
         ]
         a_list = n_rows / self.n_lists
-        return sorted(choices, key=lambda one: (one.probes * a_list + one.candidates * _RERANKED, one.probes))
+        return sorted(
+            choices, key=lambda value: (value.probes * a_list + value.candidates * _RERANK_COST, value.probes)
+        )
 
     def usual(self, n_rows: int) -> SearchParams:
-        """See `Trained.usual`: half of all lists."""
+        """See `TrainedIndex.usual`: half of all lists."""
         return SearchParams(probes=(self.n_lists + 1) // 2, candidates=400)
 
-    def kept_of(self, reduced: NDArray[np.float32]) -> NDArray[np.float32]:
+    def reconstruct(self, reduced: NDArray[np.float32]) -> NDArray[np.float32]:
         """See `FaissTrained.kept_of`."""
-        kept: NDArray[np.float32] = self._index.pq.decode(self._index.pq.compute_codes(reduced))
-        return kept
+        decoded: NDArray[np.float32] = self._index.pq.decode(self._index.pq.compute_codes(reduced))
+        return decoded
 
     def encode(self, vectors: Vectors) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         """List (n,) and code (n, m / 2) of each of the vectors (n, D)."""
@@ -126,20 +128,20 @@ class TrainedIvfPq(FaissTrained):
 
         In whole numbers, as in `Reduction`: FAISS's way depends on the size of the batch.
         """
-        found = np.empty((len(reduced), n_lists), np.int64)
+        lists = np.empty((len(reduced), n_lists), np.int64)
         distances = np.empty((len(reduced), n_lists), np.float32)
         for start in range(0, len(reduced), _QUERIES):
             whole = np.rint(reduced[start : start + _QUERIES].astype(np.float64) * _GRID)
-            far = self._square - whole @ self._centres * (2 / _GRID**2)
+            squared = self._square - whole @ self._centres * (2 / _GRID**2)
             if n_lists == 1:
-                near = far.argmin(axis=1)[:, None]
+                near = squared.argmin(axis=1)[:, None]
             elif n_lists < self.n_lists:
-                near = np.argpartition(far, n_lists - 1, axis=1)[:, :n_lists]
+                near = np.argpartition(squared, n_lists - 1, axis=1)[:, :n_lists]
             else:
-                near = np.broadcast_to(np.arange(self.n_lists), far.shape)
-            found[start : start + _QUERIES] = near
-            distances[start : start + _QUERIES] = np.take_along_axis(far, near, axis=1)
-        return found, distances
+                near = np.broadcast_to(np.arange(self.n_lists), squared.shape)
+            lists[start : start + _QUERIES] = near
+            distances[start : start + _QUERIES] = np.take_along_axis(squared, near, axis=1)
+        return lists, distances
 
     def searcher(self, lists: Any, n_rows: int) -> Any:
         """A FAISS index over inverted lists, which it owns from then on."""
@@ -201,14 +203,14 @@ class IvfPqSegment:
             return no_candidates(len(reduced), n_wanted)
         # FAISS reads the bits in place: they must live as long as the search.
         bits = None if allowed is None else np.packbits(allowed, bitorder="little")
-        chosen = None if bits is None else faiss.IDSelectorBitmap(self.n_rows, faiss.swig_ptr(bits))
+        selector = None if bits is None else faiss.IDSelectorBitmap(self.n_rows, faiss.swig_ptr(bits))
         n_probes = min(effort.probes, self._trained.n_lists)
-        lists, far = self._trained.nearest_lists(reduced, n_probes)
-        options = faiss.SearchParametersIVF(nprobe=n_probes, sel=chosen)
+        lists, squared = self._trained.nearest_lists(reduced, n_probes)
+        options = faiss.SearchParametersIVF(nprobe=n_probes, sel=selector)
         distances = np.empty((len(reduced), n_wanted), np.float32)
         rows = np.empty((len(reduced), n_wanted), np.int64)
         # FAISS's own wrapper of this call takes no options.
-        arrays = map(faiss.swig_ptr, (np.ascontiguousarray(reduced), lists, far, distances, rows))
+        arrays = map(faiss.swig_ptr, (np.ascontiguousarray(reduced), lists, squared, distances, rows))
         vectors, near, nearness, into, numbers = arrays
         self._index.search_preassigned_c(len(reduced), vectors, n_wanted, near, nearness, into, numbers, False, options)
         return distances, known_rows(rows, self.n_rows)
@@ -222,27 +224,29 @@ class IvfPqIndex(CompressedIndex):
 
 def _chosen_reduction(sample: Vectors, seed: int) -> Reduction:
     """Of the reductions to be tried, that whose codes find most of the sample's own nearest neighbours."""
-    principal = PCA.of(sample)
-    choices = [principal.reduction(n_dims, n_mixed) for n_dims, n_mixed in principal.shapes()]
+    pca = PCA.of(sample)
+    choices = [pca.reduction(n_dims, n_mixed) for n_dims, n_mixed in pca.shapes()]
     if len(choices) == 1:
         return choices[0]
-    tried = np.random.default_rng(seed).permutation(len(sample))[:_TRIED]
-    asked, rows = unit_rows(as_float32(sample[tried[:_ASKED]])), sample[tried[_ASKED:]]
-    true = np.argpartition(asked @ unit_rows(as_float32(rows)).T, -TUNED_K, axis=1)[:, -TUNED_K:]
-    return max(choices, key=lambda reduction: _found(reduction, asked, rows, true, seed))
+    sampled = np.random.default_rng(seed).permutation(len(sample))[:_TRIED]
+    queries, rows = unit_rows(as_float32(sample[sampled[:_ASKED]])), sample[sampled[_ASKED:]]
+    truth = np.argpartition(queries @ unit_rows(as_float32(rows)).T, -TUNED_K, axis=1)[:, -TUNED_K:]
+    return max(choices, key=lambda reduction: _n_true_found(reduction, queries, rows, truth, seed))
 
 
-def _found(reduction: Reduction, asked: NDArray[np.float32], rows: Vectors, true: NDArray[np.int64], seed: int) -> int:
+def _n_true_found(
+    reduction: Reduction, queries: NDArray[np.float32], rows: Vectors, truth: NDArray[np.int64], seed: int
+) -> int:
     """How many of the true neighbours (n, k) of unit queries (n, D) are among the nearest 40 by codes."""
     import faiss
 
     codes = faiss.IndexPQFastScan(reduction.n_dims, _n_codes(reduction), _BITS, faiss.METRIC_L2, BLOCK)
-    _bound(codes.pq.cp, _A_CODE, seed)
+    _configure_clustering(codes.pq.cp, _A_CODE, seed)
     reduced = _reduced(reduction, rows)
     codes.train(reduced)
     codes.add(reduced)
-    near = codes.search(reduction.of_unit(asked), _NEAR)[1]
-    return int((near[:, :, None] == true[:, None, :]).sum())
+    near = codes.search(reduction.of_unit(queries), _NEAR)[1]
+    return int((near[:, :, None] == truth[:, None, :]).sum())
 
 
 def _n_codes(reduction: Reduction) -> int:
@@ -250,7 +254,7 @@ def _n_codes(reduction: Reduction) -> int:
     return min(reduction.n_dims, USUAL_DIMENSIONS) // 2
 
 
-def _bound(clustering: Any, most: int, seed: int) -> None:
+def _configure_clustering(clustering: Any, most: int, seed: int) -> None:
     clustering.seed, clustering.niter = seed, _ITERATIONS
     clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, most
 

@@ -1,4 +1,4 @@
-"""Builds the index of a space: learns from a sample, adds within memory, measures itself, is committed at the end."""
+"""Managing the indexes of a space: build, update and remove one, or build it on several machines."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from embedstore.catalog import suggest_arguments
 from embedstore.errors import InputError
 from embedstore.indexes.compressed import FEWEST_ROWS, sample_rows
 from embedstore.indexes.index_builder import DISTORTION_ROWS, IndexBuilder, IndexReport, sizes_of, train
@@ -27,10 +28,10 @@ FLAT_NUMBERS = 50_000 * 1024
 """Exact search is fast enough for vectors of so many numbers together: a query goes through them in some 20 ms."""
 
 GROWTH = 4
-"""An index is learnt anew once it has so many times the rows that it was learnt for: lists are then twice too long."""
+"""An index is trained again once it has so many times the rows it was trained for: its lists are twice too long ..."""
 
 DRIFT = 1.25
-"""... or once new rows lose so many times what the sample lost ..."""
+"""... or once compression loses so many times more of new rows than of the sample ..."""
 
 DEAD = 0.5
 """... or once so large a share of its rows is gone."""
@@ -39,27 +40,28 @@ _MEMORY_SHARE = 0.5
 _DRIFT_ROWS = 256
 
 
-def choose_kind(n_rows: int, dim: int, memory_bytes: int) -> str:
-    """The kind for so many vectors: exact while they are few and fit into memory as float32, else compressed."""
+def choose_index_type(n_rows: int, dim: int, memory_bytes: int) -> str:
+    """The index type for so many vectors: exact while they are few and fit into memory as float32, else compressed."""
     numbers = n_rows * dim
     is_small = n_rows < FEWEST_ROWS or (numbers <= FLAT_NUMBERS and numbers * 4 <= memory_bytes)
     return FLAT if is_small else COMPRESSED
 
 
+@suggest_arguments
 def build_index(
     store: Store,
     *,
     space: str | None = None,
-    kind: str = AUTO,
+    index_type: str = AUTO,
     recall: float = TARGET,
     memory: int | None = None,
     seed: int = 0,
     progress: ProgressCallback = null_progress,
 ) -> IndexReport:
-    """Build an index of a space and keep it in the store, in place of one of the same kind.
+    """Build an index of a space and store it, in place of one of the same type.
 
-    It learns from a sample, takes the vectors block by block, chooses the least effort that is proved to find enough
-    of the truth on 500 stored rows, and is committed at the end. Others may search and build meanwhile.
+    The index is trained on a sample and filled block by block. The least search effort that reaches the recall on 500
+    stored rows is chosen, and the index is committed at the end. Others may search and build meanwhile.
 
     Parameters
     ----------
@@ -67,11 +69,11 @@ def build_index(
         The store.
     space
         Chosen as in `Store.space`.
-    kind
+    index_type
         ``ivf_pq``, ``hnsw``, or ``auto``: none where exact search is fast enough, else ``ivf_pq``.
     recall
         Share of the true ten nearest to find, as the lower end of a 95% interval. Where no effort reaches it the
-        best is taken, and the record says what was reached.
+        best is taken, and the record says which recall it has.
     memory
         Bytes for the rows of a segment that is being built; larger spaces get several segments. Half of what is free
         by default.
@@ -83,7 +85,7 @@ def build_index(
     Raises
     ------
     InputError
-        If the kind is one of which nothing is kept, there are too few rows, or recall is no share.
+        If nothing is stored of this index type, there are too few rows, or recall is not in (0, 1].
     StoreWriteError
         If the store is not writable.
     """
@@ -92,21 +94,26 @@ def build_index(
         raise InputError(f"recall is {recall}; expected a share above 0 and up to 1, such as 0.99.")
     store.refresh()
     chosen = store.space(space)
-    room = _room(memory)
-    picked = choose_kind(chosen.n_rows, chosen.dim, room) if kind == AUTO else kind
-    if picked == FLAT and kind == AUTO:
+    memory_bytes = _memory_bytes(memory)
+    is_auto = index_type == AUTO
+    if is_auto:
+        index_type = choose_index_type(chosen.n_rows, chosen.dim, memory_bytes)
+    if is_auto and index_type == FLAT:
         note = f"{chosen.n_rows:,} vectors of {chosen.dim:,} numbers are searched exactly: no index would be faster."
-        return IndexReport(space=chosen.id, kind=FLAT, n_rows=chosen.n_rows, notes=[note])
-    learnt = train(chosen, picked, seed)
-    job = IndexBuilder(store, chosen, picked, learnt, target=recall, seed=seed, room=room, progress=progress)
-    return job.finish(unique_rows(chosen), [], index_segments(store.path, chosen.id, picked), started)
+        return IndexReport(space=chosen.id, index_type=FLAT, n_rows=chosen.n_rows, notes=[note])
+    training = train(chosen, index_type, seed)
+    builder = IndexBuilder(
+        store, chosen, index_type, training, target=recall, seed=seed, memory_bytes=memory_bytes, progress=progress
+    )
+    return builder.finish(unique_rows(chosen), [], index_segments(store.path, chosen.id, index_type), started)
 
 
+@suggest_arguments
 def update_index(
     store: Store,
     *,
     space: str | None = None,
-    kind: str | None = None,
+    index_type: str | None = None,
     recall: float | None = None,
     memory: int | None = None,
     seed: int = 0,
@@ -115,17 +122,17 @@ def update_index(
     """Bring an index up to the space: rows that came later are added, and it is measured again.
 
     The new rows become a segment of their own, together with the rows of segments that are not at least twice as
-    large. What was learnt stays, unless the space has grown to four times the rows, or new rows lose a quarter more
-    than the sample did in being compressed, or half of the rows of the index are gone: then it is built anew.
+    large. The training is kept, unless the space has grown to four times the rows, or compression loses a quarter more
+    of new rows than of the sample, or half of the rows of the index are gone: then the index is built again.
 
     Parameters
     ----------
     store, space, memory, seed, progress
         As in `build_index`.
-    kind
+    index_type
         Which index, where the space has several.
     recall
-        What to reach; by default what was aimed at before.
+        Recall to reach; by default that of the last build.
 
     Raises
     ------
@@ -135,58 +142,66 @@ def update_index(
     started = time.monotonic()
     store.refresh()
     chosen = store.space(space)
-    picked = _one_kind(store, chosen, kind)
-    kept = StoredIndex(store, chosen, picked)
-    target = float(recall or (kept.details["recall"] or {"target": TARGET})["target"])
-    late = kept.uncovered
-    why = _why_anew(kept, chosen, late, seed)
-    if why:
+    index_type = _one_index_type(store, chosen, index_type)
+    stored = StoredIndex(store, chosen, index_type)
+    target = float(recall or (stored.details["recall"] or {"target": TARGET})["target"])
+    uncovered = stored.uncovered
+    reason = _reason_to_rebuild(stored, chosen, uncovered, seed)
+    if reason:
         report = build_index(
-            store, space=chosen.id, kind=picked, recall=target, memory=memory, seed=seed, progress=progress
+            store, space=chosen.id, index_type=index_type, recall=target, memory=memory, seed=seed, progress=progress
         )
-        report.notes.append(f"It was learnt anew: {why}.")
+        report.notes.append(f"It was trained again: {reason}.")
         return report
-    if not len(late) and len(kept.all_parts) == len(kept.parts):
-        details = {name: kept.details[name] for name in ("recall", "effort", "parameters")}
+    if not len(uncovered) and len(stored.all_parts) == len(stored.parts):
+        details = {name: stored.details[name] for name in ("recall", "effort", "parameters")}
         note = "It covers every row already."
-        return IndexReport(space=chosen.id, kind=picked, **{**sizes_of(kept.parts), **details}, notes=[note])
-    small = _not_twice_as_large(kept.parts, len(late))
+        return IndexReport(
+            space=chosen.id, index_type=index_type, **{**sizes_of(stored.parts), **details}, notes=[note]
+        )
+    merged = _not_twice_as_large(stored.parts, len(uncovered))
     mask = np.zeros(int(chosen.row_starts[-1]), np.bool_)
-    mask[late] = True
-    stays = []
-    for part, segment in zip(kept.parts, kept.segments, strict=True):
-        if part.name in small:
+    mask[uncovered] = True
+    retained = []
+    for part, segment in zip(stored.parts, stored.segments, strict=True):
+        if part.name in merged:
             mask[segment.rows[segment.rows != NO_ROW]] = True
         else:
-            stays.append((part, segment))
-    learnt, room = (kept.trained, kept.learnt), _room(memory)
-    job = IndexBuilder(store, chosen, picked, learnt, target=target, seed=seed, room=room, progress=progress)
-    gone = [part for part in kept.all_parts if part.name not in {one.name for one, _ in stays}]
-    return job.finish(mask, stays, gone, started, n_added=len(late))
+            retained.append((part, segment))
+    training, memory_bytes = (stored.trained, stored.training), _memory_bytes(memory)
+    builder = IndexBuilder(
+        store, chosen, index_type, training, target=target, seed=seed, memory_bytes=memory_bytes, progress=progress
+    )
+    replaced = [part for part in stored.all_parts if part.name not in {other.name for other, _ in retained}]
+    return builder.finish(mask, retained, replaced, started, n_added=len(uncovered))
 
 
-def train_index(store: Store, *, space: str | None = None, kind: str = COMPRESSED, seed: int = 0) -> str:
-    """Learn what the shards of an index share, and commit it as a segment without rows; returns its id.
+@suggest_arguments
+def train_index(store: Store, *, space: str | None = None, index_type: str = COMPRESSED, seed: int = 0) -> str:
+    """Train an index and commit the training as a segment without rows; returns its id.
 
     With `add_shard` and `merge_index` this is how many machines build one index: one trains, each adds some of the
     space's parts, one merges.
     """
     store.refresh()
     chosen = store.space(space)
-    learnt = train(chosen, kind, seed)
-    job = IndexBuilder(store, chosen, kind, learnt, target=TARGET, seed=seed, room=0, progress=null_progress)
-    job.commit_shard([])
-    return str(learnt[1]["trained"])
+    training = train(chosen, index_type, seed)
+    builder = IndexBuilder(
+        store, chosen, index_type, training, target=TARGET, seed=seed, memory_bytes=0, progress=null_progress
+    )
+    builder.commit_shard([])
+    return str(training[1]["trained"])
 
 
+@suggest_arguments
 def add_shard(
-    store: Store, parts: Sequence[str], *, trained: str, space: str | None = None, kind: str = COMPRESSED
+    store: Store, parts: Sequence[str], *, trained: str, space: str | None = None, index_type: str = COMPRESSED
 ) -> str:
     """Add the rows of some parts of a space to an index in the making; returns the name of the segment.
 
     Parameters
     ----------
-    store, space, kind
+    store, space, index_type
         Which index.
     parts
         Names of parts of the space. A part that two shards add does no harm.
@@ -195,42 +210,50 @@ def add_shard(
     """
     store.refresh()
     chosen = store.space(space)
-    kept = StoredIndex(store, chosen, kind, trained_id=trained)
-    there = {part.name: index for index, part in enumerate(chosen.parts)}
-    unknown = sorted(set(parts) - there.keys())
+    stored = StoredIndex(store, chosen, index_type, trained_id=trained)
+    part_numbers = {part.name: index for index, part in enumerate(chosen.parts)}
+    unknown = sorted(set(parts) - part_numbers.keys())
     if unknown:
-        raise InputError(f"Space {chosen.id} has no part {unknown[0]!r}. Its parts: {', '.join(sorted(there)[:5])} ….")
-    learnt = (kept.trained, kept.learnt)
-    job = IndexBuilder(store, chosen, kind, learnt, target=TARGET, seed=0, room=0, progress=null_progress)
-    return job.commit_shard(sorted(there[name] for name in parts))
+        raise InputError(
+            f"Space {chosen.id} has no part {unknown[0]!r}. Its parts: {', '.join(sorted(part_numbers)[:5])} …."
+        )
+    training = (stored.trained, stored.training)
+    builder = IndexBuilder(
+        store, chosen, index_type, training, target=TARGET, seed=0, memory_bytes=0, progress=null_progress
+    )
+    return builder.commit_shard(sorted(part_numbers[name] for name in parts))
 
 
+@suggest_arguments
 def merge_index(
     store: Store,
     *,
     trained: str,
     space: str | None = None,
-    kind: str = COMPRESSED,
+    index_type: str = COMPRESSED,
     recall: float = TARGET,
     seed: int = 0,
     progress: ProgressCallback = null_progress,
 ) -> IndexReport:
-    """Make one segment of all shards of a training, measure it, and put it in place of any other index of the kind."""
+    """Make one segment of all shards of a training, measure it, and put it in place of any other index of the type."""
     started = time.monotonic()
     store.refresh()
     chosen = store.space(space)
-    kept = StoredIndex(store, chosen, kind, trained_id=trained)
-    learnt = (kept.trained, kept.learnt)
-    job = IndexBuilder(store, chosen, kind, learnt, target=recall, seed=seed, room=0, progress=progress)
-    if not kept.n_live:
+    stored = StoredIndex(store, chosen, index_type, trained_id=trained)
+    training = (stored.trained, stored.training)
+    builder = IndexBuilder(
+        store, chosen, index_type, training, target=recall, seed=seed, memory_bytes=0, progress=progress
+    )
+    if not stored.n_live:
         raise InputError(
             f"No shard of training {trained} has rows yet. Add some: add_shard(store, parts, trained=...)."
         )
-    return job.merge(kept, started)
+    return builder.merge(stored, started)
 
 
-def remove_index(store: Store, kind: str | None = None, *, space: str | None = None) -> list[str]:
-    """Remove an index of a space, or all of them; returns their kinds. Searches are exact from then on.
+@suggest_arguments
+def remove_index(store: Store, index_type: str | None = None, *, space: str | None = None) -> list[str]:
+    """Remove an index of a space, or all of them; returns their types. Searches are exact from then on.
 
     Raises
     ------
@@ -238,31 +261,37 @@ def remove_index(store: Store, kind: str | None = None, *, space: str | None = N
         If there is none.
     """
     chosen = store.space(space)
-    kinds = drop_indexes(store.path, chosen.id, kind)
-    if not kinds:
-        raise no_index(chosen.id, kind or AUTO, index_kinds(store.path, chosen.id))
+    index_types = drop_indexes(store.path, chosen.id, index_type)
+    if not index_types:
+        raise no_index(chosen.id, index_type or AUTO, index_kinds(store.path, chosen.id))
     store.refresh()
-    return kinds
+    return index_types
 
 
-def _why_anew(kept: StoredIndex, space: Space, late: NDArray[np.int64], seed: int) -> str:
-    """Why an index has to be learnt anew; nothing if it has not."""
-    n_rows = sum(len(segment.rows) for segment in kept.segments)
-    if space.n_rows >= GROWTH * kept.details["n_trained_for"]:
-        return f"{space.n_rows:,} rows are {GROWTH} times the {kept.details['n_trained_for']:,} it was learnt for"
-    if n_rows - kept.n_live > DEAD * n_rows:
-        return f"{n_rows - kept.n_live:,} of its {n_rows:,} rows are gone"
-    if len(late) < _DRIFT_ROWS:
+def _reason_to_rebuild(stored: StoredIndex, space: Space, uncovered: NDArray[np.int64], seed: int) -> str:
+    """Why an index has to be trained again; empty if it does not."""
+    n_rows = sum(len(segment.rows) for segment in stored.segments)
+    if space.n_rows >= GROWTH * stored.details["n_trained_for"]:
+        return f"{space.n_rows:,} rows are {GROWTH} times the {stored.details['n_trained_for']:,} it was trained for"
+    if n_rows - stored.n_live > DEAD * n_rows:
+        return f"{n_rows - stored.n_live:,} of its {n_rows:,} rows are gone"
+    if len(uncovered) < _DRIFT_ROWS:
         return ""
-    lost = kept.trained.distortion(space.take_rows(late[sample_rows(len(late), DISTORTION_ROWS, seed)]))
-    known = float(kept.details["distortion"])
-    return f"new rows lose {lost:.3g} in it, where the sample lost {known:.3g}" if lost > DRIFT * known else ""
+    distortion = stored.trained.distortion(
+        space.take_rows(uncovered[sample_rows(len(uncovered), DISTORTION_ROWS, seed)])
+    )
+    trained_distortion = float(stored.details["distortion"])
+    return (
+        f"new rows lose {distortion:.3g} in it, where the sample lost {trained_distortion:.3g}"
+        if distortion > DRIFT * trained_distortion
+        else ""
+    )
 
 
 def _not_twice_as_large(parts: Sequence[Part], n_new: int) -> set[str]:
-    """Names of the segments that a new one takes in, so that there are at most log2(N): the smallest first."""
+    """Names of the segments to merge into a new one, the smallest first, so that there are at most log2(N)."""
     names, total = set(), n_new
-    for part in sorted(parts, key=lambda one: one.n_rows):
+    for part in sorted(parts, key=lambda part: part.n_rows):
         if part.n_rows >= 2 * total:
             break
         names.add(part.name)
@@ -270,15 +299,17 @@ def _not_twice_as_large(parts: Sequence[Part], n_new: int) -> set[str]:
     return names
 
 
-def _one_kind(store: Store, space: Space, kind: str | None) -> str:
-    kinds = index_kinds(store.path, space.id)
-    if kind is None and len(kinds) > 1:
-        raise InputError(f"Space {space.id} has several indexes: {', '.join(kinds)}. Say which (--kind).")
-    if kind is None and not kinds:
-        raise no_index(space.id, AUTO, kinds)
-    return kind or kinds[0]
+def _one_index_type(store: Store, space: Space, index_type: str | None) -> str:
+    index_types = index_kinds(store.path, space.id)
+    if index_type is None and len(index_types) > 1:
+        raise InputError(
+            f"Space {space.id} has several indexes: {', '.join(index_types)}. Choose one: index_type= (--index-type)."
+        )
+    if index_type is None and not index_types:
+        raise no_index(space.id, AUTO, index_types)
+    return index_type or index_types[0]
 
 
-def _room(memory: int | None) -> int:
+def _memory_bytes(memory: int | None) -> int:
     """Bytes that a segment under construction may take."""
     return int(psutil.virtual_memory().available * _MEMORY_SHARE) if memory is None else memory

@@ -72,8 +72,8 @@ class Reduction:
     @classmethod
     def read(cls, folder: Path) -> Reduction:
         """Read what `write` wrote."""
-        both = np.load(folder / _FILE, allow_pickle=False)
-        return cls(both[0], both[1:])
+        stored = np.load(folder / _FILE, allow_pickle=False)
+        return cls(stored[0], stored[1:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -118,11 +118,11 @@ class PCA:
         same. The others stand next to a narrow one if they are wide, since a product quantiser has the same few bits
         for each group of neighbours. Where there are fewer axes than dimensions, some of these are zero.
         """
-        kept = self.axes[:n_dims].copy()
-        n_mixed = min(n_mixed, 2 ** (len(kept).bit_length() - 1))
-        kept[:n_mixed] = (_hadamard(n_mixed) @ kept[:n_mixed]) / np.float32(n_mixed**0.5)
-        axes = np.zeros((n_dims, kept.shape[1]), np.float32)
-        axes[_paired(n_dims)[: len(kept)]] = kept
+        widest = self.axes[:n_dims].copy()
+        n_mixed = min(n_mixed, 2 ** (len(widest).bit_length() - 1))
+        widest[:n_mixed] = (_hadamard(n_mixed) @ widest[:n_mixed]) / np.float32(n_mixed**0.5)
+        axes = np.zeros((n_dims, widest.shape[1]), np.float32)
+        axes[_paired_positions(n_dims)[: len(widest)]] = widest
         return Reduction(self.mean, axes)
 
 
@@ -134,7 +134,7 @@ def _hadamard(size: int) -> NDArray[np.float32]:
     return matrix
 
 
-def _paired(n_dims: int) -> NDArray[np.int64]:
+def _paired_positions(n_dims: int) -> NDArray[np.int64]:
     """Where each axis goes, the widest first, such that the widest and the narrowest become neighbours."""
     place = np.arange(n_dims)
     half = n_dims // 2

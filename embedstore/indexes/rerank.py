@@ -95,14 +95,14 @@ def select_best(
     order = order_by_score(scores, digests, owner)
     first = np.searchsorted(owner[order], np.arange(n_queries + 1))
     place = first[:-1, None] + np.arange(k)
-    there = place < first[1:, None]
+    has_neighbour = place < first[1:, None]
     if not len(order):
         return empty_result(n_queries, k)
-    chosen = order[np.minimum(place, len(order) - 1)]
-    found = Neighbours(digests=digests[chosen], scores=scores[chosen])
-    found.scores[~there] = -np.inf
-    found.digests[~there] = 0
-    return found
+    pairs = order[np.minimum(place, len(order) - 1)]
+    neighbours = Neighbours(digests=digests[pairs], scores=scores[pairs])
+    neighbours.scores[~has_neighbour] = -np.inf
+    neighbours.digests[~has_neighbour] = 0
+    return neighbours
 
 
 def empty_result(n_queries: int, k: int) -> Neighbours:
@@ -112,11 +112,11 @@ def empty_result(n_queries: int, k: int) -> Neighbours:
     )
 
 
-def merge(found: list[Neighbours], k: int) -> Neighbours:
+def merge(neighbours: list[Neighbours], k: int) -> Neighbours:
     """The k best of what several searches for the same queries found among different rows."""
-    n_queries = len(found[0].scores)
-    scores = np.concatenate([one.scores for one in found], axis=1)
-    digests = np.concatenate([one.digests for one in found], axis=1)
+    n_queries = len(neighbours[0].scores)
+    scores = np.concatenate([result.scores for result in neighbours], axis=1)
+    digests = np.concatenate([result.digests for result in neighbours], axis=1)
     query, place = np.nonzero(scores > -np.inf)
     return select_best(n_queries, k, query, scores[query, place], digests[query, place])
 
@@ -143,19 +143,23 @@ def rerank(queries: NDArray[np.float32], candidates: NDArray[np.int64], take: Ta
     parts = []
     with closing(HalfScan(queries.shape[1], width)) as scan:
         for start in range(0, n_queries, step):
-            asked, rows = queries[start : start + step], candidates[start : start + step]
+            unit_queries, rows = queries[start : start + step], candidates[start : start + step]
             query, place = np.nonzero(rows != NO_ROW)
             vectors = take(rows[query, place])
-            bounds = np.searchsorted(query, np.arange(len(asked) + 1))
+            bounds = np.searchsorted(query, np.arange(len(unit_queries) + 1))
             products = scan.cosines if vectors.dtype == np.float16 else _cosines_of
             rough = np.full(rows.shape, -np.inf, np.float32)
-            rough[query, place] = products(asked, vectors, bounds)
-            bar = np.full(len(asked), -np.inf, np.float32)
+            rough[query, place] = products(unit_queries, vectors, bounds)
+            threshold = np.full(len(unit_queries), -np.inf, np.float32)
             if width > k:
-                bar = np.partition(rough, -k, axis=1)[:, -k] - MARGIN
-            kept = np.flatnonzero(rough[query, place] >= bar[query])
-            scores = cosines(asked[query[kept]], vectors[kept])
-            parts.append(select_best(len(asked), k, query[kept], scores, keys(rows[query[kept], place[kept]])))
+                threshold = np.partition(rough, -k, axis=1)[:, -k] - MARGIN
+            nominated = np.flatnonzero(rough[query, place] >= threshold[query])
+            scores = cosines(unit_queries[query[nominated]], vectors[nominated])
+            parts.append(
+                select_best(
+                    len(unit_queries), k, query[nominated], scores, keys(rows[query[nominated], place[nominated]])
+                )
+            )
     if not parts:
         return empty_result(0, k)
     return Neighbours(
@@ -175,7 +179,7 @@ def _cosines_of(queries: NDArray[np.float32], vectors: Vectors, bounds: NDArray[
     return products
 
 
-def drop_key(found: Neighbours, excluded: Digests, k: int) -> Neighbours:
+def drop_key(neighbours: Neighbours, excluded: Digests, k: int) -> Neighbours:
     """The first k neighbours of each query that are not its own key.
 
     Parameters
@@ -187,12 +191,12 @@ def drop_key(found: Neighbours, excluded: Digests, k: int) -> Neighbours:
     k
         Neighbours wanted; score -inf where there are not so many.
     """
-    own = (found.digests == excluded[:, None, :]).all(axis=2)
-    query, place = np.nonzero(~own & (found.scores > -np.inf))
-    return select_best(len(excluded), k, query, found.scores[query, place], found.digests[query, place])
+    is_own = (neighbours.digests == excluded[:, None, :]).all(axis=2)
+    query, place = np.nonzero(~is_own & (neighbours.scores > -np.inf))
+    return select_best(len(excluded), k, query, neighbours.scores[query, place], neighbours.digests[query, place])
 
 
-def has_missing(found: Neighbours) -> NDArray[np.bool_]:
+def has_missing(neighbours: Neighbours) -> NDArray[np.bool_]:
     """Which queries have fewer neighbours than places, (n,) bool."""
-    short: NDArray[np.bool_] = (found.scores == -np.inf).any(axis=1)
-    return short
+    is_missing: NDArray[np.bool_] = (neighbours.scores == -np.inf).any(axis=1)
+    return is_missing

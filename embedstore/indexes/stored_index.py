@@ -1,4 +1,4 @@
-"""A kept index against the space as it is now: which of its rows still count, and which rows came after it."""
+"""A stored index of a space: which of its rows the space still has, and which rows came after it."""
 
 from __future__ import annotations
 
@@ -52,27 +52,27 @@ class OpenSegment:
 
 
 def index_class(name: str) -> type[TrainedIndex]:
-    """What trains a kind of index that can be kept.
+    """The class that trains an index type that can be stored.
 
     Raises
     ------
     UnknownNameError
-        If there is no such kind.
+        If there is no such index type.
     InputError
-        If it is one of which nothing is kept.
+        If nothing is stored of this type.
     """
     trained: type[TrainedIndex] | None = getattr(INDEXES.load(name), "trained", None)
     if trained is None:
-        kept = [row.name for row in INDEXES.values() if not row.exact]
+        storable = [row.name for row in INDEXES.values() if not row.exact]
         raise InputError(
-            f"Nothing is kept of an index of kind {name!r}: it reads the vectors themselves. Build one of: "
-            f"{', '.join(kept)}."
+            f"Nothing is stored of an index of type {name!r}: it reads the vectors themselves. Build one of: "
+            f"{', '.join(storable)}."
         )
     return trained
 
 
 class StoredIndex:
-    """The index of a kind of a space.
+    """The stored index of one type of a space.
 
     Segments that were trained together form one index; where a build that was killed, or two at once, left more than
     one such group, the one with the most rows counts. What a segment says of a row is its key: parts that were
@@ -82,7 +82,7 @@ class StoredIndex:
     ----------
     store, space
         What it is of.
-    kind
+    index_type
         Which index.
     trained_id
         Only segments of this training.
@@ -94,27 +94,27 @@ class StoredIndex:
     SpaceMismatchError
         If it was made for another space, or for another store.
     StoreCorruptError
-        If its files are hurt.
+        If its files are damaged.
     """
 
-    def __init__(self, store: Store, space: Space, kind: str, *, trained_id: str | None = None) -> None:
-        self.kind = kind
+    def __init__(self, store: Store, space: Space, index_type: str, *, trained_id: str | None = None) -> None:
+        self.index_type = index_type
         self.space = space
-        self.all_parts = index_segments(store.path, space.id, kind)
+        self.all_parts = index_segments(store.path, space.id, index_type)
         for part in self.all_parts:
-            _check_made_for(part, space, kind)
+            _check_made_for(part, space, index_type)
         groups: dict[str, list[Part]] = {}
         for part in self.all_parts:
             if trained_id in (None, part.details["trained"]):
                 groups.setdefault(part.details["trained"], []).append(part)
         if not groups:
-            raise no_index(space.id, kind, index_kinds(store.path, space.id))
+            raise no_index(space.id, index_type, index_kinds(store.path, space.id))
         self.parts = max(groups.values(), key=lambda group: (sum(part.n_rows for part in group), group[-1].name))
         self.details: dict[str, Any] = self.parts[-1].details
-        _check_parts_known(store, space, kind, self.parts)
-        self.trained: TrainedIndex = index_class(kind).read(segment_folder(self.parts[0]))
+        _check_parts_known(store, space, index_type, self.parts)
+        self.trained: TrainedIndex = index_class(index_type).read(segment_folder(self.parts[0]))
         self._live = {part.name: index for index, part in enumerate(space.parts)}
-        self._claimed = np.zeros(int(space.row_starts[-1]), np.bool_)
+        self._covered = np.zeros(int(space.row_starts[-1]), np.bool_)
         self.segments = [self._open(part) for part in self.parts]
 
     @property
@@ -123,7 +123,7 @@ class StoredIndex:
         return SearchParams(**self.details["effort"])
 
     @property
-    def learnt(self) -> dict[str, Any]:
+    def training(self) -> dict[str, Any]:
         """What the records of one training have in common."""
         return {name: self.details[name] for name in ("trained", "n_trained_for", "distortion")}
 
@@ -135,30 +135,30 @@ class StoredIndex:
     @cached_property
     def uncovered(self) -> NDArray[np.int64]:
         """Rows of the space that the index does not know, ascending."""
-        rows: NDArray[np.int64] = np.flatnonzero(unique_rows(self.space) & ~self._claimed)
+        rows: NDArray[np.int64] = np.flatnonzero(unique_rows(self.space) & ~self._covered)
         return rows
 
     def candidates(
-        self, asked: NDArray[np.float32], effort: SearchParams, chosen: NDArray[np.bool_] | None = None
+        self, unit_queries: NDArray[np.float32], effort: SearchParams, is_allowed: NDArray[np.bool_] | None = None
     ) -> NDArray[np.int64]:
         """Rows of the space near to unit queries (n, D): (n, c) int64, -1 where there is none.
 
-        ``chosen`` says for each row of the space whether it counts.
+        ``is_allowed`` says for each row of the space whether it counts.
         """
-        return candidates_of(asked, self.segments, effort, chosen)
+        return segment_candidates(unit_queries, self.segments, effort, is_allowed)
 
     def _open(self, part: Part) -> OpenSegment:
         opened = self.trained.open(segment_folder(part))
         if opened.n_rows != part.n_rows:
             raise StoreCorruptError(
-                f"{part.path} holds {opened.n_rows:,} rows where its record promises {part.n_rows:,}. "
+                f"{part.path} holds {opened.n_rows:,} rows where its record says {part.n_rows:,}. "
                 "Build the index again: `embedstore index build`."
             )
         return OpenSegment(trained=self.trained, segment=opened, rows=self._rows_of(part))
 
     def _rows_of(self, part: Part) -> NDArray[np.int64]:
         """The row of the space for which each row of a segment stands; -1 where another does, or none."""
-        found, start = [np.empty(0, np.int64)], 0
+        row_blocks, start = [np.empty(0, np.int64)], 0
         for cover in part.details["covers"]:
             stop = start + int(cover["rows"])
             index = self._live.get(cover["part"])
@@ -169,22 +169,24 @@ class StoredIndex:
                 rows = np.arange(stop - start) + self.space.row_starts[index]
                 rows[~self.space.first_of_key(index)] = NO_ROW
             known = rows != NO_ROW
-            rows[known] = np.where(self._claimed[rows[known]], NO_ROW, rows[known])
-            self._claimed[rows[rows != NO_ROW]] = True
-            found.append(rows)
+            rows[known] = np.where(self._covered[rows[known]], NO_ROW, rows[known])
+            self._covered[rows[rows != NO_ROW]] = True
+            row_blocks.append(rows)
             start = stop
-        return np.concatenate(found)
+        return np.concatenate(row_blocks)
 
 
-def candidates_of(
-    asked: NDArray[np.float32],
+def segment_candidates(
+    unit_queries: NDArray[np.float32],
     segments: Sequence[OpenSegment],
     effort: SearchParams,
-    chosen: NDArray[np.bool_] | None = None,
+    is_allowed: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
-    """Rows of the space near to unit queries (n, D) in these segments; see `KeptIndex.candidates`."""
-    searched = [(segment.trained, segment.segment, _allowed(segment, chosen), segment.rows) for segment in segments]
-    return search_segments(asked, searched, effort)
+    """Rows of the space near to unit queries (n, D) in these segments; see `StoredIndex.candidates`."""
+    open_segments = [
+        (segment.trained, segment.segment, _allowed(segment, is_allowed), segment.rows) for segment in segments
+    ]
+    return search_segments(unit_queries, open_segments, effort)
 
 
 def unique_rows(space: Space) -> NDArray[np.bool_]:
@@ -192,11 +194,11 @@ def unique_rows(space: Space) -> NDArray[np.bool_]:
     return np.concatenate([np.empty(0, np.bool_), *(space.first_of_key(index) for index in range(len(space.parts)))])
 
 
-def _allowed(segment: OpenSegment, chosen: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+def _allowed(segment: OpenSegment, is_allowed: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
     """Which rows of a segment count, (n,) bool; None if all do."""
-    if chosen is None:
+    if is_allowed is None:
         return None if segment.n_live == len(segment.rows) else segment.is_live
-    allowed: NDArray[np.bool_] = segment.is_live & chosen[segment.rows]
+    allowed: NDArray[np.bool_] = segment.is_live & is_allowed[segment.rows]
     return allowed
 
 
@@ -206,32 +208,34 @@ def _is_first(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     return first
 
 
-def _check_made_for(part: Part, space: Space, kind: str) -> None:
-    """Raise SpaceMismatchError unless a segment's record names this space and this kind."""
-    ours = {"space": space.id, "dim": space.dim, "index_kind": kind}
-    theirs = {name: part.details.get(name) for name in ours}
-    if theirs != ours:
-        differing = [name for name in ours if ours[name] != theirs[name]]
-        told = ", ".join(f"{name} {theirs[name]!r} instead of {ours[name]!r}" for name in differing)
+def _check_made_for(part: Part, space: Space, index_type: str) -> None:
+    """Raise SpaceMismatchError unless a segment's record names this space and this index type."""
+    expected = {"space": space.id, "dim": space.dim, "index_kind": index_type}
+    recorded = {name: part.details.get(name) for name in expected}
+    if recorded != expected:
+        differing = [name for name in expected if expected[name] != recorded[name]]
+        differences = ", ".join(f"{name} {recorded[name]!r} instead of {expected[name]!r}" for name in differing)
         raise SpaceMismatchError(
-            f"{part.path} is an index of something else: {told}. Remove it: `embedstore index rm {kind}`."
+            f"{part.path} is an index of another space or type: {differences}. "
+            f"Remove it: `embedstore index rm {index_type}`."
         )
 
 
-def _check_parts_known(store: Store, space: Space, kind: str, parts: Sequence[Part]) -> None:
+def _check_parts_known(store: Store, space: Space, index_type: str, parts: Sequence[Part]) -> None:
     """Raise SpaceMismatchError if an index covers parts that this store never had: it was copied from another one."""
     assert space.path is not None  # noqa: S101 - it is of a store
-    home = space.path / PARTS
+    directory = space.path / PARTS
     covered = {cover["part"] for part in parts for cover in part.details["covers"]} - {BY_KEY}
     known = _names(space.parts)
     if not covered <= known:
         # Parts may have come, or have been compacted or removed, since the space was opened.
-        known |= _names(committed_parts(home)) | removed_names(home)
-    strange = sorted(covered - known)
-    if strange:
+        known |= _names(committed_parts(directory)) | removed_names(directory)
+    unknown = sorted(covered - known)
+    if unknown:
         raise SpaceMismatchError(
-            f"{store.path / index_place(space.id, kind)} was made for another store: it covers {len(strange)} parts "
-            f"that this one never had, among them {strange[0]}. Build it here: `embedstore index build --kind {kind}`."
+            f"{store.path / index_place(space.id, index_type)} was made for another store: it covers {len(unknown)} "
+            f"parts that this one never had, among them {unknown[0]}. Build it here: "
+            f"`embedstore index build --index-type {index_type}`."
         )
 
 

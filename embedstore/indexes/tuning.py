@@ -44,7 +44,7 @@ class Recall:
         return {**asdict(self), "reached": self.is_reached}
 
 
-def recall_of(shares: NDArray[np.float64], target: float) -> Recall:
+def estimate_recall(shares: NDArray[np.float64], target: float) -> Recall:
     """Recall from the share that was found for each query, (n,).
 
     One query more, for which nothing was found, is counted in the bound: where all found everything, that gives
@@ -62,7 +62,7 @@ def recall_of(shares: NDArray[np.float64], target: float) -> Recall:
 
 
 def tune(
-    efforts: Sequence[SearchParams],
+    choices: Sequence[SearchParams],
     candidates: Callable[[SearchParams], NDArray[np.int64]],
     truth: NDArray[np.int64],
     target: float,
@@ -80,34 +80,36 @@ def tune(
     target
         Recall to reach.
     """
-    most = {probes: max(one.candidates for one in efforts if one.probes == probes) for probes in _probes(efforts)}
+    most = {
+        probes: max(choice.candidates for choice in choices if choice.probes == probes) for probes in _probes(choices)
+    }
     places: dict[int, NDArray[np.int64]] = {}
     best: tuple[SearchParams, Recall] | None = None
-    for effort in efforts:
+    for effort in choices:
         if effort.probes not in places:
             widest = candidates(SearchParams(probes=effort.probes, candidates=most[effort.probes]))
             places[effort.probes] = _places(widest, truth)
-        hit = places[effort.probes] < effort.candidates
-        there = truth >= 0
-        shares = (hit & there).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
-        reached = recall_of(shares, target)
-        if reached.is_reached:
-            return effort, reached
-        if best is None or reached.low > best[1].low:
-            best = effort, reached
+        is_found = places[effort.probes] < effort.candidates
+        is_true = truth >= 0
+        shares = (is_found & is_true).sum(axis=1) / np.maximum(is_true.sum(axis=1), 1)
+        recall = estimate_recall(shares, target)
+        if recall.is_reached:
+            return effort, recall
+        if best is None or recall.low > best[1].low:
+            best = effort, recall
     assert best is not None  # noqa: S101 - there is always an effort
     return best
 
 
-def _probes(efforts: Sequence[SearchParams]) -> list[int]:
-    return sorted({one.probes for one in efforts})
+def _probes(choices: Sequence[SearchParams]) -> list[int]:
+    return sorted({choice.probes for choice in choices})
 
 
 def _places(candidates: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[np.int64]:
     """At which place among its candidates each true neighbour stands, (n, k); behind all of them if at none."""
     out = np.empty(truth.shape, np.int64)
-    for row, (found, wanted) in enumerate(zip(candidates, truth, strict=True)):
-        order = np.argsort(found, kind="stable")
-        at = np.minimum(np.searchsorted(found, wanted, sorter=order), len(found) - 1)
-        out[row] = np.where(found[order[at]] == wanted, order[at], _NOWHERE)
+    for row, (row_candidates, true_rows) in enumerate(zip(candidates, truth, strict=True)):
+        order = np.argsort(row_candidates, kind="stable")
+        positions = np.minimum(np.searchsorted(row_candidates, true_rows, sorter=order), len(row_candidates) - 1)
+        out[row] = np.where(row_candidates[order[positions]] == true_rows, order[positions], _NOWHERE)
     return out

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, cast
 
-from embedstore.catalog import load_target, unknown_name
+from embedstore.catalog import load_target, suggest_arguments, unknown_name
 from embedstore.errors import InputError, MissingFileError, WeightsUnavailableError
 from embedstore.models.base import Model, ModelSpec
 from embedstore.models.catalog import FAMILIES, MODELS
@@ -17,6 +17,7 @@ from embedstore.models.hub import fetch_checkpoint
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
+@suggest_arguments
 def load_model(
     name_or_path: str | PathLike[str],
     *,

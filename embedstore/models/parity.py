@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.catalog import suggest_arguments
 from embedstore.errors import InputError
 from embedstore.models.base import STANDARD_RESIDUES, Model
 
@@ -109,6 +110,7 @@ class CheckReport:
         return {"ok": self.ok, "problems": self.problems, **asdict(self)}
 
 
+@suggest_arguments
 def check(model: Model, sequences: Sequence[bytes] | None = None) -> CheckReport:
     """Measure whether a model's vectors are right on this machine.
 

@@ -111,7 +111,7 @@ class Reference:
 
 def _search_function(space: Space, digests: Digests, searcher: Searcher | None) -> Callable[[Vectors, int], Neighbours]:
     """A search among (U, 24) distinct keys of a space: ``search(vectors (n, D), k)``."""
-    if searcher is not None and searcher.has_kept:
+    if searcher is not None and searcher.has_index:
         return lambda vectors, k: searcher.search(vectors, k, where=digests)
     # In the order of the store, so that each page is read once.
     stored = digests[np.argsort(space.find(digests))]

@@ -257,7 +257,7 @@ def test_an_old_store_is_added_to(copied: Store, tmp_path: Path) -> None:
 def test_old_indexes_take_in_what_came_later(copied: Store) -> None:
     imported = next(copied.space(name) for name in copied.spaces() if name.startswith("simulated"))
     for index in ("ivf_pq", "hnsw"):
-        report = embedstore.update_index(copied, space=imported.id, kind=index)
+        report = embedstore.update_index(copied, space=imported.id, index_type=index)
         assert (report.n_added, report.n_rows, report.retrained) == (40, imported.n_rows, False)
 
 

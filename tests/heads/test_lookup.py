@@ -146,7 +146,7 @@ def test_lookup_goes_through_the_index_that_is_kept(
     opened = labelled(rows)
     asked = [Record(id=name, residues=text.encode()) for name, text, _ in simulated.proteins(20, seed=41)]
     expected = heads.lookup(asked, store=opened, dataset="mine")
-    embedstore.build_index(opened, kind="ivf_pq")
+    embedstore.build_index(opened, index_type="ivf_pq")
     monkeypatch.setattr(api, "EXACT_ROWS", 100)
     used: list[int] = []
     candidates = StoredIndex.candidates

@@ -1,4 +1,4 @@
-"""A kept index is never stale and never wrong: against exact search, whatever happens to the store meanwhile."""
+"""A stored index is never stale and never wrong: against exact search, whatever happens to the store meanwhile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import embedstore
 from cli.embedstore_app import app
 from embedstore.errors import InputError, SpaceMismatchError, StoreCorruptError, StoreNotFoundError, UnknownNameError
 from embedstore.indexes import Neighbours, api, manage
-from embedstore.indexes.manage import add_shard, build_index, choose_kind, merge_index, train_index, update_index
+from embedstore.indexes.manage import add_shard, build_index, choose_index_type, merge_index, train_index, update_index
 from embedstore.indexes.stored_index import StoredIndex
 from embedstore.store import Store, list_contents, space_writer
 from embedstore.store.maintenance.part_checks import quick_hash
@@ -49,7 +49,7 @@ def _built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(space_writer, "PART_ROWS", 500)
         add_rows(store, 0, BUILT)
-    assert build_index(store, kind="ivf_pq").n_rows == BUILT
+    assert build_index(store, index_type="ivf_pq").n_rows == BUILT
     return Path(str(store.path))
 
 
@@ -135,7 +135,7 @@ def test_a_key_that_two_writers_stored_comes_once(store: Store) -> None:
 
 
 def test_an_index_in_place_of_another_frees_its_files(store: Store) -> None:
-    build_index(store, kind="ivf_pq", seed=1)
+    build_index(store, index_type="ivf_pq", seed=1)
     home = Path(str(store.path)) / "indexes" / f"{store.space().id}-ivf_pq" / "parts"
     assert len([path for path in home.iterdir() if path.is_dir()]) == 2
     embedstore.gc(store, older_than=0)
@@ -150,7 +150,7 @@ import embedstore
 from embedstore.indexes.manage import build_index
 from embedstore.store import part_writer
 part_writer.create_exclusive = lambda *_: os._exit(9)
-build_index(embedstore.open(sys.argv[1]), kind="ivf_pq", seed=3)
+build_index(embedstore.open(sys.argv[1]), index_type="ivf_pq", seed=3)
 """
 
 
@@ -186,7 +186,7 @@ def test_a_file_that_was_cut_or_changed_is_named(store: Store, name: str) -> Non
 
 
 def test_files_swapped_between_segments_are_named_even_if_their_sizes_agree(store: Store) -> None:
-    build_index(store, kind="ivf_pq", memory=1)
+    build_index(store, index_type="ivf_pq", memory=1)
     embedstore.gc(store, older_than=0)
     one, other, _ = sorted(Path(str(store.path)).glob("indexes/*/parts/*/lists.bin"))
     mine, theirs = one.read_bytes(), other.read_bytes()
@@ -246,7 +246,7 @@ def test_a_filter_gives_k_of_what_it_leaves(store: Store, monkeypatch: pytest.Mo
     assert {key for row in keys(found) for key in row} <= {key.tobytes() for key in chosen}
 
 
-def test_a_query_can_be_kept_from_finding_itself(store: Store) -> None:
+def test_a_query_can_be_excluded_from_its_own_neighbours(store: Store) -> None:
     found = store.search(VECTORS[:30], 5, exclude=DIGESTS[:30])
     more = store.search(VECTORS[:30], 6)
     np.testing.assert_array_equal(found.digests, more.digests[:, 1:])
@@ -274,43 +274,43 @@ def test_shards_built_apart_and_merged_are_the_index_built_in_one_go(store: Stor
 
 
 def test_little_memory_makes_several_segments(store: Store) -> None:
-    report = build_index(store, kind="ivf_pq", memory=1)
+    report = build_index(store, index_type="ivf_pq", memory=1)
     assert report.n_segments == 3
     assert_agrees(store)
     embedstore.gc(store, older_than=0)
     assert_agrees(store)
 
 
-def test_a_space_that_grew_or_drifted_is_learnt_anew(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_space_that_grew_or_drifted_is_trained_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     add_rows(store, BUILT, 3600)
     monkeypatch.setattr(manage, "DRIFT", 0.5)
     report = update_index(store)
     assert report.retrained and "new rows lose" in report.notes[-1]
     monkeypatch.setattr(manage, "GROWTH", 1)
-    assert "times the 3,600 it was learnt for" in update_index(store).notes[-1]
+    assert "times the 3,600 it was trained for" in update_index(store).notes[-1]
 
 
-def test_a_graph_is_kept_updated_and_merged_like_the_others(store: Store) -> None:
-    report = build_index(store, kind="hnsw")
+def test_a_graph_is_stored_updated_and_merged_like_the_others(store: Store) -> None:
+    report = build_index(store, index_type="hnsw")
     assert report.recall is not None and report.recall["value"] > 0.98
     add_rows(store, BUILT, 3400)
     exact = store.search(QUERIES[:10], 10, index="flat")
     for _ in range(2):
         found = store.search(QUERIES[:10], 10, index="hnsw")
         assert (found.digests == exact.digests).all(axis=2).mean() > 0.95
-        update_index(store, kind="hnsw")
+        update_index(store, index_type="hnsw")
     with pytest.raises(InputError, match="several indexes: hnsw, ivf_pq"):
         update_index(store)
 
 
 def test_shards_of_a_graph_are_merged(store: Store) -> None:
     names = [part.name for part in store.space().parts]
-    trained = train_index(store, kind="hnsw", seed=5)
-    add_shard(store, names[:2], trained=trained, kind="hnsw")
-    add_shard(store, names[2:], trained=trained, kind="hnsw")
+    trained = train_index(store, index_type="hnsw", seed=5)
+    add_shard(store, names[:2], trained=trained, index_type="hnsw")
+    add_shard(store, names[2:], trained=trained, index_type="hnsw")
     exact = store.search(QUERIES[:16], 10, index="flat")
     apart = store.search(QUERIES[:16], 10, index="hnsw")
-    report = merge_index(store, trained=trained, kind="hnsw")
+    report = merge_index(store, trained=trained, index_type="hnsw")
     assert (report.n_segments, report.n_rows) == (1, BUILT)
     assert report.recall is not None and report.recall["value"] > 0.98
     embedstore.gc(store, older_than=0)
@@ -340,16 +340,16 @@ def test_removing_a_space_removes_its_index(store: Store) -> None:
 
 
 def test_small_spaces_are_searched_exactly_without_an_index(tmp_path: Path) -> None:
-    assert (choose_kind(50_000, 1024, 10**9), choose_kind(50_001, 1024, 10**9)) == ("flat", "ivf_pq")
-    assert choose_kind(50_000, 1024, 10**8) == "ivf_pq"
+    assert (choose_index_type(50_000, 1024, 10**9), choose_index_type(50_001, 1024, 10**9)) == ("flat", "ivf_pq")
+    assert choose_index_type(50_000, 1024, 10**8) == "ivf_pq"
     small = embedstore.open(tmp_path / "small.zarr", mode="a")
     add_rows(small, 0, 200)
     report = build_index(small)
-    assert report.kind == "flat" and not (tmp_path / "small.zarr" / "indexes").exists()
-    with pytest.raises(InputError, match="has 200 vectors; an index is kept of 1,024 or more"):
-        build_index(small, kind="ivf_pq")
-    with pytest.raises(InputError, match="Nothing is kept of an index of kind 'flat'"):
-        build_index(small, kind="flat")
+    assert report.index_type == "flat" and not (tmp_path / "small.zarr" / "indexes").exists()
+    with pytest.raises(InputError, match="has 200 vectors; an index needs 1,024 or more"):
+        build_index(small, index_type="ivf_pq")
+    with pytest.raises(InputError, match="Nothing is stored of an index of type 'flat'"):
+        build_index(small, index_type="flat")
     with pytest.raises(InputError, match="recall is 1.5"):
         build_index(small, recall=1.5)
     with pytest.raises(UnknownNameError, match="Did you mean 'ivf_pq'"):
@@ -360,7 +360,7 @@ def test_an_index_in_object_storage_is_fetched_once(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("EMBEDSTORE_CACHE", str(tmp_path / "cache"))
     remote = embedstore.open("memory://kept-index/store.zarr", mode="a")
     add_rows(remote, 0, 1500)
-    build_index(remote, kind="ivf_pq")
+    build_index(remote, index_type="ivf_pq")
     assert_agrees(remote)
     (folder,) = (tmp_path / "cache" / "indexes").iterdir()
     (folder / "trained.faiss").write_bytes(b"")

@@ -1,0 +1,6 @@
+"""``python -m embedstore``: the console command, by its entry point: embedstore never imports cli."""
+
+from importlib.metadata import entry_points
+
+if __name__ == "__main__":
+    next(iter(entry_points(group="console_scripts", name="embedstore"))).load()()
