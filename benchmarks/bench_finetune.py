@@ -238,7 +238,7 @@ def _job(given: dict[str, Any]) -> None:
 def _figures(fitted: Any, opened: Any) -> dict[str, Any]:
     told = {}
     for split in ("valid", "test"):
-        report = heads.evaluate(fitted, opened, split=split, relatives="none")
+        report = heads.evaluate(opened, fitted, split=split, relatives="none")
         told[split] = {name: metric.to_dict() for name, metric in report.metrics.items()}
     return told
 

@@ -42,6 +42,7 @@ from embedstore.store.pairs import add_pairs
 from embedstore.store.spaces import ResidueSpace
 from heads.catalog import HEADS
 from heads.features.sources import SEQUENCES
+from heads.tasks import TaskSelection
 from heads.tasks.catalog import TASKS
 
 MODELS = ("mini", "kmer")
@@ -241,7 +242,7 @@ def _judged(store: Store, section: Section, head: str, model: str, given: argpar
             params={head: params} if params else None,
             relatives="none",
             seeds=given.seeds,
-            **section.selection,
+            task=TaskSelection(**section.selection),
         )
     except EmbedstoreError as error:
         return about | {"failure": str(error)}

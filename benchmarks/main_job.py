@@ -41,7 +41,7 @@ def job(store: Store, model: Model) -> dict[str, Any]:
         started = time.perf_counter()
         fitted = heads.fit(store, task="pfam", head=head, space=report.space)
         fit_s = time.perf_counter() - started
-        evaluated = heads.evaluate(fitted, store, split="test")
+        evaluated = heads.evaluate(store, fitted, split="test")
         told[head] = {
             **{name: metric.to_dict() for name, metric in evaluated.metrics.items()},
             "n_rows": evaluated.n_rows,
@@ -53,7 +53,7 @@ def job(store: Store, model: Model) -> dict[str, Any]:
     ids, labels = np.array(dataset.ids())[test], np.array(dataset.column("family_accession"))[test]
     sequences = store.sequences.take(dataset.digests[test])
     records = [embedstore.Record(id=name, residues=residues) for name, residues in zip(ids, sequences, strict=True)]
-    hits = heads.lookup(records, store=store, task="pfam", space=report.space, model=model)
+    hits = heads.lookup(store, records, task="pfam", space=report.space, model=model)
     told["lookup"] = {
         "n_right_of_first_10": int((hits.labels[:10] == labels[:10]).sum()),
         "share_right": round(float((hits.labels == labels).mean()), 4),

@@ -12,19 +12,21 @@ if TYPE_CHECKING:
     from heads.api.fit import fit
     from heads.api.join import join
     from heads.api.load import FittedHead, load
-    from heads.api.lookup import Hits, lookup
+    from heads.api.lookup import FamilyLookup, Hits, lookup
     from heads.api.predict import predict, predict_batches
     from heads.api.predictions import Predictions
     from heads.catalog import HEADS
-    from heads.tasks import TASKS
+    from heads.tasks import TASKS, TaskSelection
 
 _HOMES = {
     "Comparison": "heads.api.compare",
     "compare": "heads.api.compare",
     "HEADS": "heads.catalog",
     "TASKS": "heads.tasks",
+    "TaskSelection": "heads.tasks",
     "FittedHead": "heads.api.load",
     "Hits": "heads.api.lookup",
+    "FamilyLookup": "heads.api.lookup",
     "Predictions": "heads.api.predictions",
     "Report": "heads.api.evaluate",
     "join": "heads.api.join",
@@ -41,10 +43,12 @@ __all__ = [
     "HEADS",
     "TASKS",
     "Comparison",
+    "FamilyLookup",
     "FittedHead",
     "Hits",
     "Predictions",
     "Report",
+    "TaskSelection",
     "compare",
     "evaluate",
     "finetune",
@@ -67,4 +71,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -34,8 +34,8 @@ def add(
 
     Nothing is embedded yet; `embedstore build` does that.
     """
-    from cli.added import tell_added
-    from cli.progress import progress_bar
+    from cli.render.add import print_added
+    from cli.render.progress import progress_bar
     from embedstore.store import open_store
     from embedstore.store.pairs import add_pairs
 
@@ -53,5 +53,5 @@ def add(
             report = target.add(name, paths, **options)
         else:
             report, partners = add_pairs(target, name, paths, partner_column=partner_column, **options)
-            tell_added(partners, json_=False)
-    tell_added(report, json_=json)
+            print_added(partners, json_=False)
+    print_added(report, json_=json)

@@ -89,8 +89,8 @@ def build(
 
     A run that was stopped goes on where it was: run it again.
     """
-    from cli.built import SAMPLE_SECONDS, input_datasets, tell_built, tell_plan, worker_devices
-    from cli.progress import progress_bar
+    from cli.render.build import SAMPLE_SECONDS, input_datasets, print_build, print_plan, worker_devices
+    from cli.render.progress import progress_bar
     from embedstore.embedding.api import build as build_vectors
     from embedstore.embedding.api import plan
     from embedstore.models import load_model
@@ -100,13 +100,13 @@ def build(
     devices = worker_devices(device)
     loaded = load_model(model, family=family, weights=weights, device=devices[0], precision=precision, layer=layer)
     with progress_bar() as progress:
-        reading = {
+        open_queries = {
             "format": format_,
             "id_column": id_column,
             "sequence_column": sequence_column,
             "skip_invalid": skip_invalid,
         }
-        datasets = input_datasets(target, inputs or [], reading, progress)
+        datasets = input_datasets(target, inputs or [], open_queries, progress)
         options: dict[str, Any] = {
             "pooling": pooling or ([] if residues else ["mean"]),
             "residues": residues,
@@ -118,7 +118,7 @@ def build(
         }
         options["devices"] = devices if len(devices) > 1 else None
         if dry_run:
-            tell_plan(plan(target, loaded, datasets, **options, sample_seconds=SAMPLE_SECONDS), json_=json)
+            print_plan(plan(target, loaded, datasets, **options, sample_seconds=SAMPLE_SECONDS), json_=json)
             return
         report = build_vectors(target, loaded, datasets, **options, progress=progress)
-    tell_built(target, report, json_=json)
+    print_build(target, report, json_=json)

@@ -40,7 +40,7 @@ def check(
     """
     from itertools import islice
 
-    from cli.output import print_facts, print_json, print_rows, say
+    from cli.render.output import print_facts, print_json, print_rows, say
     from embedstore.models import load_model
     from embedstore.models.parity import check as check_model
     from embedstore.sequences import read_records

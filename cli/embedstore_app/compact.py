@@ -14,8 +14,8 @@ def compact(space: SpacesName = None, store: StorePath = None, json: Json = Fals
 
     The disk space of the parts that were merged is freed by `embedstore gc`, an hour later by default.
     """
-    from cli.output import print_json, say
-    from cli.progress import progress_bar
+    from cli.render.output import print_json, say
+    from cli.render.progress import progress_bar
     from embedstore.store import compact as compact_store
     from embedstore.store import open_store
 

@@ -36,8 +36,8 @@ def export(
 
     The file appears when it is whole. Proteins without a vector are named.
     """
-    from cli.exchanged import tell_exported
-    from cli.progress import progress_bar
+    from cli.render.exchange import print_export
+    from cli.render.progress import progress_bar
     from embedstore.exchange import export_vectors
     from embedstore.store import open_store
 
@@ -54,4 +54,4 @@ def export(
             overwrite=force,
             progress=progress,
         )
-    tell_exported(report, json_=json)
+    print_export(report, json_=json)

@@ -31,12 +31,12 @@ def fetch(
 
     Nothing is embedded yet; `embedstore build` does that.
     """
-    from cli.progress import progress_bar
-    from cli.tasks import tell_fetched
+    from cli.render.progress import progress_bar
+    from cli.render.task import print_fetched
     from embedstore.store import open_store
     from heads.tasks.fetch import fetch as fetch_task
 
     opened = None if only_download else open_store(store, mode="a")
     with progress_bar() as progress:
         report = fetch_task(task, opened, folder=folder, verify=not no_verify, progress=progress)
-    tell_fetched(report, json_=json)
+    print_fetched(report, json_=json)

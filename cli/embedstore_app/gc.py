@@ -32,8 +32,8 @@ def gc(
 
     embedstore gc --unused
     """
-    from cli.output import print_json, say
-    from cli.progress import progress_bar
+    from cli.render.output import print_json, say
+    from cli.render.progress import progress_bar
     from embedstore.store import gc as collect
     from embedstore.store import open_store
 

@@ -55,8 +55,8 @@ def import_(
 
     What cannot be stored is named with the reason. A run that was stopped goes on where it was: run it again.
     """
-    from cli.exchanged import tell_imported
-    from cli.progress import progress_bar
+    from cli.render.exchange import print_import
+    from cli.render.progress import progress_bar
     from embedstore.exchange import import_vectors
     from embedstore.store import open_store
 
@@ -76,4 +76,4 @@ def import_(
             on_conflict=on_conflict,
             progress=progress,
         )
-    tell_imported(report, json_=json)
+    print_import(report, json_=json)

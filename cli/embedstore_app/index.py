@@ -37,8 +37,8 @@ def build(
 
     embedstore index build --index-type hnsw --recall 0.95
     """
-    from cli.params import parse_bytes
-    from cli.progress import progress_bar
+    from cli.parsing import parse_bytes
+    from cli.render.progress import progress_bar
     from embedstore.indexes.manage import build_index
     from embedstore.store import open_store
 
@@ -70,8 +70,8 @@ def update(
 
     embedstore index update
     """
-    from cli.params import parse_bytes
-    from cli.progress import progress_bar
+    from cli.parsing import parse_bytes
+    from cli.render.progress import progress_bar
     from embedstore.indexes.manage import update_index
     from embedstore.store import open_store
 
@@ -89,7 +89,7 @@ def ls(store: StorePath = None, json: Json = False) -> None:
 
     embedstore index ls
     """
-    from cli.output import print_rows
+    from cli.render.output import print_rows
     from embedstore.store import open_store
     from embedstore.store.listing import describe_indexes
 
@@ -113,7 +113,7 @@ def rm(
 
     embedstore index rm hnsw
     """
-    from cli.output import say
+    from cli.render.output import say
     from embedstore.indexes.manage import remove_index
     from embedstore.store import open_store
 
@@ -121,7 +121,7 @@ def rm(
 
 
 def _print(facts: dict[str, object], json: bool) -> None:
-    from cli.output import print_facts, say
+    from cli.render.output import print_facts, say
 
     notes = facts["notes"]
     assert isinstance(notes, list)  # noqa: S101 - for mypy

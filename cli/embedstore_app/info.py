@@ -21,7 +21,7 @@ def info(
 
     embedstore info --dataset pfam --json
     """
-    from cli.output import print_facts
+    from cli.render.output import print_facts
     from embedstore.store import open_store, provenance
 
     opened = open_store(store)

@@ -46,21 +46,21 @@ def lookup(
     max_error: Annotated[
         float | None,
         typer.Option(
-            help="Answer only as long as at most this share of the answers is wrong, such as 0.01. "
-            "[default: answer what has a probability of 0.5 or more]",
+            help="Abstain so that at most this share of the answers is wrong, such as 0.01. "
+            "[default: answer from a probability of 0.5 on]",
             show_default=False,
         ),
     ] = None,
-    confidence: Annotated[float, typer.Option(help="Of the promise that --max-error makes.")] = 0.95,
-    unknown_share: Annotated[
-        float, typer.Option(help="Share of the proteins assumed to be of a family that nobody has labelled.")
-    ] = 0.1,
+    confidence: Annotated[float, typer.Option(help="Probability that --max-error holds.")] = 0.95,
+    unknown_share: Annotated[float, typer.Option(help="Assumed share of proteins of a family without labels.")] = 0.1,
     exclude_self: Annotated[
-        bool, typer.Option("--exclude-self", help="A protein that is itself labelled does not find itself.")
+        bool, typer.Option("--exclude-self", help="Exclude each query itself from its neighbours.")
     ] = False,
-    evidence: Annotated[
+    neighbours: Annotated[
         int | None,
-        typer.Option(min=1, help="Also show so many neighbours of each hit.", show_default=False),
+        typer.Option(
+            "--neighbours", "--evidence", min=1, help="Also show so many neighbours of each hit.", show_default=False
+        ),
     ] = None,
     align: Annotated[bool, typer.Option("--align", help="Also align each protein with its nearest neighbour.")] = False,
     window: Annotated[
@@ -75,7 +75,9 @@ def lookup(
         int | None,
         typer.Option(help="Residues from one window to the next. [default: a quarter of it]", show_default=False),
     ] = None,
-    reference: Annotated[str, typer.Option(help="Whose labels count: train, or all rows of the task.")] = "train",
+    reference: Annotated[
+        str, typer.Option(help="Which labelled proteins are searched: train, or all rows of the task.")
+    ] = "train",
     index: KeptIndexName = "auto",
     space: SpaceName = None,
     weights: Weights = None,
@@ -96,23 +98,24 @@ def lookup(
 
     embedstore lookup unknown.fasta --task pfam --max-error 0.01
 
-    embedstore lookup unknown.fasta --dataset families --evidence 3 --align
+    embedstore lookup unknown.fasta --dataset families --neighbours 3 --align
 
     embedstore lookup unknown.fasta --task pfam --window auto
 
     embedstore lookup unknown.fasta --labels mine.csv --tsv > families.tsv
 
-    The probability is learned on the validation rows of the task, asked with their families and without them. What is
-    under the threshold gets "no confident hit"; its nearest family stands beside it as the candidate.
+    The probability is calibrated on validation proteins, looked up with and without their family in the reference.
+    Below the threshold the answer is "no confident hit", with the nearest family as the candidate.
     """
-    from cli.found import print_hits, say_calibration, window_sizes
-    from cli.progress import progress_bar
-    from cli.reading import given_model, read_all
+    from cli.queries import given_model, read_queries
+    from cli.render.lookup import print_hits, warn_calibration, window_sizes
+    from cli.render.progress import progress_bar
     from embedstore.store import open_store
+    from heads import TaskSelection
     from heads import lookup as look_up
 
     opened = open_store(store)
-    records = read_all(
+    records = read_queries(
         queries,
         split=split,
         limit=limit,
@@ -123,16 +126,18 @@ def lookup(
     )
     with progress_bar() as progress:
         hits = look_up(
+            opened,
             records,
-            store=opened,
-            task=task,
-            labels=labels,
-            dataset=dataset,
-            label_column=label_column,
-            label_separator=label_separator,
-            labels_id_column=labels_id_column,
-            labels_sequence_column=labels_sequence_column,
-            labels_skip_invalid=skip_invalid and labels is not None,
+            task=TaskSelection(
+                task=task,
+                labels=None if labels is None else str(labels),
+                dataset=dataset,
+                label_column=label_column,
+                label_separator=label_separator,
+                id_column=labels_id_column,
+                sequence_column=labels_sequence_column,
+                skip_invalid=skip_invalid and labels is not None,
+            ),
             space=space,
             k=k,
             reference=reference,
@@ -147,5 +152,5 @@ def lookup(
             model=given_model(opened.space(space), weights=weights, device=device),
             progress=progress,
         )
-    say_calibration(hits, max_error=max_error, confidence=confidence)
-    print_hits(hits, evidence=evidence, json_=json, tsv=tsv)
+    warn_calibration(hits, max_error=max_error, confidence=confidence)
+    print_hits(hits, neighbours=neighbours, json_=json, tsv=tsv)

@@ -12,7 +12,7 @@ def ls(store: StorePath = None, json: Json = False, tsv: Tsv = False) -> None:
 
     embedstore ls --tsv | cut -f2
     """
-    from cli.output import print_rows
+    from cli.render.output import print_rows
     from embedstore.store import list_contents, open_store
 
     rows = list_contents(open_store(store))

@@ -12,7 +12,7 @@ def models(json: Json = False, tsv: Tsv = False) -> None:
 
     embedstore models --json
     """
-    from cli.output import print_rows
+    from cli.render.output import print_rows
     from embedstore.models.catalog import MODELS
 
     rows = [

@@ -27,7 +27,7 @@ def rm(
     """
     import sys
 
-    from cli.output import print_json, say
+    from cli.render.output import print_json, say
     from embedstore.errors import InputError
     from embedstore.store import open_store
     from embedstore.store.maintenance.remove import parse_kind

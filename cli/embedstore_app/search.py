@@ -56,17 +56,17 @@ def search(
 
     embedstore search unknown.fasta --where dataset=pfam --where split=train
     """
-    from cli.output import print_rows
-    from cli.params import parse_where
-    from cli.progress import progress_bar
-    from cli.reading import given_model, read_all
+    from cli.parsing import parse_where
+    from cli.queries import given_model, read_queries
+    from cli.render.output import print_rows
+    from cli.render.progress import progress_bar
     from embedstore.indexes.query import search_records
     from embedstore.store import open_store
 
     opened = open_store(store)
     chosen = opened.space(space)
     with progress_bar() as progress:
-        records = read_all(
+        records = read_queries(
             queries,
             split=split,
             limit=limit,

@@ -28,7 +28,7 @@ def simulate(
 
     embedstore simulate random_split      (a folder, in the layout of Pfam's random split)
     """
-    from cli.output import say
+    from cli.render.output import say
     from embedstore.testing.family_files import write_families
 
     written = write_families(path, sequences, families, seed=seed, layout=layout)

@@ -29,8 +29,8 @@ def verify(
 
     embedstore verify --deep --space prot_t5
     """
-    from cli.output import print_facts, print_json, say
-    from cli.progress import progress_bar
+    from cli.render.output import print_facts, print_json, say
+    from cli.render.progress import progress_bar
     from embedstore.embedding.deep_verify import verify as verify_store
     from embedstore.store import open_store
 

@@ -8,19 +8,21 @@ from typing import Annotated
 import typer
 
 from cli.options import Json, Seed, StorePath, Tsv
-from cli.rows import RowOptions, takes_rows
+from cli.task_options import TaskOptions, with_task_options
 
 
-@takes_rows
+@with_task_options
 def compare(
-    of: RowOptions,
+    options: TaskOptions,
     heads: Annotated[
         str | None,
         typer.Option(help="Heads, with commas. [default: all that fit and read vectors]", show_default=False),
     ] = None,
-    rows: Annotated[
+    table: Annotated[
         str | None,
         typer.Option(
+            "--table",
+            "--rows",
             help="A published table, its figures beside what is measured here: study, deepprotein.",
             show_default=False,
         ),
@@ -70,14 +72,14 @@ def compare(
 
     heads compare --task pfam --heads linear,knn --model mini --model kmer --seeds 3
 
-    heads compare --task pfam --rows study --small
+    heads compare --task pfam --table study --small
 
-    heads compare --task beta_lactamase --rows deepprotein --epochs 10
+    heads compare --task beta_lactamase --table deepprotein --epochs 10
     """
-    from cli.heads_app.pages import Pages
-    from cli.heads_app.told import tell_comparison
-    from cli.params import parse_head_params
-    from cli.progress import progress_bar
+    from cli.parsing import parse_head_params
+    from cli.render.evaluate import print_comparison
+    from cli.render.pages import Pages
+    from cli.render.progress import progress_bar
     from heads import compare as compare_heads
 
     pages = Pages(out)
@@ -86,7 +88,7 @@ def compare(
             store,
             heads=[name.strip() for name in heads.split(",")] if heads else None,
             spaces=space,
-            rows=rows,
+            table=table,
             params=parse_head_params(param or []),
             small=small,
             epochs=epochs,
@@ -94,8 +96,8 @@ def compare(
             seeds=seeds,
             seed=seed,
             relatives=relatives,
-            so_far=pages.save_so_far,
+            on_result=pages.save_so_far,
             progress=progress,
-            **of.selection,
+            task=options.selection(seed),
         )
-    tell_comparison(found, pages.save(found), json_=json, tsv=tsv)
+    print_comparison(found, pages.save(found), json_=json, tsv=tsv)

@@ -45,15 +45,15 @@ def evaluate(
 
     heads evaluate --task pfam --head knn --split valid --json
     """
-    from cli.heads_app.fitted import fitted_path
-    from cli.heads_app.told import tell_report
-    from cli.params import parse_numbers
+    from cli.parsing import parse_numbers
+    from cli.render.evaluate import print_report
+    from cli.render.fit import fitted_path
     from heads import evaluate as evaluate_head
 
     path = fitted_path(fitted, task=task, dataset=dataset, head=head)
     report = evaluate_head(
-        path,
         store,
+        path,
         split=split,
         space=space,
         labels=labels,
@@ -62,4 +62,4 @@ def evaluate(
         relatives=relatives,
         fractions=parse_numbers(curve or "", option="--curve"),
     )
-    tell_report(report, json_=json, tsv=tsv)
+    print_report(report, json_=json, tsv=tsv)

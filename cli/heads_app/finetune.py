@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from cli.options import Device, Json, Seed, StorePath, Weights
-from cli.rows import RowOptions, takes_rows
+from cli.task_options import TaskOptions, with_task_options
 
 
-@takes_rows
+@with_task_options
 def finetune(
-    of: RowOptions,
+    options: TaskOptions,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="As of `embedstore build`. [default: mini]", show_default=False)
     ] = None,
@@ -82,9 +82,9 @@ def finetune(
     A training that was stopped goes on where it was: run it again. Several GPUs: `accelerate launch --no_python heads
     finetune ...`; curves: `tensorboard --logdir <out>.training`.
     """
-    from cli.heads_app.tuned import chosen_settings, default_out, tell_tuned
-    from cli.params import parse_params
-    from cli.progress import progress_bar
+    from cli.parsing import parse_params
+    from cli.render.finetune import chosen_settings, default_out, print_finetuned
+    from cli.render.progress import progress_bar
     from embedstore.exchange.atomic_files import require_place
     from heads import finetune as finetune_model
 
@@ -110,7 +110,7 @@ def finetune(
         device=device,
         merge=merge or None,
     )
-    target = out or default_out(settings, task=of.task, dataset=of.dataset, labels=of.labels)
+    target = out or default_out(settings, options)
     require_place(target, makes_folders=True)
     with progress_bar() as progress:
         fitted = finetune_model(
@@ -119,7 +119,7 @@ def finetune(
             restart=restart,
             seed=seed,
             progress=progress,
-            **of.selection,
-            **settings,
+            task=options.selection(seed),
+            params=settings,
         )
-    tell_tuned(fitted, target, json_=json)
+    print_finetuned(fitted, target, json_=json)

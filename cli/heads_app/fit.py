@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from cli.options import HeadName, Json, Seed, SpaceName, StorePath
-from cli.rows import RowOptions, takes_rows
+from cli.task_options import TaskOptions, with_task_options
 
 
-@takes_rows
+@with_task_options
 def fit(
-    of: RowOptions,
+    options: TaskOptions,
     head: HeadName = "linear",
     param: Annotated[
         list[str] | None, typer.Option("--param", help="A setting of the head, as name=value.", show_default=False)
@@ -24,9 +24,11 @@ def fit(
             "--out", "-o", help="Directory to save to. [default: <task or data set or file>-<head>]", show_default=False
         ),
     ] = None,
-    search: Annotated[
+    tune: Annotated[
         int | None,
         typer.Option(
+            "--tune",
+            "--search",
             help="Try so many settings of the head on the validation rows, and fit it with the best.",
             show_default=False,
         ),
@@ -44,12 +46,12 @@ def fit(
 
     heads fit --labels mine.csv --label-column family --head knn --param k=5
 
-    heads fit --task scl --head mlp --search 20
+    heads fit --task scl --head mlp --tune 20
 
-    heads fit --labels variants.csv --label-column score --kind regression --split-by clusters
+    heads fit --labels variants.csv --label-column score --target-type regression --split-by clusters
     """
-    from cli.heads_app.fitted import tell_fitted
-    from cli.params import parse_params
+    from cli.parsing import parse_params
+    from cli.render.fit import print_fit
     from embedstore.exchange.atomic_files import require_place
     from heads import fit as fit_head
     from heads.api.load import is_fitted_head, require_free
@@ -62,10 +64,10 @@ def fit(
         head=head,
         space=space,
         params=parse_params(param or []),
-        search=search,
+        tune=tune,
         seed=seed,
-        **of.selection,
+        task=options.selection(seed),
     )
     target = out or Path(fitted.default_name)
     replaced = is_fitted_head(target)
-    tell_fitted(fitted, fitted.save(target), replaced=replaced, json_=json)
+    print_fit(fitted, fitted.save(target), replaced=replaced, json_=json)

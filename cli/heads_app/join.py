@@ -27,11 +27,11 @@ def join(
 
     heads join pfam-linear pfam-knn
     """
-    from cli.heads_app.fitted import tell_fitted
+    from cli.render.fit import print_fit
     from heads import join
     from heads.api.load import is_fitted_head
 
-    joined = join(fitted, store, method=method, seed=seed)
+    joined = join(store, fitted, method=method, seed=seed)
     target = out or Path(joined.default_name)
     replaced = is_fitted_head(target)
-    tell_fitted(joined, joined.save(target), replaced=replaced, json_=json)
+    print_fit(joined, joined.save(target), replaced=replaced, json_=json)

@@ -10,7 +10,7 @@ def list_heads(json: Json = False, tsv: Tsv = False) -> None:
 
     heads list
     """
-    from cli.output import print_rows
+    from cli.render.output import print_rows
     from heads.catalog import HEADS
 
     rows = [

@@ -62,10 +62,10 @@ def predict(
 
     heads predict pfam-linear proteome.fasta --out labels.parquet
     """
-    from cli.heads_app.predicting import tell_predictions
-    from cli.heads_app.tuned import place_encoder
-    from cli.progress import progress_bar
-    from cli.reading import given_model, reading
+    from cli.queries import given_model, open_queries
+    from cli.render.finetune import place_encoder
+    from cli.render.predict import print_predictions
+    from cli.render.progress import progress_bar
     from embedstore.exchange.atomic_files import require_place
     from heads import load, predict_batches
     from heads.api.predict import space_of
@@ -78,10 +78,8 @@ def predict(
     model = None if space is None else given_model(space, weights=weights, device=device)
     options = {"split": split, "format": format_, "skip_invalid": skip_invalid}
     with (
-        reading(proteins, limit=limit, id_column=id_column, sequence_column=sequence_column, **options) as records,
+        open_queries(proteins, limit=limit, id_column=id_column, sequence_column=sequence_column, **options) as records,
         progress_bar() as progress,
     ):
-        batches = predict_batches(
-            loaded, records, store=store, top=top, max_error=max_error, model=model, progress=progress
-        )
-        tell_predictions(batches, out=out, probabilities=probabilities, json_=json, tsv=tsv)
+        batches = predict_batches(store, loaded, records, top=top, max_error=max_error, model=model, progress=progress)
+        print_predictions(batches, out=out, probabilities=probabilities, json_=json, tsv=tsv)

@@ -20,8 +20,8 @@ def tasks(
 
     heads tasks ppi_affinity
     """
-    from cli.output import print_facts, print_rows
-    from cli.tasks import task_facts, task_row
+    from cli.render.output import print_facts, print_rows
+    from cli.render.task import task_facts, task_row
     from heads.tasks.catalog import TASKS
 
     if name is not None:

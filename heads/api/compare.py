@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from embedstore.catalog import suggest_arguments
 from embedstore.errors import EmbedstoreError, InputError
 from embedstore.store.store import Store
 from embedstore.types import Progress, ProgressCallback, null_progress
@@ -45,15 +46,16 @@ _FAILURES = (EmbedstoreError, ValueError, TypeError, ArithmeticError, MemoryErro
 _PACKAGES = ("embedstore", "numpy", "scipy", "scikit-learn", "torch", "lightgbm")
 
 
+@suggest_arguments
 def compare(
     store: StoreLike = None,
     *,
-    task: str | None = None,
+    task: str | TaskSelection | None = None,
     labels: str | PathLike[str] | None = None,
     dataset: str | None = None,
     heads: Sequence[str] | None = None,
     spaces: Sequence[str] | None = None,
-    rows: str | None = None,
+    table: str | None = None,
     params: Mapping[str, Mapping[str, Any]] | None = None,
     small: bool = False,
     epochs: int | None = None,
@@ -63,10 +65,9 @@ def compare(
     n_resamples: int = N_RESAMPLES,
     relatives: str = "words",
     relatives_rows: int = 3 * SAMPLE_ROWS,
-    contenders: Sequence[Method] = (),
-    so_far: Callable[[Comparison], Any] | None = None,
+    methods: Sequence[Method] = (),
+    on_result: Callable[[Comparison], Any] | None = None,
     progress: ProgressCallback = null_progress,
-    **selection: Any,
 ) -> Comparison:
     """Fit heads on the training rows of a task, and measure all of them on the same rows of a split.
 
@@ -78,40 +79,38 @@ def compare(
     task, labels, dataset
         Where labels come from, as in `heads.fit`.
     heads
-        Names of the catalog; None for all that read vectors and can predict this kind from such rows.
+        Names of the catalog; None for all heads on vectors that can predict the target type of the task.
     spaces
-        Space ids or model names; None for all spaces of the store that fit the task. Heads that read sequences have one
-        row, whatever the spaces.
-    rows
-        Name of a published table, one of `heads.published.TABLES`: its rows in its order, with its settings,
-        and what it printed beside what is measured here. With `heads`, those of its rows that are of these heads, and
-        then the heads that it has not.
+        Space ids or model names; None for all spaces of the store that fit the task. Heads that read sequences are
+        fitted once, whatever the spaces.
+    table
+        Name of a published table, one of `heads.published.TABLES`: its methods in its order, with its settings, and
+        its printed figures beside those measured here. With `heads`: those of its methods that use these heads, and
+        then the heads that the table lacks.
     params
         Arguments of a head's constructor, by the head's name.
     small
         Whether heads take the catalog's settings for a quick trial (`heads.catalog.HeadSpec.small`) where neither
         `params` nor the published table says otherwise: smaller networks, few epochs.
     epochs
-        Most epochs of heads with a parameter of that name, which are trained on sequences; None: as each has it.
+        Maximum number of epochs of heads that have that parameter; None: each head's own.
     split
         ``test`` or ``valid``.
     seeds
-        Fits of each row, with seeds `seed`, `seed` + 1 …
+        Fits of each method, with seeds `seed`, `seed` + 1 …
     seed
         Also of the random split and of the bootstrap.
     n_resamples
         Of the bootstrap.
     relatives, relatives_rows
         As in `heads.evaluate`.
-    contenders
-        Further rows, of any kind; see `heads.evaluation.methods.Method`.
-    so_far
-        Called after each row but the last with the comparison of the rows that are done, to be kept in case that the
-        others are never reached; `Comparison.pending` names these. What it raises ends the comparison.
+    methods
+        Further methods, of any kind; see `heads.evaluation.methods.Method`.
+    on_result
+        Called after each method but the last with the comparison so far, so that it can be saved in case the others
+        are never reached; `Comparison.pending` names these. An error that it raises ends the comparison.
     progress
-        Called after each row.
-    **selection
-        Other fields of `heads.tasks.TaskSelection`: ``label_column``, ``split_column`` …
+        Called after each method.
 
     Returns
     -------
@@ -121,74 +120,76 @@ def compare(
     Raises
     ------
     InputError
-        If there is nothing to compare or no row of it worked, if the published table is of other tasks, and as
+        If there is nothing to compare or no method worked, if the published table is of other tasks, and as
         `heads.fit` does for labels.
     UnknownNameError
-        For a table, a head or a space that is not there.
+        For an unknown table, head or space.
 
     Examples
     --------
     >>> import heads
-    >>> found = heads.compare("proteins.zarr", task="pfam", heads=["linear", "knn"])  # doctest: +SKIP
-    >>> found.save_html("pfam.html")  # doctest: +SKIP
+    >>> comparison = heads.compare("proteins.zarr", task="pfam", heads=["linear", "knn"])  # doctest: +SKIP
+    >>> comparison.save_html("pfam.html")  # doctest: +SKIP
     """
     if seeds < 1:
         raise InputError(f"seeds is {seeds}; expected 1 or more.")
-    chosen = TaskSelection.of(seed=seed, task=task, labels=labels, dataset=dataset, **selection)
-    opened = as_store(store) if labels is None else store_if_any(store)
-    data = read_task(chosen, opened)
-    warn_about_labels(data, chosen)
+    selection = TaskSelection.of(task, labels=labels, dataset=dataset, seed=seed)
+    opened = as_store(store) if selection.labels is None else store_if_any(store)
+    data = read_task(selection, opened)
+    warn_about_labels(data, selection)
     data.require_trained_classes(split)
     data.rows(split)
-    given = Settings(params=params or {}, small=small, epochs=epochs)
-    followed = None if rows is None else select_methods(rows, opened, data, heads, spaces, given)
-    if followed is None:
-        given.require(taking_part(data, heads))
-        entered = [*methods_of(opened, data, heads, spaces, given), *contenders]
+    settings = Settings(params=params or {}, small=small, epochs=epochs)
+    published = None if table is None else select_methods(table, opened, data, heads, spaces, settings)
+    if published is None:
+        settings.require(taking_part(data, heads))
+        compared = [*methods_of(opened, data, heads, spaces, settings), *methods]
     else:
-        entered = [*(entry.contender for entry in followed.entries), *contenders]
-    if not entered:
+        compared = [*(entry.contender for entry in published.entries), *methods]
+    if not compared:
         raise InputError(
             f"No head can predict {data.target_type!r} of {data.input}s. Name heads (heads=, --heads) or "
             f"see `heads list`."
         )
     near = find_relatives(opened, data, split, method=relatives, limit=relatives_rows, seed=seed)
-    named = task_metric(chosen.to_dict())
+    metric = task_metric(selection.to_dict())
     about = _about(opened, data, split) | {
         "seeds": list(range(seed, seed + seeds)),
         "n_resamples": n_resamples,
         "small": small,
         "epochs": epochs,
-        "sources": _sources(entered),
+        "sources": _sources(compared),
     }
-    audit = leakage_report(data.keys[data.rows(split)], data.keys[data.splits["train"]], near)
+    leakage = leakage_report(data.keys[data.rows(split)], data.keys[data.splits["train"]], near)
 
-    def compared(judged: Sequence[ComparisonResult]) -> Comparison:
-        best_by = main_metric(named, data, next(row for row in judged if not row.failure).metrics)
+    def comparison(results: Sequence[ComparisonResult]) -> Comparison:
+        main = main_metric(metric, data, next(result for result in results if not result.failure).metrics)
         return Comparison(
             task=data.name,
             target_type=data.target_type,
             input=data.input,
             split=split,
-            main_metric=best_by,
-            rows=_ranked(judged, best_by),
-            pending=tuple(contender.name for contender in entered[len(judged) :]),
-            audit=audit,
+            main_metric=main,
+            rows=_ranked(results, main),
+            pending=tuple(method.name for method in compared[len(results) :]),
+            audit=leakage,
             about=about,
-            published=None if followed is None else _published(followed, data, split, task, best_by, judged),
+            published=None if published is None else _published(published, data, split, selection.task, main, results),
         )
 
-    judged: list[ComparisonResult] = []
-    for number, contender in enumerate(entered):
-        progress(Progress(stage="compare", done=number, total=len(entered), unit="rows", note=contender.name))
-        judged.append(_row(contender, data, split, near, range(seed, seed + seeds), n_resamples, named))
-        is_last = number == len(entered) - 1
-        if so_far is not None and not is_last and not all(row.failure for row in judged):
-            so_far(compared(judged))
-    progress(Progress(stage="compare", done=len(entered), total=len(entered), unit="rows"))
-    if all(row.failure for row in judged):
-        raise InputError(f"No row of the comparison worked. The first, {judged[0].name}, says: {judged[0].failure}")
-    return compared(judged)
+    results: list[ComparisonResult] = []
+    for number, method in enumerate(compared):
+        progress(Progress(stage="compare", done=number, total=len(compared), unit="methods", note=method.name))
+        results.append(_row(method, data, split, near, range(seed, seed + seeds), n_resamples, metric))
+        is_last = number == len(compared) - 1
+        if on_result is not None and not is_last and not all(result.failure for result in results):
+            on_result(comparison(results))
+    progress(Progress(stage="compare", done=len(compared), total=len(compared), unit="methods"))
+    if all(result.failure for result in results):
+        raise InputError(
+            f"No method of the comparison worked. The first, {results[0].name}, says: {results[0].failure}"
+        )
+    return comparison(results)
 
 
 def _about(store: Store | None, data: TaskData, split: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from embedstore.catalog import suggest_arguments
 from embedstore.errors import InputError, MissingFileError, SpaceMismatchError
 from embedstore.exchange.atomic_files import finite
 from embedstore.store.store import Store
@@ -131,9 +132,10 @@ class Report:
         return document
 
 
+@suggest_arguments
 def evaluate(
-    fitted: FittedLike,
-    store: StoreLike = None,
+    store: StoreLike,
+    head: FittedLike,
     *,
     split: str = "test",
     space: str | None = None,
@@ -149,10 +151,10 @@ def evaluate(
 
     Parameters
     ----------
-    fitted
-        A fitted head, or its directory.
     store
         The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``.
+    head
+        A fitted head, or its directory.
     split
         ``train``, ``valid`` or ``test``.
     space
@@ -182,21 +184,21 @@ def evaluate(
         If rows have no vector; the message has the command that makes them.
     """
     check_seed(seed)
-    chosen = as_fitted(fitted)
-    needless = chosen.space_id == SEQUENCES and chosen.task["labels"] is not None and store is None
-    opened = None if needless else as_store(store)
-    source = _own_source(chosen, opened, space)
-    data = read_task(_selection(chosen, labels, group_column), opened)
+    fitted = as_fitted(head)
+    without_store = fitted.space_id == SEQUENCES and fitted.task["labels"] is not None and store is None
+    opened = None if without_store else as_store(store)
+    source = _own_source(fitted, opened, space)
+    data = read_task(_selection(fitted, labels, group_column), opened)
     rows, trained = data.rows(split), data.splits["train"]
     data.require_trained_classes(split)
-    found = score_head(chosen.head, source, data, split, n_resamples=n_resamples, seed=seed)
-    best_by = main_metric(task_metric(chosen.task), data, found.measured)
+    scores = score_head(fitted.head, source, data, split, n_resamples=n_resamples, seed=seed)
+    best_by = main_metric(task_metric(fitted.task), data, scores.measured)
     near = find_relatives(opened, data, split, method=relatives, limit=relatives_rows, seed=seed)
     audit = leakage_report(data.keys[rows], data.keys[trained], near)
-    curve = learning_curve(chosen.head, source, data, split, fractions=fractions, metric=best_by, seed=seed)
+    curve = learning_curve(fitted.head, source, data, split, fractions=fractions, metric=best_by, seed=seed)
     return Report(
-        task=chosen.task_name,
-        head=chosen.head_name,
+        task=fitted.task_name,
+        head=fitted.head_name,
         data_set=data.source,
         space=source.id,
         split=split,
@@ -204,29 +206,29 @@ def evaluate(
         target_type=data.target_type,
         input=data.input,
         main_metric=best_by,
-        metrics={name: one.interval for name, one in found.measured.items()},
+        metrics={name: one.interval for name, one in scores.measured.items()},
         n_rows=len(rows),
-        n_classes=len(chosen.head.classes_),
-        n_classes_in_split=n_classes_among(found.outcomes),
-        n_unseen=n_unseen_of(found.outcomes),
-        n_without_vector=found.n_without_vector,
+        n_classes=len(fitted.head.classes_),
+        n_classes_in_split=n_classes_among(scores.outcomes),
+        n_unseen=n_unseen_of(scores.outcomes),
+        n_without_vector=scores.n_without_vector,
         n_keys_in_train=audit.n_exact,
-        training_changed=training_sha256(data.keys[trained], data.labels[trained]) != chosen.train_sha256,
+        training_changed=training_sha256(data.keys[trained], data.labels[trained]) != fitted.train_sha256,
         audit=audit,
-        by_identity=identity_table(found, data, near),
-        by_partners=by_partners(found, data, split, near, metric=best_by, n_resamples=n_resamples, seed=seed),
-        reliability=reliability_bins(found.outcomes),
+        by_identity=identity_table(scores, data, near),
+        by_partners=by_partners(scores, data, split, near, metric=best_by, n_resamples=n_resamples, seed=seed),
+        reliability=reliability_bins(scores.outcomes),
         guarantees=()
         if split in SEEN
-        else check_guarantees(chosen.validation, found, n_resamples=n_resamples, seed=seed),
-        worst_pairs=worst_pairs_of(found.outcomes),
+        else check_guarantees(fitted.validation, scores, n_resamples=n_resamples, seed=seed),
+        worst_pairs=worst_pairs_of(scores.outcomes),
         curve=curve,
         n_resamples=n_resamples,
         seed=seed,
         drawn=resampling_unit(data, rows),
-        seconds=found.cost.seconds,
-        peak_bytes=found.cost.peak_bytes,
-        fit_seconds=chosen.fit_seconds,
+        seconds=scores.cost.seconds,
+        peak_bytes=scores.cost.peak_bytes,
+        fit_seconds=fitted.fit_seconds,
     )
 
 

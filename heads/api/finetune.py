@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+from embedstore.catalog import suggest_arguments
 from embedstore.types import ProgressCallback, null_progress
 from heads.api.fit import fit_rows
 from heads.api.load import FittedHead
@@ -17,21 +18,27 @@ from heads.features.sources import SequenceSource
 from heads.features.vectors import StoreLike, as_store
 from heads.finetuning.head import FinetuneHead
 from heads.tasks.readers import read_task
-from heads.tasks.selection import SelectionOptions, TaskSelection
+from heads.tasks.selection import TaskSelection
 from heads.training.checkpoint import CHECKPOINT_FILE
 
 NAME = "finetune"
 """What the head is called in the catalog."""
 
 
+@suggest_arguments
 def finetune(
     store: StoreLike = None,
     *,
+    task: str | TaskSelection | None = None,
+    labels: str | PathLike[str] | None = None,
+    dataset: str | None = None,
+    model: str | PathLike[str] | None = None,
+    method: str | None = None,
+    params: Mapping[str, Any] | None = None,
     out: str | PathLike[str] | None = None,
     restart: bool = False,
     seed: int = 0,
     progress: ProgressCallback = null_progress,
-    **settings: Any,
 ) -> FittedHead:
     """Train a model's encoder and a head on the training rows of a task; the best epoch on validation rows is kept.
 
@@ -42,6 +49,14 @@ def finetune(
     ----------
     store
         The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``. No vectors are needed.
+    task, labels, dataset
+        Which labelled rows, as in `heads.fit`.
+    model
+        Name of a catalog model, or the directory of a checkpoint; None: the preset's, else ``mini``.
+    method
+        Which weights are trained: ``lora``, ``full``, ``last`` layers or ``frozen``; None: the preset's, else ``lora``.
+    params
+        Further arguments of `heads.finetuning.head.FinetuneHead`, such as ``preset``, ``max_epochs`` or ``device``.
     out
         Folder for the model; None keeps it in memory alone.
     restart
@@ -50,9 +65,6 @@ def finetune(
         Of the random split, and of all that the training draws.
     progress
         Called after each step, in steps.
-    **settings
-        ``model``, ``method``, ``preset`` and the others of `heads.finetuning.head.FinetuneHead`; and which rows, as
-        `heads.fit` takes them: ``task``, ``labels`` or ``dataset``, ``label_column``, ``split_by`` …
 
     Returns
     -------
@@ -75,8 +87,13 @@ def finetune(
     >>> import heads
     >>> fitted = heads.finetune("proteins.zarr", task="pfam", model="mini", out="pfam-mini")  # doctest: +SKIP
     """
-    selection = TaskSelection.of(seed=seed, **_taken_out(settings))
+    selection = TaskSelection.of(task, labels=labels, dataset=dataset, seed=seed)
     data = read_task(selection, None if selection.labels is not None and store is None else as_store(store))
+    settings: dict[str, Any] = dict(params or {})
+    if model is not None:
+        settings["model"] = str(model)
+    if method is not None:
+        settings["method"] = method
     if data.input == "pair":
         settings.setdefault("pairing", data.pairing)
     head = make_head(NAME, settings, target_type=data.target_type, input_=data.input, seed=seed)
@@ -90,12 +107,6 @@ def finetune(
         if is_first_process():
             fitted.save(out)
     return fitted
-
-
-def _taken_out(settings: dict[str, Any]) -> SelectionOptions:
-    """What says which rows; the settings keep the rest."""
-    named = [name for name in settings if name in SelectionOptions.__annotations__]
-    return cast("SelectionOptions", {name: settings.pop(name) for name in named})
 
 
 def is_first_process() -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any, Unpack
+from typing import Any
 
+from embedstore.catalog import suggest_arguments
 from heads.api.load import FittedHead
-from heads.api.tune import search as search_settings
+from heads.api.tune import tune as tune_settings
 from heads.base import Head, make_head
 from heads.catalog import HEADS
 from heads.evaluation.resources import measure_cost
@@ -17,43 +18,47 @@ from heads.features.vectors import StoreLike, as_store
 from heads.tasks.data import TaskData
 from heads.tasks.label_warnings import warn_about_labels
 from heads.tasks.readers import read_task
-from heads.tasks.selection import SelectionOptions, TaskSelection
+from heads.tasks.selection import TaskSelection
 from heads.tasks.training_fingerprint import n_contradictory, training_sha256
 
 
+@suggest_arguments
 def fit(
     store: StoreLike = None,
     *,
+    task: str | TaskSelection | None = None,
+    labels: str | PathLike[str] | None = None,
+    dataset: str | None = None,
     head: str = "linear",
     space: str | None = None,
     params: Mapping[str, Any] | None = None,
+    tune: int | None = None,
     out: str | PathLike[str] | None = None,
-    search: int | None = None,
     seed: int = 0,
-    **selection: Unpack[SelectionOptions],
 ) -> FittedHead:
-    """Fit a head on the training rows of a task; what is to be chosen is chosen on the validation rows.
+    """Fit a head on the training rows of a task; hyper-parameters are selected on the validation split only.
 
     Parameters
     ----------
     store
         The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``.
+    task, labels, dataset
+        Which labelled rows, one of three: a task of `heads.TASKS` by name; a labelled file (CSV, TSV, Parquet, FASTA);
+        a data set of the store that has a column of labels. For other columns, splits or target types `task` takes a
+        `heads.tasks.TaskSelection`.
     head
         Name of a head in `heads.HEADS`.
     space
         Space id or model name; None where the store has one space.
     params
         Arguments of the head's constructor.
+    tune
+        Number of settings of the head to try on the validation split, its defaults first; the head is fitted with the
+        best of them. What is given in `params` stays as it is. None: the defaults.
     out
         Directory to save to; None saves nothing.
-    search
-        Try so many settings of the head on the validation rows (its defaults first) and fit it with the best; see
-        `heads.api.tune`. What is given in `params` stays as it is.
     seed
-        Of the random split, of the search, and of whatever the head draws.
-    **selection
-        Which rows: ``task``, ``labels`` (a labelled file) or ``dataset`` (of the store, with a column of labels), and
-        any other field of `heads.tasks.TaskSelection`: ``label_column``, ``target_type``, ``split_by`` …
+        Of the random split, of the tuning, and of whatever the head draws.
 
     Returns
     -------
@@ -73,14 +78,16 @@ def fit(
     --------
     >>> import heads
     >>> fitted = heads.fit("proteins.zarr", task="pfam", head="knn", out="pfam-knn")  # doctest: +SKIP
+    >>> own = heads.tasks.TaskSelection(labels="mine.csv", label_column="family")  # doctest: +SKIP
+    >>> fitted = heads.fit("proteins.zarr", task=own)  # doctest: +SKIP
     """
-    chosen = TaskSelection.of(seed=seed, **selection)
+    selection = TaskSelection.of(task, labels=labels, dataset=dataset, seed=seed)
     reads = HEADS[head].reads
-    opened = None if reads == SEQUENCES and chosen.labels is not None and store is None else as_store(store)
-    data = read_task(chosen, opened)
+    opened = None if reads == SEQUENCES and selection.labels is not None and store is None else as_store(store)
+    data = read_task(selection, opened)
     model = make_head(head, params, target_type=data.target_type, input_=data.input, seed=seed)
     source = source_of(opened, data, space, reads=reads)
-    fitted = fit_rows(model, head, source, data, chosen, params=params, search=search)
+    fitted = fit_rows(model, head, source, data, selection, params=params, tune=tune)
     if out is not None:
         fitted.save(out)
     return fitted
@@ -94,7 +101,7 @@ def fit_rows(
     selection: TaskSelection,
     *,
     params: Mapping[str, Any] | None = None,
-    search: int | None = None,
+    tune: int | None = None,
 ) -> FittedHead:
     """Fit a head on rows that were read already: what `fit` does between reading and saving.
 
@@ -106,7 +113,7 @@ def fit_rows(
         Where its rows come from.
     selection
         How the task was named.
-    params, search
+    params, tune
         As of `fit`.
     """
     warn_about_labels(data, selection)
@@ -114,8 +121,8 @@ def fit_rows(
     trained = data.rows("train")
     valid = validation_rows(source, data)
     learned = head.labelled(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
-    found = None
-    if search is not None:
+    tuned = None
+    if tune is not None:
         given = params or {}
 
         def make(tried: Mapping[str, Any]) -> Head:
@@ -123,8 +130,8 @@ def fit_rows(
                 name, {**given, **tried}, target_type=data.target_type, input_=data.input, seed=selection.seed
             )
 
-        found = search_settings(make, *learned, n_trials=search, seed=selection.seed, fixed=given)
-        head = make(found.best)
+        tuned = tune_settings(make, *learned, n_trials=tune, seed=selection.seed, fixed=given)
+        head = make(tuned.best)
     with measure_cost() as cost:
         head.fit_labelled(*learned)
     return FittedHead(
@@ -149,7 +156,7 @@ def fit_rows(
             "unseen": data.n_unseen,
             "contradictory": n_contradictory(data.keys[trained], data.labels[trained]),
         },
-        search=None if found is None else found.to_dict(),
+        search=None if tuned is None else tuned.to_dict(),
         fit_seconds=cost.seconds,
         validation=validation_predictions(head, data, valid),
     )

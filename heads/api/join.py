@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from embedstore.catalog import suggest_arguments
 from embedstore.errors import InputError, SpaceMismatchError
 from heads.api.load import FittedHead, FittedLike, as_fitted
 from heads.base import LabelledExamples
@@ -22,9 +23,10 @@ from heads.vectors.ensemble import EnsembleHead
 from heads.vectors.hybrid import HybridHead
 
 
+@suggest_arguments
 def join(
+    store: StoreLike,
     members: Sequence[FittedLike],
-    store: StoreLike = None,
     *,
     method: str | None = None,
     out: str | PathLike[str] | None = None,
@@ -34,10 +36,10 @@ def join(
 
     Parameters
     ----------
-    members
-        Two or more fitted heads, or their directories.
     store
         The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``.
+    members
+        Two or more fitted heads, or their directories.
     method
         As of `heads.vectors.ensemble.EnsembleHead`.
     out
@@ -48,7 +50,7 @@ def join(
     Raises
     ------
     SpaceMismatchError
-        If they eat vectors of different spaces.
+        If they read vectors of different spaces.
     InputError
         If they are fewer than two, were fitted on different rows or for different labels, or their task has no
         validation rows.

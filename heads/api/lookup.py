@@ -1,10 +1,11 @@
-"""Nearest family: the neighbours of a protein among labelled proteins, their vote, and what it is worth."""
+"""Nearest family of proteins: neighbours among labelled proteins, their vote, and its calibrated probability."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
 
+from embedstore.catalog import suggest_arguments
 from embedstore.indexes.api import AUTO
 from embedstore.models import Model
 from embedstore.types import ProgressCallback, null_progress
@@ -14,26 +15,20 @@ from heads.family_lookup.alignment import require_parasail
 from heads.family_lookup.calibration import UNKNOWN_SHARE
 from heads.family_lookup.hits import Hits
 from heads.family_lookup.lookup import FamilyLookup
-from heads.features.vectors import StoreLike, as_store
-from heads.tasks.readers import read_task
+from heads.features.vectors import StoreLike
 from heads.tasks.selection import TaskSelection
 
-__all__ = ["Hits", "lookup"]
+__all__ = ["FamilyLookup", "Hits", "lookup"]
 
 
+@suggest_arguments
 def lookup(
+    store: StoreLike,
     records: RecordsLike,
     *,
-    store: StoreLike = None,
-    task: str | None = None,
+    task: str | TaskSelection | None = None,
     labels: str | PathLike[str] | None = None,
     dataset: str | None = None,
-    label_column: str | None = None,
-    label_separator: str | None = None,
-    split_column: str | None = None,
-    labels_id_column: str | None = None,
-    labels_sequence_column: str | None = None,
-    labels_skip_invalid: bool = False,
     space: str | None = None,
     k: int = 10,
     reference: str = "train",
@@ -51,46 +46,41 @@ def lookup(
 ) -> Hits:
     """Find the nearest family of each protein, and how likely it is the right one.
 
-    The k nearest of the task's labelled proteins vote. What a vote is worth is learned on the validation rows, each
-    asked once with its family among the labelled proteins and once without it, so that an unknown family gets a low
-    probability. The test split is not looked at.
+    The k nearest labelled proteins vote. The probability is calibrated on validation proteins looked up twice, with
+    and without their family in the reference, so that new families are rejected. The test split is not used. For
+    many calls make one `heads.FamilyLookup`, which is prepared and calibrated once.
 
-    With several labels a protein (`label_separator`), each label that a neighbour has gets a probability of its own,
-    and `max_error` is the share of wrong ones among the labels that are given.
+    With several labels a protein (`TaskSelection.label_separator`) each label of a neighbour has a probability of its
+    own, and `max_error` is the share of wrong ones among the labels that are given.
 
     Parameters
     ----------
-    records
-        A file (FASTA, CSV, TSV, Parquet), or records.
     store
         The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``.
-    task, labels, dataset, label_column, split_column, seed
-        Which labelled proteins; see `heads.fit`.
-    label_separator
-        What stands between the labels of a protein that has several, such as ``|``.
-    labels_id_column, labels_sequence_column
-        Columns of the labelled file, where they have unusual names.
-    labels_skip_invalid
-        Whether its rows that are no proteins are left out, and named, in place of an error.
+    records
+        A file (FASTA, CSV, TSV, Parquet), or records.
+    task, labels, dataset
+        Which labelled proteins, as in `heads.fit`.
     space
         Space id or model name; None where the store has one space.
     k
-        Neighbours that vote.
+        Number of neighbours that vote.
     reference
-        ``train`` for the training rows alone, ``all`` for every labelled row, the test rows among them.
+        ``train``: the training rows are searched. ``all``: every labelled row, test rows included.
     index
-        ``auto``: a kept index of the space if there is one (`embedstore.build_index`), else exact search. ``flat``:
-        exact search. Or a kept one by its kind.
+        ``auto``: a stored index of the space if there is one (`embedstore.build_index`), else exact search. ``flat``:
+        exact search. Or the type of a stored index.
     max_error
-        Largest share of the answers that may be wrong; what is less certain gets no answer. It holds with the stated
-        `confidence` for queries like the calibration rows, of which `unknown_share` are of unknown families. None:
-        whatever has a probability of 0.5 is answered.
+        Abstain so that, with the stated `confidence`, at most this share of the answers is wrong for queries like the
+        calibration proteins, of which `unknown_share` belong to unknown families. None: answer from a probability of
+        0.5 on.
     confidence
-        Of that guarantee.
+        Probability that this error rate holds.
     unknown_share
-        Share of the queries that are assumed to be of a family that the labelled proteins lack.
+        Share of the queries that are assumed to belong to a family without labelled proteins.
     exclude_self
-        Let a query that is itself a labelled protein not find itself. By default it does, with a score of 1.
+        Exclude the query itself from its neighbours, where it is a labelled protein; by default it finds itself, with
+        a score of 1.
     align
         Align each protein with its nearest neighbour; needs parasail.
     window
@@ -99,6 +89,8 @@ def lookup(
         lie side by side on the protein.
     step
         Residues from one window to the next; None for a quarter of a window.
+    seed
+        Of the random split and of the calibration.
     model
         The model of the space, where it cannot be loaded by its name.
     progress
@@ -109,31 +101,25 @@ def lookup(
     UnknownNameError
         For an unknown task, data set, space or index.
     InputError
-        For an argument that is out of range, or an error rate that the calibration rows are too few to guarantee.
+        For an argument out of range, or an error rate that the calibration proteins are too few to guarantee.
     MissingPackageError
         If alignments are asked for and parasail is not installed.
     StoreError
         If labelled rows have no vector; the message has the command that makes them.
+
+    Examples
+    --------
+    >>> import heads
+    >>> hits = heads.lookup("proteins.zarr", "unknown.fasta", task="pfam")  # doctest: +SKIP
     """
     if align:
         require_parasail()
-    opened = as_store(store)
-    selection = TaskSelection.of(
+    families = FamilyLookup(
+        store,
         task=task,
         labels=labels,
         dataset=dataset,
-        label_column=label_column,
-        split_column=split_column,
-        id_column=labels_id_column,
-        sequence_column=labels_sequence_column,
-        skip_invalid=labels_skip_invalid,
-        seed=seed,
-        label_separator=label_separator,
-    )
-    families = FamilyLookup(
-        opened,
-        opened.space(space),
-        read_task(selection, opened),
+        space=space,
         k=k,
         reference=reference,
         index=index,

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from embedstore.catalog import suggest_arguments
 from embedstore.errors import InputError, StoreNotFoundError
 from embedstore.models import Model
 from embedstore.sequences import read_records
@@ -35,11 +36,12 @@ UNANSWERED = "?"
 _BATCH = 1024
 
 
+@suggest_arguments
 def predict(
-    fitted: FittedLike,
+    store: StoreLike,
+    head: FittedLike,
     records: RecordsLike,
     *,
-    store: StoreLike = None,
     top: int = 1,
     max_error: float | None = None,
     confidence: float = CONFIDENCE,
@@ -50,13 +52,13 @@ def predict(
 
     Parameters
     ----------
-    fitted
-        A fitted head, or its directory.
-    records
-        A file (FASTA, CSV, TSV, Parquet), or records. For a head on pairs the second sequence stands in a column.
     store
         Where to look for vectors before computing them; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``, if there
         is a store.
+    head
+        A fitted head, or its directory.
+    records
+        A file (FASTA, CSV, TSV, Parquet), or records. For a head on pairs the second sequence is in a column.
     top
         Labels a protein, for a head that gives one.
     max_error
@@ -76,25 +78,26 @@ def predict(
     InputError
         For ``top`` < 1, or an error rate that the validation rows are too few to guarantee.
     """
-    chosen = as_fitted(fitted)
+    fitted = as_fitted(head)
     parts = predict_batches(
-        chosen,
+        store,
+        fitted,
         records,
-        store=store,
         top=top,
         max_error=max_error,
         confidence=confidence,
         model=model,
         progress=progress,
     )
-    return join([_predicted(chosen, None, [], top, risk_threshold_of(chosen, max_error, confidence)), *parts])
+    return join([_predicted(fitted, None, [], top, risk_threshold_of(fitted, max_error, confidence)), *parts])
 
 
+@suggest_arguments
 def predict_batches(
-    fitted: FittedLike,
+    store: StoreLike,
+    head: FittedLike,
     records: RecordsLike,
     *,
-    store: StoreLike = None,
     top: int = 1,
     max_error: float | None = None,
     confidence: float = CONFIDENCE,
@@ -104,10 +107,10 @@ def predict_batches(
     """As `predict`, a batch at a time: for more proteins than fit into memory."""
     if top < 1:
         raise InputError(f"top is {top}; expected at least 1.")
-    chosen = as_fitted(fitted)
-    risk = risk_threshold_of(chosen, max_error, confidence)
-    space = space_of(chosen, store)
-    return _batches(chosen, open_records(records), space, top, risk, model, progress)
+    fitted = as_fitted(head)
+    risk = risk_threshold_of(fitted, max_error, confidence)
+    space = space_of(fitted, store)
+    return _batches(fitted, open_records(records), space, top, risk, model, progress)
 
 
 def risk_threshold_of(

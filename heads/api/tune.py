@@ -23,7 +23,7 @@ _WARM_EPOCHS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchResult:
+class TuningResult:
     """What a search tried.
 
     Attributes
@@ -52,7 +52,7 @@ class SearchResult:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def search(
+def tune(
     make: Callable[[Mapping[str, Any]], Head],
     train: LabelledExamples,
     valid: LabelledExamples | None,
@@ -60,7 +60,7 @@ def search(
     n_trials: int,
     seed: int,
     fixed: Mapping[str, Any] | None = None,
-) -> SearchResult:
+) -> TuningResult:
     """Try settings of a head and find those of least loss on validation rows.
 
     The first trial has the defaults, so that the best is never worse than they are. The others are drawn by a
@@ -118,7 +118,7 @@ def search(
         raise InputError(f"None of the {n_trials} settings could be fitted; the first: {rows[0]['reason']}")
     best = min(done, key=lambda row: row["valid_loss"])
     metric = "rmse" if train.targets.target_type == "regression" else "log_loss"
-    return SearchResult(best=best["params"], trials=rows, metric=metric, seed=seed, held_out=held_out)
+    return TuningResult(best=best["params"], trials=rows, metric=metric, seed=seed, held_out=held_out)
 
 
 class _StoppedError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from os import PathLike
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,6 @@ from embedstore.indexes import Neighbours
 from embedstore.indexes.api import AUTO, get_searcher
 from embedstore.models import Model
 from embedstore.sequences.batching import batched
-from embedstore.store.spaces import Space
-from embedstore.store.store import Store
 from embedstore.types import Progress, ProgressCallback, Record, Vectors, null_progress
 from heads.calibration.risk_control import CONFIDENCE, RiskThreshold
 from heads.family_lookup.alignment import Alignment, align, require_parasail
@@ -24,8 +23,9 @@ from heads.family_lookup.reference import NeighbourResult, Reference
 from heads.family_lookup.reference_data import reference_data
 from heads.family_lookup.regions import Windows, make_windows, select_regions
 from heads.family_lookup.voting import LabelVotes
-from heads.features.vectors import record_features, record_keys
-from heads.tasks.data import TaskData
+from heads.features.vectors import StoreLike, as_store, record_features, record_keys
+from heads.tasks.readers import read_task
+from heads.tasks.selection import TaskSelection
 
 MIN_PROBABILITY = 0.5
 """Without an error rate, labels of at least this probability are answered."""
@@ -39,10 +39,12 @@ class FamilyLookup:
 
     Parameters
     ----------
-    store, space
-        The vectors of the labelled proteins.
-    data
-        The task whose labelled proteins are the reference.
+    store
+        The store, or its path; None for ``$EMBEDSTORE``, else ``./embedstore.zarr``.
+    task, labels, dataset
+        Which labelled proteins are the reference, as in `heads.fit`.
+    space
+        Space id or model name; None where the store has one space.
     k
         Number of neighbours that vote.
     reference
@@ -68,15 +70,23 @@ class FamilyLookup:
     StoreError
         If labelled rows have no vector.
     UnknownNameError
-        For an unknown index.
+        For an unknown task, data set, space or index.
+
+    Examples
+    --------
+    >>> import heads
+    >>> families = heads.FamilyLookup("proteins.zarr", task="pfam")  # doctest: +SKIP
+    >>> families.query(embedstore.read_records("unknown.fasta")).to_frame()  # doctest: +SKIP
     """
 
     def __init__(
         self,
-        store: Store,
-        space: Space,
-        data: TaskData,
+        store: StoreLike = None,
         *,
+        task: str | TaskSelection | None = None,
+        labels: str | PathLike[str] | None = None,
+        dataset: str | None = None,
+        space: str | None = None,
         k: int = 10,
         reference: str = "train",
         index: str = AUTO,
@@ -88,17 +98,19 @@ class FamilyLookup:
             raise InputError(f"k is {k}; it must be at least 1.")
         if not 0 <= unknown_share < 1:
             raise InputError(f"unknown_share is {unknown_share:g}; expected from 0 to less than 1, such as 0.1.")
-        data.require_proteins("lookup")
         self.k, self.exclude_self = k, exclude_self
-        self._store, self._space, self._task = store, space, data
-        self._data = reference_data(space, data, reference, seed=seed)
+        self._store = as_store(store)
+        self._task = read_task(TaskSelection.of(task, labels=labels, dataset=dataset, seed=seed), self._store)
+        self._task.require_proteins("lookup")
+        self._space = self._store.space(space)
+        self._data = reference_data(self._space, self._task, reference, seed=seed)
         self._is_multilabel = self._data.separator is not None
-        searcher = get_searcher(store, space, index)
-        self._reference = Reference(space, self._data.table, searcher=searcher)
+        searcher = get_searcher(self._store, self._space, index)
+        self._reference = Reference(self._space, self._data.table, searcher=searcher)
         self.calibration = Calibration(reason="there are no training rows to calibrate with.")
         if len(self._data.calibration_table.digests):
             self.calibration = calibrate(
-                Reference(space, self._data.calibration_table, searcher=searcher),
+                Reference(self._space, self._data.calibration_table, searcher=searcher),
                 self._data.calibration_queries,
                 k=k,
                 is_multilabel=self._is_multilabel,

@@ -1,11 +1,11 @@
-"""Which labelled rows a caller means, in the words of Python, of the command line and of a saved head alike."""
+"""Which labelled rows a function works on, named alike in Python, on the command line and in a saved head."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any
 
 from embedstore.errors import InputError
 from heads.features.pairs import parse_pairing
@@ -19,32 +19,12 @@ NO_GROUPS = "none"
 """In place of a column of groups: every row for itself."""
 
 
-class SelectionOptions(TypedDict, total=False):
-    """What functions that read a task take by name; each is the field of `TaskSelection` that is called so."""
-
-    task: str | None
-    labels: str | PathLike[str] | None
-    dataset: str | None
-    label_column: str | None
-    split_column: str | None
-    id_column: str | None
-    sequence_column: str | None
-    skip_invalid: bool
-    label_separator: str | None
-    target_type: str | None
-    input: str | None
-    mask_column: str | None
-    partner_column: str | None
-    pairing: str | None
-    group_column: str | None
-    top: int | None
-    split_by: str | None
-    identity: float
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSelection:
-    """Where labels come from, in the words of the caller: enough to find the same rows again.
+    """Which labelled rows a function works on: a task, a labelled file or a data set, with its columns and split.
+
+    Functions of `heads` take it as ``task=``; ``task="pfam"``, ``labels="mine.csv"`` and ``dataset="mine"`` are short
+    for a selection with the defaults. The fields are called as the options of the command line.
 
     Attributes
     ----------
@@ -82,6 +62,12 @@ class TaskSelection:
         One of `SPLIT_WAYS`; None for the column if there is one, else at random.
     identity
         For clusters: least identity, from 0 to 1, at which sequences go into one cluster.
+
+    Examples
+    --------
+    >>> from heads.tasks import TaskSelection
+    >>> TaskSelection(dataset="families", label_column="family", split_by="clusters").identity
+    0.4
     """
 
     task: str | None = None
@@ -105,20 +91,34 @@ class TaskSelection:
     identity: float = 0.4
 
     @classmethod
-    def of(cls, *, seed: int = 0, **options: Unpack[SelectionOptions]) -> Self:
-        """A selection from what a caller gave; a labelled file by its absolute path, so that any folder finds it again.
+    def of(
+        cls,
+        task: str | TaskSelection | None = None,
+        *,
+        labels: str | PathLike[str] | None = None,
+        dataset: str | None = None,
+        seed: int = 0,
+    ) -> TaskSelection:
+        """The selection that a caller means by a name, a labelled file, a data set, or by a selection itself.
 
         Raises
         ------
         InputError
-            For options that do not go together.
+            If not exactly one of them is given.
         """
-        given: dict[str, Any] = {**options}
-        if given.get("labels") is not None:
-            given["labels"] = str(Path(given["labels"]).absolute())
-        return cls(**given, seed=seed)
+        if not isinstance(task, TaskSelection):
+            return cls(task=task, labels=None if labels is None else str(labels), dataset=dataset, seed=seed)
+        if labels is not None or dataset is not None:
+            raise InputError(
+                "A TaskSelection was given (task=) and labels or a data set beside it (labels=, dataset=). Name them "
+                "in the TaskSelection."
+            )
+        return replace(task, seed=seed)
 
     def __post_init__(self) -> None:
+        if self.labels is not None:
+            # Absolute, so that a saved head finds the file from any folder.
+            object.__setattr__(self, "labels", str(Path(self.labels).absolute()))
         ways = {"task": self.task, "labels": self.labels, "dataset": self.dataset}
         given = [name for name, value in ways.items() if value is not None]
         if len(given) != 1:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.output import print_rows
+from cli.render.output import print_rows
 
 SCRIPTS = Path(sys.executable).parent
 KEY = "SQ." + "k" * 32

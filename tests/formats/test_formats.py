@@ -295,7 +295,10 @@ def test_a_lookup_in_an_old_store_answers_as_it_did(
     if answer["asked"].get("align"):
         pytest.importorskip("parasail")
     queries, model = folder_of(version) / "queries" / answer["queries"], model_of(version, answer["asked"]["space"])
-    hits = heads.lookup(queries, store=store_of(version), dataset="families", model=model, **answer["asked"])
+    asked = dict(answer["asked"])
+    columns = {name: asked.pop(name) for name in ("label_column", "label_separator") if name in asked}
+    task = heads.TaskSelection(dataset="families", **columns)
+    hits = heads.lookup(store_of(version), queries, task=task, model=model, **asked)
     assert_same(hits_of(hits), answer["answers"])
 
 
@@ -320,7 +323,7 @@ def test_an_old_head_answers_as_it_did(
         fitted.head.set_params(weights=folder_of(version) / answer["base"])
     assert facts_of(fitted) == answer["facts"]
     queries, model = folder_of(version) / "queries" / answer["queries"], model_of(version, answer["model"])
-    predicted = heads.predict(fitted, queries, store=store_of(version), model=model, **answer["options"])
+    predicted = heads.predict(store_of(version), fitted, queries, model=model, **answer["options"])
     assert_same_answers(answers_of(predicted), answer["answers"])
 
 
@@ -348,24 +351,32 @@ def test_an_old_training_that_was_stopped_goes_on_from_where_it_was(
     store_of: Callable[[str], Store],
     tmp_path: Path,
 ) -> None:
-    asked = {"dataset": "families", "label_column": "label", **answer["options"]}
+    asked, task = answer["options"], heads.TaskSelection(dataset="families", label_column="label")
     proof: Any
     if "head" in asked:
         folder = shutil.copytree(folder_of(version) / name, tmp_path / "checkpoint")
-        fitted = heads.fit(store_of(version), **{**asked, "params": {**asked["params"], "checkpoint": str(folder)}})
+        params = {**asked["params"], "checkpoint": str(folder)}
+        fitted = heads.fit(store_of(version), task=task, **{**asked, "params": params})
         history: Any = [[point.train_loss, point.valid_loss] for point in fitted.head.curve_]
         proof = fitted.head.curve_[0].seconds
     else:
         shutil.copytree(folder_of(version) / name, tmp_path / "tuned.training")
-        asked["model"] = str(folder_of(version) / asked["model"])
+        seed = {name: asked[name] for name in ("seed",) if name in asked}
+        params = {name: value for name, value in asked.items() if name != "seed"}
+        params["model"] = str(folder_of(version) / asked["model"])
         steps: list[int] = []
         fitted = heads.finetune(
-            store_of(version), out=tmp_path / "tuned", progress=lambda step: steps.append(step.done), **asked
+            store_of(version),
+            task=task,
+            params=params,
+            out=tmp_path / "tuned",
+            progress=lambda step: steps.append(step.done),
+            **seed,
         )
         history, proof = [list(epoch.to_dict().values()) for epoch in fitted.head.history_], steps
     # Steps that were done before are not done again; and the first epoch took just as long as it did then.
     assert proof == answer["proof"]
     assert_same(history, answer["history"], rel=1e-3)
     queries = folder_of(version) / "queries" / answer["queries"]
-    predicted = heads.predict(fitted, queries, store=store_of(version), top=4)
+    predicted = heads.predict(store_of(version), fitted, queries, top=4)
     assert_same_answers(answers_of(predicted), answer["answers"], rel=1e-3)

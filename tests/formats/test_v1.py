@@ -44,5 +44,5 @@ def test_old_vectors_are_those_that_the_model_gives_now(store: Store) -> None:
 
 
 def test_an_old_head_predicts_as_it_did(store: Store) -> None:
-    report = heads.evaluate(V1 / "families-knn", store)
+    report = heads.evaluate(store, V1 / "families-knn")
     assert (report.n_rows, report.metrics["accuracy"].value) == (4, 1.0)

@@ -177,8 +177,8 @@ def test_pairs_with_a_partner_that_is_no_protein_are_left_out_where_that_was_ask
     (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n")
     given = {"labels": tmp_path / "pairs.csv", "partner_column": "Partner", "seed": 0}
     with pytest.raises(InputError, match="'odd', column 'Partner': .*character '1'"):
-        read_task(TaskSelection.of(**given), None)
-    data = read_task(TaskSelection.of(**given, skip_invalid=True), None)
+        read_task(TaskSelection(**given), None)
+    data = read_task(TaskSelection(**given, skip_invalid=True), None)
     assert (len(data.ids), data.n_left_out) == (60, 2)
 
 

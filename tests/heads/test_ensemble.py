@@ -183,16 +183,16 @@ def test_fitted_heads_are_joined(store: Store, tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("linear", "knn")]
     for path in paths:
         heads.fit(store, task="pfam", head=path.name, out=path)
-    joined = heads.join(paths, store, out=tmp_path / "both")
+    joined = heads.join(store, paths, out=tmp_path / "both")
     assert joined.head_name == "ensemble"
-    report = heads.evaluate(tmp_path / "both", store)
+    report = heads.evaluate(store, tmp_path / "both")
     assert report.metrics["accuracy"].value > 0.9
 
 
 def test_heads_that_read_sequences_are_joined(store: Store, tmp_path: Path) -> None:
     fitted = [heads.fit(store, task="pfam", head=name) for name in ("kmer", "length")]
-    heads.join(fitted, store, out=tmp_path / "both")
-    assert heads.evaluate(tmp_path / "both", store).metrics["accuracy"].value > 0.9
+    heads.join(store, fitted, out=tmp_path / "both")
+    assert heads.evaluate(store, tmp_path / "both").metrics["accuracy"].value > 0.9
 
 
 def test_heads_of_two_spaces_are_refused_by_name(store: Store) -> None:
@@ -200,18 +200,18 @@ def test_heads_of_two_spaces_are_refused_by_name(store: Store) -> None:
     stranger = replace(heads.fit(store, task="pfam", head="knn"), space_id="esm2_8m-0123456789")
     message = r"pfam-linear was fitted on kmer-.*, and pfam-knn on esm2_8m-0123456789"
     with pytest.raises(SpaceMismatchError, match=message):
-        heads.join([one, stranger], store)
+        heads.join(store, [one, stranger])
 
 
 @pytest.mark.slow
 def test_heads_of_other_rows_or_one_alone_are_refused(store: Store) -> None:
     one, two = (heads.fit(store, task="pfam", head=name) for name in ("linear", "knn"))
     with pytest.raises(InputError, match="1 fitted heads were given; an ensemble joins two or more"):
-        heads.join([one], store)
+        heads.join(store, [one])
     with pytest.raises(InputError, match="expected different ones"):
-        heads.join([one, one], store)
+        heads.join(store, [one, one])
     with pytest.raises(InputError, match="fitted on different rows or labels"):
-        heads.join([one, replace(two, train_sha256="0" * 64)], store)
+        heads.join(store, [one, replace(two, train_sha256="0" * 64)])
 
 
 def test_members_that_set_rows_aside_find_some_in_every_fold() -> None:

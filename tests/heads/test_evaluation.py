@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import heads
 from cli.heads_app import app
-from cli.heads_app.pages import Pages
+from cli.render.pages import Pages
 from embedstore.errors import InputError, StoreNotFoundError
 from embedstore.store import Store
 from heads.evaluation.nearest_training import by_kmers, nearest_training
@@ -43,13 +43,13 @@ def test_a_head_on_shuffled_labels_scores_at_chance(
         simulated, tmp_path / "shuffled.csv", [*shuffled[:-1], (*simulated.proteins(48, seed=3)[0][:2], labels[-1])]
     )
     for head in ("linear", "knn"):
-        report = heads.evaluate(heads.fit(store, labels=table, head=head), store, relatives="none")
+        report = heads.evaluate(store, heads.fit(store, labels=table, head=head), relatives="none")
         assert report.metrics["accuracy"].low < 1 / 6 < report.metrics["accuracy"].high
         assert abs(report.metrics["mcc"].value) < 0.2
 
 
 def test_planted_duplicates_across_splits_are_reported(store: Store) -> None:
-    report = heads.evaluate(heads.fit(store, task="pfam"), store)
+    report = heads.evaluate(store, heads.fit(store, task="pfam"))
     assert (report.n_keys_in_train, report.audit.n_exact, report.audit.n_exact_rows) == (1, 1, 1)
     assert report.audit.n_sampled == 48
     assert report.audit.n_near >= 1
@@ -75,7 +75,7 @@ def test_near_duplicates_are_found_by_words_and_strangers_are_not() -> None:
 
 
 def test_a_report_has_a_learning_curve_reliability_costs_and_confusions(store: Store) -> None:
-    report = heads.evaluate(heads.fit(store, task="pfam"), store, relatives="none", fractions=(0.3, 0.1))
+    report = heads.evaluate(store, heads.fit(store, task="pfam"), relatives="none", fractions=(0.3, 0.1))
     assert [point.n_rows for point in report.curve] == [15, 45]
     assert report.curve[0].value <= report.curve[1].value <= report.metrics["accuracy"].value
     assert sum(one.n for one in report.reliability) == 48
@@ -84,7 +84,7 @@ def test_a_report_has_a_learning_curve_reliability_costs_and_confusions(store: S
     assert set(plain["mcc"]) == {"value", "low", "high"}
     assert (plain["audit"]["method"], plain["by_identity"]) == ("not asked for", [])
     with pytest.raises(InputError, match=r"The fractions are \(2,\); expected shares over 0 to 1"):
-        heads.evaluate(heads.fit(store, task="pfam"), store, fractions=(2,))
+        heads.evaluate(store, heads.fit(store, task="pfam"), fractions=(2,))
 
 
 class Links(HTMLParser):
@@ -160,7 +160,7 @@ def test_a_row_that_fails_is_named_and_stops_no_other(store: Store, tmp_path: Pa
     assert "k is (-1,); expected whole numbers" in found.rows[-1].failure
     assert "expected whole numbers" in found.save_html(tmp_path / "c.html").read_text()
     assert found.to_dict()["rows"][-1]["metrics"] == {}
-    with pytest.raises(InputError, match="No row of the comparison worked"):
+    with pytest.raises(InputError, match="No method of the comparison worked"):
         heads.compare(store, task="pfam", heads=["knn"], params={"knn": {"k": -1}}, relatives="none")
     with pytest.raises(InputError, match="head 'mlp', which does not take part: knn"):
         heads.compare(store, task="pfam", heads=["knn"], params={"mlp": {}})
@@ -174,7 +174,7 @@ def test_a_row_that_fails_in_no_way_of_ours_stops_no_other(error: Exception, sto
         def score(self, data: Any, split: str, **rest: Any) -> Any:
             raise error
 
-    found = heads.compare(store, task="pfam", heads=["linear"], contenders=[Failing()], relatives="none")
+    found = heads.compare(store, task="pfam", heads=["linear"], methods=[Failing()], relatives="none")
     assert [row.name for row in found.rows] == ["linear · kmer", "failing"]
     assert str(error) in found.rows[-1].failure
 
@@ -187,9 +187,9 @@ def test_a_comparison_that_is_stopped_has_lost_no_row_that_was_done(store: Store
             raise KeyboardInterrupt
 
     kept: list[heads.Comparison] = []
-    given: dict[str, Any] = {"task": "pfam", "relatives": "none", "n_resamples": 50, "so_far": kept.append}
+    given: dict[str, Any] = {"task": "pfam", "relatives": "none", "n_resamples": 50, "on_result": kept.append}
     with pytest.raises(KeyboardInterrupt):
-        heads.compare(store, rows="study", heads=["kmer", "linear"], contenders=[Stopped()], **given)
+        heads.compare(store, table="study", heads=["kmer", "linear"], methods=[Stopped()], **given)
     assert [len(found.rows) for found in kept] == [1, 2]
     assert kept[0].pending == ("frozen embedding + linear · kmer", "stopped")
     assert "<b>Not finished.</b> 1 more were to be compared: stopped." in kept[1].save_html(
@@ -223,7 +223,7 @@ def test_a_checkpoint_is_of_one_training_and_stops_no_other(store: Store, tmp_pa
     fitted = heads.fit(store, task="pfam", head="deepprotein_cnn", params=params)
     kept = {file: file.read_bytes() for file in place.iterdir()}
     assert kept
-    report = heads.evaluate(fitted, store, relatives="none", fractions=(0.3,))
+    report = heads.evaluate(store, fitted, relatives="none", fractions=(0.3,))
     assert [point.n_rows for point in report.curve] == [45]
     found = heads.compare(
         store,
@@ -281,9 +281,7 @@ class Majority:
 
 
 def test_rows_of_another_kind_take_part_without_a_change(store: Store) -> None:
-    found = heads.compare(
-        store, task="pfam", heads=["linear"], contenders=[Majority()], relatives="none", n_resamples=100
-    )
+    found = heads.compare(store, task="pfam", heads=["linear"], methods=[Majority()], relatives="none", n_resamples=100)
     assert [row.name for row in found.rows] == ["linear · kmer", "majority"]
     assert found.rows[1].against_best is not None
     assert found.rows[1].against_best.p_value < 0.01
@@ -310,7 +308,7 @@ def test_a_page_that_cannot_be_written_meanwhile_ends_no_comparison(
     (tmp_path / "pages").mkdir()
     pages = Pages(tmp_path / "pages" / "mine")
     (tmp_path / "pages").rmdir()
-    given: dict[str, Any] = {"task": "pfam", "relatives": "none", "n_resamples": 20, "so_far": pages.save_so_far}
+    given: dict[str, Any] = {"task": "pfam", "relatives": "none", "n_resamples": 20, "on_result": pages.save_so_far}
     found = heads.compare(store, heads=["centroid", "knn"], **given)
     assert len(found.rows) == 2
     assert "mine.html could not be written" in capsys.readouterr().err

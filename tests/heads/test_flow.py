@@ -33,7 +33,7 @@ def test_every_head_goes_from_a_store_to_a_report(head: str, store: Store, tmp_p
         "unseen": 0, "contradictory": 0, "left_out": 0,
     }  # fmt: skip
     assert fitted.default_name == f"pfam-{head}"
-    report = heads.evaluate(tmp_path / "pfam-head", store)
+    report = heads.evaluate(store, tmp_path / "pfam-head")
     assert report.metrics["accuracy"].value > 0.95
     assert (report.n_rows, report.n_keys_in_train, report.n_unseen) == (48, 1, 0)
     assert report.training_changed is False
@@ -47,29 +47,29 @@ def test_predict_embeds_what_the_store_lacks(head: str, store: Store, tmp_path: 
     new = simulated.proteins(12, seed=9)
     path = simulated.fasta(tmp_path / "new.fasta", [*new, *simulated.proteins(6, seed=3)])
     fitted = heads.fit(store, task="pfam", head=head, params=heads.HEADS[head].small)
-    found = heads.predict(fitted, path, store=store)
+    found = heads.predict(store, fitted, path)
     assert found.ids == [record.id for record in read_records(path)]
     assert found.labels[:, 0].tolist() == list(simulated.families) * 3
-    elsewhere = heads.predict(fitted, path)
+    elsewhere = heads.predict(None, fitted, path)
     np.testing.assert_allclose(elsewhere.probabilities, found.probabilities, atol=1e-5)
 
 
 def test_predictions_come_as_a_frame_with_any_number_of_labels(store: Store, splits_table: Path) -> None:
     fitted = heads.fit(store, task="pfam")
     records = list(read_records(splits_table))[:5]
-    one = heads.predict(fitted, records, store=store).to_frame()
+    one = heads.predict(store, fitted, records).to_frame()
     assert list(one.columns) == ["id", "label", "probability"]
     assert len(one) == 5
-    three = heads.predict(fitted, records, store=store, top=3).to_frame()
+    three = heads.predict(store, fitted, records, top=3).to_frame()
     assert three["rank"].tolist() == [1, 2, 3] * 5
     assert three["id"].tolist() == [record.id for record in records for _ in range(3)]
-    assert heads.predict(fitted, records, store=store, top=99).labels.shape == (5, 6)
+    assert heads.predict(store, fitted, records, top=99).labels.shape == (5, 6)
     with pytest.raises(InputError, match="top is 0; expected at least 1"):
-        heads.predict(fitted, records, store=store, top=0)
+        heads.predict(store, fitted, records, top=0)
 
 
 def test_no_records_give_no_predictions(store: Store) -> None:
-    assert heads.predict(heads.fit(store, task="pfam"), [], store=store).to_frame().empty
+    assert heads.predict(store, heads.fit(store, task="pfam"), []).to_frame().empty
 
 
 def test_any_labelled_file_is_a_task(store: Store, tmp_path: Path, simulated: Any) -> None:
@@ -78,26 +78,28 @@ def test_any_labelled_file_is_a_task(store: Store, tmp_path: Path, simulated: An
     fitted = heads.fit(store, labels=path)
     assert fitted.default_name == "mine-linear"
     assert fitted.split_rule == "random 80/10/10 by key, seed 0"
-    report = heads.evaluate(fitted, store, split="valid")
+    report = heads.evaluate(store, fitted, split="valid")
     assert report.metrics["accuracy"].value > 0.9
     moved = path.rename(tmp_path / "moved.csv")
-    assert heads.evaluate(fitted, store, split="valid", labels=moved).metrics == report.metrics
+    assert heads.evaluate(store, fitted, split="valid", labels=moved).metrics == report.metrics
 
 
 def test_a_data_set_of_the_store_is_a_task(store: Store, tmp_path: Path, splits_table: Path) -> None:
-    fitted = heads.fit(store, dataset="pfam", label_column="family_accession", out=tmp_path / "head")
+    fitted = heads.fit(
+        store, task=TaskSelection(dataset="pfam", label_column="family_accession"), out=tmp_path / "head"
+    )
     assert fitted.default_name == "pfam-linear"
     assert fitted.split_rule == "column split"
     by_task = heads.fit(store, task="pfam")
     assert fitted.train_sha256 == by_task.train_sha256
-    report = heads.evaluate(tmp_path / "head", store)
-    assert report.metrics == heads.evaluate(by_task, store).metrics
+    report = heads.evaluate(store, tmp_path / "head")
+    assert report.metrics == heads.evaluate(store, by_task).metrics
     assert report.training_changed is False
     records = list(read_records(splits_table))[-3:]
-    by_name = heads.lookup(records, store=store, dataset="pfam").to_frame()
-    assert by_name.equals(heads.lookup(records, store=store, task="pfam").to_frame())
+    by_name = heads.lookup(store, records, dataset="pfam").to_frame()
+    assert by_name.equals(heads.lookup(store, records, task="pfam").to_frame())
     with pytest.raises(InputError, match="fitted on 'pfam' in the store; labels= .* is for heads of a labelled file"):
-        heads.evaluate(fitted, store, labels=splits_table)
+        heads.evaluate(store, fitted, labels=splits_table)
 
 
 def test_a_table_with_unusual_columns_is_found_again(store: Store, tmp_path: Path, simulated: Any) -> None:
@@ -106,19 +108,19 @@ def test_a_table_with_unusual_columns_is_found_again(store: Store, tmp_path: Pat
     table.write_text("".join("\t".join(row) + "\n" for row in [("Protein ID", "Seq", "label"), *rows]))
     with pytest.raises(InputError, match="--id-column"):
         heads.fit(store, labels=table)
-    fitted = heads.fit(store, labels=table, id_column="Protein ID", sequence_column="Seq", out=tmp_path / "head")
-    assert heads.evaluate(tmp_path / "head", store, split="valid").n_rows == fitted.n_rows["valid"]
+    fitted = heads.fit(
+        store, task=TaskSelection(labels=table, id_column="Protein ID", sequence_column="Seq"), out=tmp_path / "head"
+    )
+    assert heads.evaluate(store, tmp_path / "head", split="valid").n_rows == fitted.n_rows["valid"]
     hits = heads.lookup(
+        store,
         [Record(id="q", residues=rows[0][1].encode())],
-        store=store,
-        labels=table,
-        labels_id_column="Protein ID",
-        labels_sequence_column="Seq",
+        task=TaskSelection(labels=table, id_column="Protein ID", sequence_column="Seq"),
         reference="all",
     )
     assert hits.nearest_ids == [rows[0][0]]
     with pytest.raises(InputError, match="those of a labelled file .*, and task was given"):
-        heads.fit(store, task="pfam", id_column="Protein ID")
+        heads.fit(store, task=TaskSelection(task="pfam", id_column="Protein ID"))
 
 
 def test_evaluate_tells_that_the_training_rows_changed(store: Store, tmp_path: Path, simulated: Any) -> None:
@@ -128,7 +130,7 @@ def test_evaluate_tells_that_the_training_rows_changed(store: Store, tmp_path: P
     fitted = heads.fit(store, labels=path)
 
     def changed(*now: tuple[str, ...]) -> bool:
-        return heads.evaluate(fitted, store, labels=simulated.table(tmp_path / "now.csv", now, header)).training_changed
+        return heads.evaluate(store, fitted, labels=simulated.table(tmp_path / "now.csv", now, header)).training_changed
 
     assert not changed(*rows[::-1], rows[0])
     assert not changed(*rows[:-1])
@@ -156,8 +158,8 @@ def test_a_random_split_of_few_rows_says_what_it_left_empty(store: Store, tmp_pa
     )
     assert (fitted.n_rows["valid"], fitted.n_rows["test"]) == (0, 0)
     with pytest.raises(InputError, match=r"no labelled row in split 'test' .*test \(0 rows\)\. Ask for one that has"):
-        heads.evaluate(fitted, store)
-    assert heads.evaluate(fitted, store, split="train").n_rows == 6
+        heads.evaluate(store, fitted)
+    assert heads.evaluate(store, fitted, split="train").n_rows == 6
     assert "without validation" not in heads.fit(store, labels=path, seed=fits[True, False]).split_rule
     only_test = simulated.table(
         tmp_path / "t.csv",
@@ -172,8 +174,8 @@ def test_a_negative_seed_is_refused(store: Store) -> None:
     fitted = heads.fit(store, task="pfam")
     for call in (
         lambda: heads.fit(store, task="pfam", seed=-1),
-        lambda: heads.lookup([], store=store, task="pfam", seed=-1),
-        lambda: heads.evaluate(fitted, store, seed=-1),
+        lambda: heads.lookup(store, [], task="pfam", seed=-1),
+        lambda: heads.evaluate(store, fitted, seed=-1),
     ):
         with pytest.raises(InputError, match="seed is -1; expected 0 or more"):
             call()
@@ -197,9 +199,9 @@ def test_labels_that_are_missing_are_an_error(store: Store, tmp_path: Path, simu
     with pytest.raises(InputError, match="column 'label' is empty in all 5 rows"):
         heads.fit(store, labels=empty)
     with pytest.raises(InputError, match="no column 'clan' among its columns"):
-        heads.fit(store, task="pfam", label_column="clan")
+        heads.fit(store, task=TaskSelection(task="pfam", label_column="clan"))
     with pytest.raises(InputError, match="has no column 'fold' to split by"):
-        heads.fit(store, task="pfam", split_column="fold")
+        heads.fit(store, task=TaskSelection(task="pfam", split_column="fold"))
 
 
 def test_rows_without_a_label_or_a_split_are_left_out_and_counted(store: Store, tmp_path: Path, simulated: Any) -> None:
@@ -209,7 +211,7 @@ def test_rows_without_a_label_or_a_split_are_left_out_and_counted(store: Store, 
     fitted = heads.fit(store, labels=path)
     assert (fitted.n_rows["train"], fitted.n_rows["unlabelled"], fitted.n_rows["unassigned"]) == (99, 1, 50)
     with pytest.raises(InputError, match="no labelled row in split 'test'"):
-        heads.evaluate(fitted, store)
+        heads.evaluate(store, fitted)
 
 
 def test_unknown_names_are_refused_with_the_known_ones(store: Store, tmp_path: Path) -> None:
@@ -226,7 +228,7 @@ def test_unknown_names_are_refused_with_the_known_ones(store: Store, tmp_path: P
     with pytest.raises(UnknownNameError, match="Unknown data set 'pfan'. Did you mean 'pfam'"):
         heads.fit(store, dataset="pfan")
     with pytest.raises(UnknownNameError, match="Unknown index 'flatt'. Did you mean 'flat'"):
-        heads.lookup([], store=store, task="pfam", index="flatt")
+        heads.lookup(store, [], task="pfam", index="flatt")
     bare = embedstore.open(tmp_path / "bare.zarr", mode="a")
     with pytest.raises(UnknownNameError, match="needs the data set 'pfam'.*`embedstore add pfam PATH`"):
         heads.fit(bare, task="pfam")
@@ -242,9 +244,9 @@ def test_a_head_of_another_space_is_refused(store: Store, splits_table: Path, tm
     with pytest.raises(
         SpaceMismatchError, match=f"head of another space: it was fitted on {fitted.space_id}.*{other.space().id}"
     ):
-        heads.evaluate(fitted, other)
+        heads.evaluate(other, fitted)
     with pytest.raises(SpaceMismatchError, match=f"fitted on {fitted.space_id}.*of {other.space().id}"):
-        heads.evaluate(fitted, other, space="kmer")
+        heads.evaluate(other, fitted, space="kmer")
 
 
 def test_a_model_that_makes_other_vectors_is_refused(store: Store, splits_table: Path) -> None:

@@ -112,9 +112,9 @@ def test_too_few_validation_rows_guarantee_nothing(store: Store) -> None:
     few = ValidationPredictions(confidences=np.ones(5, np.float32), right=np.ones(5, np.bool_), clusters=np.arange(5))
     assert check_guarantees(few, ten) == ()
     fitted = heads.fit(store, task="pfam", head="linear")
-    report = heads.evaluate(fitted, store, relatives="none", n_resamples=50)
+    report = heads.evaluate(store, fitted, relatives="none", n_resamples=50)
     assert [one["guaranteed"] for one in report.to_dict()["guarantees"]] == [
         one.guaranteed for one in report.guarantees
     ]
     assert report.guarantees
-    assert heads.evaluate(fitted, store, split="valid", relatives="none", n_resamples=50).guarantees == ()
+    assert heads.evaluate(store, fitted, split="valid", relatives="none", n_resamples=50).guarantees == ()

@@ -78,13 +78,13 @@ def test_rows_stay_together_when_some_are_selected() -> None:
 def test_a_hybrid_is_fitted_judged_saved_and_asked_like_any_head(store: Store, tmp_path: Path, simulated) -> None:
     params = {"members": ["linear", "kmer"]}
     fitted = heads.fit(store, task="pfam", head="hybrid", params=params, out=tmp_path / "hybrid")
-    first = heads.evaluate(fitted, store).metrics
-    again = heads.evaluate(tmp_path / "hybrid", store).metrics
+    first = heads.evaluate(store, fitted).metrics
+    again = heads.evaluate(store, tmp_path / "hybrid").metrics
     assert first["log_loss"].value == again["log_loss"].value
     assert again["accuracy"].value > 0.9
     # Proteins that the store has not: embedded on the way.
     asked = simulated.proteins(12, seed=9)
-    found = heads.predict(tmp_path / "hybrid", simulated.fasta(tmp_path / "new.fasta", asked), store=store)
+    found = heads.predict(store, tmp_path / "hybrid", simulated.fasta(tmp_path / "new.fasta", asked))
     assert [label == row[2] for label, row in zip(found.labels[:, 0].tolist(), asked, strict=True)].count(True) >= 11
 
 
@@ -99,10 +99,10 @@ def test_a_hybrid_stands_in_a_comparison(store: Store) -> None:
 
 def test_a_head_on_vectors_and_one_on_sequences_are_joined(store: Store, tmp_path: Path) -> None:
     fitted = [heads.fit(store, task="pfam", head=name) for name in ("kmer", "linear")]
-    joined = heads.join(fitted, store, out=tmp_path / "both")
+    joined = heads.join(store, fitted, out=tmp_path / "both")
     assert joined.head_name == "hybrid"
     assert joined.space_id == fitted[1].space_id
-    assert heads.evaluate(tmp_path / "both", store).metrics["accuracy"].value > 0.9
+    assert heads.evaluate(store, tmp_path / "both").metrics["accuracy"].value > 0.9
 
 
 def test_what_an_aligner_finds_nothing_for_is_left_to_the_vectors() -> None:

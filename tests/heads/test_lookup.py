@@ -52,7 +52,7 @@ def test_lookup_finds_the_family_its_score_and_its_nearest_member(store: Store, 
     data = read_task(TaskSelection(task="pfam"), store)
     train = data.rows("train")
     queries = simulated.fasta(tmp_path / "new.fasta", simulated.proteins(12, seed=9))
-    hits = heads.lookup(queries, store=store, task="pfam", k=5)
+    hits = heads.lookup(store, queries, task="pfam", k=5)
     assert hits.labels.tolist() == hits.candidates.tolist() == list(simulated.families) * 2
     vectors = np.asarray(store.space().take(data.digests[train]), np.float64)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -67,7 +67,7 @@ def test_lookup_finds_the_family_its_score_and_its_nearest_member(store: Store, 
 
 
 def test_unknown_families_get_no_confident_hit_and_their_evidence_stays(store: Store) -> None:
-    hits = heads.lookup(random_proteins(20), store=store, task="pfam")
+    hits = heads.lookup(store, random_proteins(20), task="pfam")
     assert not hits.answered.any()
     assert set(hits.labels) == {""}
     assert (hits.probabilities < 0.5).all()
@@ -78,7 +78,7 @@ def test_unknown_families_get_no_confident_hit_and_their_evidence_stays(store: S
 def test_a_stated_error_is_kept_on_families_that_were_not_tuned_on(store: Store, simulated: Any) -> None:
     known = [Record(id=name, residues=text.encode()) for name, text, _ in simulated.proteins(300, seed=21)]
     asked = [*known, *random_proteins(33)]
-    hits = heads.lookup(asked, store=store, task="pfam", max_error=0.1)
+    hits = heads.lookup(store, asked, task="pfam", max_error=0.1)
     true = np.array([*(simulated.families[row % 6] for row in range(300)), *["none"] * 33])
     assert hits.risk_threshold is not None
     assert hits.risk_threshold.upper_bound <= 0.1
@@ -90,15 +90,13 @@ def test_an_error_that_the_rows_cannot_promise_says_how_many_it_takes(store: Sto
     with pytest.raises(
         InputError, match=r"at most 0.01 needs 408 or more calibration rows; there are \d+ \(validation"
     ):
-        heads.lookup([], store=store, task="pfam", max_error=0.01)
+        heads.lookup(store, [], task="pfam", max_error=0.01)
 
 
 def test_the_probability_falls_with_the_share_of_unknown_families(store: Store, simulated: Any) -> None:
     asked = [Record(id=name, residues=text.encode()) for name, text, _ in simulated.proteins(6, seed=31)]
     asked += random_proteins(6)
-    few, many = (
-        heads.lookup(asked, store=store, task="pfam", unknown_share=share).probabilities for share in (0.01, 0.8)
-    )
+    few, many = (heads.lookup(store, asked, task="pfam", unknown_share=share).probabilities for share in (0.01, 0.8))
     assert few.mean() > many.mean()
 
 
@@ -106,18 +104,18 @@ def test_lookup_searches_the_training_rows_unless_told_otherwise(store: Store, s
     data = read_task(TaskSelection(task="pfam"), store)
     row = int(data.rows("test")[0])
     record = next(record for record in list(read_records(splits_table)) if record.id == data.ids[row])
-    assert heads.lookup([record], store=store, task="pfam").scores[0] < 0.999
-    every = heads.lookup([record], store=store, task="pfam", reference="all")
+    assert heads.lookup(store, [record], task="pfam").scores[0] < 0.999
+    every = heads.lookup(store, [record], task="pfam", reference="all")
     assert every.nearest_ids == [record.id]
     assert every.scores[0] == pytest.approx(1)
     with pytest.raises(InputError, match="reference is 'test'; expected one of train, all"):
-        heads.lookup([record], store=store, task="pfam", reference="test")
+        heads.lookup(store, [record], task="pfam", reference="test")
 
 
 def test_a_training_protein_finds_itself_unless_that_is_excluded(store: Store, splits_table: Path) -> None:
     record = next(iter(read_records(splits_table)))
-    assert heads.lookup([record], store=store, task="pfam").nearest_ids == [record.id]
-    other = heads.lookup([record], store=store, task="pfam", exclude_self=True)
+    assert heads.lookup(store, [record], task="pfam").nearest_ids == [record.id]
+    other = heads.lookup(store, [record], task="pfam", exclude_self=True)
     assert other.nearest_ids != [record.id]
     assert record.id not in other.neighbour_ids[0]
     assert other.neighbours.k == 10
@@ -125,18 +123,18 @@ def test_a_training_protein_finds_itself_unless_that_is_excluded(store: Store, s
 
 def test_lookup_does_not_depend_on_the_batch(store: Store, splits_table: Path) -> None:
     records = list(read_records(splits_table))[::7]
-    whole = heads.lookup(records, store=store, task="pfam", k=3).to_frame()
-    alone = [heads.lookup([record], store=store, task="pfam", k=3).to_frame() for record in records[:6]]
+    whole = heads.lookup(store, records, task="pfam", k=3).to_frame()
+    alone = [heads.lookup(store, [record], task="pfam", k=3).to_frame() for record in records[:6]]
     assert whole[:6].equals(pd.concat(alone, ignore_index=True))
 
 
 def test_no_records_have_no_hits_and_an_empty_file_is_an_error(store: Store, tmp_path: Path) -> None:
-    hits = heads.lookup([], store=store, task="pfam", align=True, window=40)
+    hits = heads.lookup(store, [], task="pfam", align=True, window=40)
     assert len(hits) == len(hits.to_frame()) == len(hits.neighbours_frame()) == 0
     assert set(COLUMNS) < set(hits.to_frame().columns)
     (tmp_path / "empty.fasta").write_text("")
     with pytest.raises(InputError, match=r"empty\.fasta is empty"):
-        heads.lookup(tmp_path / "empty.fasta", store=store, task="pfam")
+        heads.lookup(store, tmp_path / "empty.fasta", task="pfam")
 
 
 def test_lookup_goes_through_the_index_that_is_kept(
@@ -145,7 +143,7 @@ def test_lookup_goes_through_the_index_that_is_kept(
     rows = [(*row, "train" if number % 8 else "valid") for number, row in enumerate(simulated.proteins(1400, seed=1))]
     opened = labelled(rows)
     asked = [Record(id=name, residues=text.encode()) for name, text, _ in simulated.proteins(20, seed=41)]
-    expected = heads.lookup(asked, store=opened, dataset="mine")
+    expected = heads.lookup(opened, asked, dataset="mine")
     embedstore.build_index(opened, index_type="ivf_pq")
     monkeypatch.setattr(api, "EXACT_ROWS", 100)
     used: list[int] = []
@@ -156,17 +154,17 @@ def test_lookup_goes_through_the_index_that_is_kept(
         return candidates(self, asked, *rest)
 
     monkeypatch.setattr(StoredIndex, "candidates", counted)
-    found = heads.lookup(asked, store=opened, dataset="mine")
+    found = heads.lookup(opened, asked, dataset="mine")
     assert 20 in used
     assert found.candidates.tolist() == expected.candidates.tolist()
     with pytest.raises(StoreNotFoundError, match="no index of kind 'hnsw'"):
-        heads.lookup(asked, store=opened, dataset="mine", index="hnsw")
+        heads.lookup(opened, asked, dataset="mine", index="hnsw")
 
 
 @pytest.mark.parametrize("k", [1, 2, 10_000])
 def test_any_number_of_neighbours_can_vote(store: Store, simulated: Any, k: int) -> None:
     asked = [Record(id=name, residues=text.encode()) for name, text, _ in simulated.proteins(6, seed=41)]
-    hits = heads.lookup(asked, store=store, task="pfam", k=k)
+    hits = heads.lookup(store, asked, task="pfam", k=k)
     assert hits.candidates.tolist() == list(simulated.families)
     assert hits.neighbours.k == min(k, len(np.unique(hits.neighbours.digests.reshape(-1, 24), axis=0)) if k > 2 else k)
     assert ((hits.probabilities > 0) & (hits.probabilities < 1)).all()
@@ -176,7 +174,7 @@ def test_a_family_with_one_member_is_found(labelled: Any, simulated: Any) -> Non
     rows = [(*row, "train" if number < 120 else "valid") for number, row in enumerate(simulated.proteins(180, seed=1))]
     single = random_proteins(1)[0].residues.decode()
     opened = labelled([*rows, ("only", single, "single", "train")])
-    hits = heads.lookup([Record(id="q", residues=single[1:].encode())], store=opened, dataset="mine")
+    hits = heads.lookup(opened, [Record(id="q", residues=single[1:].encode())], dataset="mine")
     assert hits.candidates.tolist() == ["single"]
     assert hits.nearest_ids == ["only"]
 
@@ -184,17 +182,17 @@ def test_a_family_with_one_member_is_found(labelled: Any, simulated: Any) -> Non
 def test_a_task_with_one_family_gives_no_probability_and_promises_nothing(labelled: Any, simulated: Any) -> None:
     rows = [row for row in simulated.proteins(400, seed=1) if row[2] == simulated.families[0]]
     opened = labelled([(*row, "train" if number < 30 else "valid") for number, row in enumerate(rows)])
-    hits = heads.lookup(random_proteins(2), store=opened, dataset="mine")
+    hits = heads.lookup(opened, random_proteins(2), dataset="mine")
     assert np.isnan(hits.probabilities).all()
     assert hits.to_dicts()[0]["probability"] is None
     assert "one family" in hits.calibration.reason
     with pytest.raises(InputError, match=r"at most 0.2 cannot be guaranteed: the reference has one family"):
-        heads.lookup([], store=opened, dataset="mine", max_error=0.2)
+        heads.lookup(opened, [], dataset="mine", max_error=0.2)
 
 
 def test_without_a_validation_split_training_rows_are_held_out(labelled: Any, simulated: Any) -> None:
     opened = labelled([(*row, "train") for row in simulated.proteins(600, seed=1)])
-    hits = heads.lookup(random_proteins(5), store=opened, dataset="mine")
+    hits = heads.lookup(opened, random_proteins(5), dataset="mine")
     assert "a tenth of the training rows" in hits.calibration.source
     assert 30 <= hits.calibration.n_known < 100
     assert not hits.answered.any()
@@ -203,7 +201,7 @@ def test_without_a_validation_split_training_rows_are_held_out(labelled: Any, si
 def test_with_too_few_labels_there_are_neighbours_and_no_probabilities(labelled: Any, simulated: Any) -> None:
     opened = labelled([(*row, "train") for row in simulated.proteins(30, seed=1)])
     asked = [Record(id=name, residues=text.encode()) for name, text, _ in simulated.proteins(6, seed=41)]
-    hits = heads.lookup(asked, store=opened, dataset="mine")
+    hits = heads.lookup(opened, asked, dataset="mine")
     assert hits.labels.tolist() == list(simulated.families)
     assert "30 are needed" in hits.calibration.reason
     assert np.isnan(hits.probabilities).all()
@@ -213,7 +211,7 @@ def test_the_test_split_changes_nothing(labelled: Any, simulated: Any) -> None:
     rows = [(*row, "train" if number < 120 else "valid") for number, row in enumerate(simulated.proteins(180, seed=1))]
     tests = [(name, text, "another", "test") for name, text, _ in simulated.proteins(60, seed=2)]
     asked = random_proteins(5)
-    plain, more = (heads.lookup(asked, store=labelled(made), dataset="mine") for made in (rows, rows + tests))
+    plain, more = (heads.lookup(labelled(made), asked, dataset="mine") for made in (rows, rows + tests))
     assert plain.to_frame().equals(more.to_frame())
 
 
@@ -227,14 +225,14 @@ def test_arguments_out_of_range_are_refused(store: Store) -> None:
         ({"window": 40, "step": 0}, "step is 0; expected at least 1"),
     ):
         with pytest.raises(InputError, match=message):
-            heads.lookup([], store=store, task="pfam", **arguments)
+            heads.lookup(store, [], task="pfam", **arguments)
     with pytest.raises(UnknownNameError, match="Unknown task 'pfan'. Did you mean 'pfam'"):
-        heads.lookup([], store=store, task="pfan")
+        heads.lookup(store, [], task="pfan")
 
 
 def test_evidence_is_a_row_a_neighbour_for_pandas_and_nested_for_json(store: Store, simulated: Any) -> None:
     asked = [Record(id=name, residues=text.encode()) for name, text, _ in simulated.proteins(3, seed=41)]
-    hits = heads.lookup(asked, store=store, task="pfam", k=4)
+    hits = heads.lookup(store, asked, task="pfam", k=4)
     frame = hits.neighbours_frame(2)
     assert frame.columns.tolist() == [*COLUMNS, "rank", "neighbour_id", "neighbour_label", "neighbour_score"]
     assert frame["rank"].tolist() == [1, 2] * 3
@@ -246,7 +244,7 @@ def test_evidence_is_a_row_a_neighbour_for_pandas_and_nested_for_json(store: Sto
 
 def test_each_hit_can_be_aligned_with_its_neighbour(store: Store, simulated: Any) -> None:
     name, text, _ = simulated.proteins(1, seed=41)[0]
-    hits = heads.lookup([Record(id=name, residues=text.encode())], store=store, task="pfam", align=True)
+    hits = heads.lookup(store, [Record(id=name, residues=text.encode())], task="pfam", align=True)
     assert hits.alignments is not None
     (found,) = hits.alignments
     target = store.sequences.take(hits.nearest_digests)[0].decode()
@@ -264,15 +262,15 @@ def test_alignments_without_parasail_name_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "parasail", None)
     with pytest.raises(MissingPackageError, match=r"pip install 'embedstore\[align\]'"):
-        heads.lookup([], store=store, task="pfam", align=True)
+        heads.lookup(store, [], task="pfam", align=True)
 
 
 def test_windows_find_both_families_of_a_joined_protein_and_where_they_lie(store: Store, simulated: Any) -> None:
     (_, first, one), (_, second, other) = simulated.proteins(2, seed=51)
     linker = random_proteins(1, length=60)[0].residues.decode()
     hits = heads.lookup(
+        store,
         [Record(id="joined", residues=(first + linker + second).encode()), *random_proteins(1, length=200)],
-        store=store,
         task="pfam",
         window=80,
         step=10,
@@ -299,7 +297,7 @@ def places(labelled: Any, simulated: Any) -> Store:
 
 def test_several_labels_a_protein_get_a_set_with_a_probability_each(places: Store, simulated: Any) -> None:
     asked = [Record(id=name, residues=text.encode()) for name, text, _ in simulated.proteins(6, seed=61)]
-    hits = heads.lookup(asked, store=places, dataset="mine", label_separator="|", max_error=0.1)
+    hits = heads.lookup(places, asked, task=TaskSelection(dataset="mine", label_separator="|"), max_error=0.1)
     given = hits.to_frame().query("answered").groupby("id").label.agg(set)
     for number, record in enumerate(asked):
         expected = {simulated.families[number]} | ({"even"} if number % 2 == 0 else set())
@@ -327,7 +325,7 @@ def read_task_row(task: Any, opened: Store) -> Any:
 
 def test_windows_of_a_task_with_several_labels_are_refused(places: Store) -> None:
     with pytest.raises(InputError, match="a search of windows .* cannot do"):
-        heads.lookup([], store=places, dataset="mine", label_separator="|", window=40)
+        heads.lookup(places, [], task=TaskSelection(dataset="mine", label_separator="|"), window=40)
 
 
 def _kept(data_dir: Path, name: str, split: str) -> pd.DataFrame:
@@ -343,7 +341,7 @@ def test_a_promise_is_kept_on_real_proteins_a_tenth_of_whose_families_nobody_has
     seen = pd.concat([train, valid])
     opened = labelled(seen[~seen.label.isin(unknown)].to_numpy().tolist())
     asked = [Record(id=row.id, residues=row.sequence.encode()) for row in test.itertuples()]
-    hits = heads.lookup(asked, store=opened, dataset="mine", max_error=0.1)
+    hits = heads.lookup(opened, asked, dataset="mine", max_error=0.1)
     wrong = hits.labels[hits.answered] != test.label.to_numpy()[hits.answered]
     assert wrong.mean() <= 0.1
     known = ~test.label.isin(unknown).to_numpy()

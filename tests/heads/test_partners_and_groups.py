@@ -19,10 +19,10 @@ from embedstore.store.pairs import add_pairs
 from heads.evaluation.pair_classes import partners_seen
 from heads.evaluation.scoring import groups_of, resampling_unit
 from heads.tasks.readers import read_task
-from heads.tasks.selection import SelectionOptions, TaskSelection
+from heads.tasks.selection import TaskSelection
 
 HEADER = ("id", "sequence", "sequence_2", "label", "split")
-OF_PAIRS: SelectionOptions = {
+OF_PAIRS: dict[str, Any] = {
     "dataset": "affinity",
     "partner_column": "sequence_2",
     "target_type": "regression",
@@ -60,8 +60,8 @@ def test_pairs_are_parted_by_how_many_of_their_proteins_were_trained_on(affinity
 def test_an_evaluation_of_pairs_has_the_metric_of_each_class_and_counts_a_swapped_pair(
     affinity: Store, tmp_path: Path
 ) -> None:
-    heads.fit(affinity, **OF_PAIRS, head="linear", out=tmp_path / "head")
-    report = heads.evaluate(tmp_path / "head", affinity)
+    heads.fit(affinity, task=TaskSelection(**OF_PAIRS), head="linear", out=tmp_path / "head")
+    report = heads.evaluate(affinity, tmp_path / "head")
     assert report.audit.n_exact == 1
     assert [(one.identity, one.seen, one.n) for one in report.by_partners[:3]] == [
         (1.0, "both", 5), (1.0, "one", 6), (1.0, "none", 9),
@@ -71,7 +71,7 @@ def test_an_evaluation_of_pairs_has_the_metric_of_each_class_and_counts_a_swappe
     assert (both >= 5, none <= 9, both + one + none) == (True, True, 20)
     assert all(found.value is not None and found.low <= found.high for found in report.by_partners if found.n > 2)
     assert report.by_partners[0].value != report.by_partners[2].value
-    without = heads.evaluate(tmp_path / "head", affinity, relatives="none")
+    without = heads.evaluate(affinity, tmp_path / "head", relatives="none")
     assert [one.identity for one in without.by_partners] == [1.0] * 3
 
 
@@ -151,7 +151,7 @@ def test_the_interval_of_a_head_that_is_right_by_group_is_wider_over_groups(stor
     fitted = heads.fit(store, labels=path, head="centroid", out=tmp_path / "head")
     assert fitted.task["labels"] == str(path)
     by_rows, by_groups = (
-        heads.evaluate(tmp_path / "head", store, group_column=column, relatives="none") for column in (None, "family")
+        heads.evaluate(store, tmp_path / "head", group_column=column, relatives="none") for column in (None, "family")
     )
     one, other = by_rows.metrics["accuracy"], by_groups.metrics["accuracy"]
     assert one.value == other.value
@@ -162,7 +162,7 @@ def test_the_interval_of_a_head_that_is_right_by_group_is_wider_over_groups(stor
 def test_the_command_line_the_functions_and_a_saved_selection_name_rows_alike() -> None:
     from dataclasses import fields
 
-    from cli.rows import RowOptions
+    from cli.task_options import TaskOptions
 
     of_selection = {field.name for field in fields(TaskSelection)} - {"seed"}
-    assert set(SelectionOptions.__annotations__) == of_selection == {field.name for field in fields(RowOptions)}
+    assert of_selection == {field.name for field in fields(TaskOptions)}

@@ -20,6 +20,7 @@ from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
 from heads.api.prediction_writers import write_predictions
 from heads.calibration.risk_control import ValidationPredictions
+from heads.tasks import TaskSelection
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,11 @@ def several(tmp_path_factory: pytest.TempPathFactory, simulated: Any) -> tuple[S
 
 def fitted(store: Store, target_type: str, column: str, **options: Any) -> heads.FittedHead:
     options = {"label_separator": "|"} if target_type == "multilabel" else options
-    return heads.fit(store, dataset="several", label_column=column, target_type=target_type, head="knn", **options)
+    return heads.fit(
+        store,
+        task=TaskSelection(dataset="several", label_column=column, target_type=target_type, **options),
+        head="knn",
+    )
 
 
 def _test_rows(path: Path, n: int = 12) -> list[Any]:
@@ -60,7 +65,7 @@ def test_every_kind_is_predicted_from_a_saved_head(several: tuple[Store, Path], 
         ("ordinal", "level"),
     ):
         head = heads.load(fitted(store, target_type, column).save(tmp_path / target_type))
-        found = heads.predict(head, records, store=store)
+        found = heads.predict(store, head, records)
         frame = found.to_frame()
         assert list(dict.fromkeys(frame["id"])) == [record.id for record in records]
         truth = [record.columns[column] for record in records]
@@ -78,7 +83,7 @@ def test_every_kind_is_predicted_from_a_saved_head(several: tuple[Store, Path], 
 def test_a_number_comes_with_an_interval_that_covers(several: tuple[Store, Path]) -> None:
     store, path = several
     records = _test_rows(path, 120)
-    frame = heads.predict(fitted(store, "regression", "number"), records, store=store).to_frame()
+    frame = heads.predict(store, fitted(store, "regression", "number"), records).to_frame()
     assert list(frame.columns) == ["id", "value", "low", "high"]
     truth = np.array([float(record.columns["number"]) for record in records])
     assert ((frame["low"] <= truth) & (truth <= frame["high"])).mean() >= 0.9
@@ -141,19 +146,19 @@ def test_what_cannot_be_promised_is_refused(several: tuple[Store, Path]) -> None
     records = _test_rows(path)
     head = fitted(store, "class", "family")
     with pytest.raises(InputError, match=r"An error of at most 0.001 needs 4,093 or more validation proteins; .*"):
-        heads.predict(head, records, store=store, max_error=0.001)
+        heads.predict(store, head, records, max_error=0.001)
     with pytest.raises(InputError, match="max_error is 1.5; expected a share"):
-        heads.predict(head, records, store=store, max_error=1.5)
+        heads.predict(store, head, records, max_error=1.5)
     with pytest.raises(InputError, match="predicts numbers, which are not right or wrong"):
-        heads.predict(fitted(store, "regression", "number"), records, store=store, max_error=0.1)
-    head = heads.fit(store, dataset="several", label_column="family", split_by="random", head="knn")
-    assert heads.predict(head, records, store=store, max_error=0.3).risk_threshold is not None
+        heads.predict(store, fitted(store, "regression", "number"), records, max_error=0.1)
+    head = heads.fit(store, task=TaskSelection(dataset="several", label_column="family", split_by="random"), head="knn")
+    assert heads.predict(store, head, records, max_error=0.3).risk_threshold is not None
 
 
 def test_answers_are_given_up_where_the_promise_says_so(several: tuple[Store, Path], simulated: Any) -> None:
     store, path = several
     head = fitted(store, "class", "family")
-    found = heads.predict(head, _test_rows(path), store=store, max_error=0.05)
+    found = heads.predict(store, head, _test_rows(path), max_error=0.05)
     frame = found.to_frame()
     assert found.risk_threshold is not None
     assert frame["answered"].tolist() == (found.probabilities[:, 0] >= found.risk_threshold.threshold).tolist()
@@ -166,8 +171,8 @@ def test_files_say_what_the_frame_says(several: tuple[Store, Path], tmp_path: Pa
     records = _test_rows(path, 40)
     for target_type, column, top in (("class", "family", 3), ("multilabel", "labels", 1), ("regression", "number", 1)):
         head = fitted(store, target_type, column)
-        whole = heads.predict(head, records, store=store, top=top)
-        batches = [heads.predict(head, part, store=store, top=top) for part in (records[:7], records[7:8], records[8:])]
+        whole = heads.predict(store, head, records, top=top)
+        batches = [heads.predict(store, head, part, top=top) for part in (records[:7], records[7:8], records[8:])]
         files = [tmp_path / f"{target_type}{ending}" for ending in (".tsv", ".json", ".parquet", ".csv")]
         assert [write_predictions(file, iter(batches)) for file in files] == [40] * 4
         assert [one["id"] for one in json.loads(files[1].read_text())] == (
@@ -181,7 +186,7 @@ def test_files_say_what_the_frame_says(several: tuple[Store, Path], tmp_path: Pa
 
 def test_a_label_with_a_comma_is_one_cell(several: tuple[Store, Path], tmp_path: Path) -> None:
     store, path = several
-    found = heads.predict(fitted(store, "class", "family"), _test_rows(path, 2), store=store)
+    found = heads.predict(store, fitted(store, "class", "family"), _test_rows(path, 2))
     found.ids[0] = 'a,"b"\rc'
     write_predictions(tmp_path / "out.csv", [found])
     assert pd.read_csv(tmp_path / "out.csv")["id"].tolist() == ['a,"b" c', found.ids[1]]
@@ -191,7 +196,7 @@ def test_a_write_that_fails_leaves_what_was_there(several: tuple[Store, Path], t
     store, path = several
     target = tmp_path / "out.tsv"
     target.write_text("earlier")
-    batch = heads.predict(fitted(store, "class", "family"), _test_rows(path), store=store)
+    batch = heads.predict(store, fitted(store, "class", "family"), _test_rows(path))
 
     def breaking() -> Any:
         yield batch
@@ -218,13 +223,13 @@ def test_residues_come_as_a_letter_each(tmp_path: Path, simulated: Any) -> None:
     store.add("ss", table)
     embedstore.build(store, embedstore.load_model("mini"), residues=True, pooling=[])
     store.refresh()
-    head = heads.fit(store, dataset="ss", input="residue")
-    report = heads.evaluate(head, store)
+    head = heads.fit(store, task=TaskSelection(dataset="ss", input="residue"))
+    report = heads.evaluate(store, head)
     assert report.metrics["accuracy"].value > 0.9
     assert report.metrics["accuracy_per_protein"].value == pytest.approx(report.metrics["accuracy"].value, abs=0.05)
     asked = [row for row in rows if row[3] == "test"] + [("new", "MKVLATGHEE", "", "")]
     fasta = simulated.fasta(tmp_path / "q.fasta", asked)
-    found = heads.predict(head.save(tmp_path / "head"), fasta, store=store)
+    found = heads.predict(store, head.save(tmp_path / "head"), fasta)
     assert [len(text) for text in found.letters or []] == [len(row[1]) for row in asked]
     pairs = zip(found.letters or [], asked, strict=True)
     right = sum(a == b for text, row in pairs for a, b in zip(text, row[2], strict=False))
@@ -257,22 +262,22 @@ def test_pairs_are_read_from_two_columns(tmp_path: Path, simulated: Any) -> None
     add_pairs(store, "ppi", table, partner_column="sequence_2")
     embedstore.build(store, embedstore.load_model("kmer"))
     store.refresh()
-    head = heads.fit(store, dataset="ppi", partner_column="sequence_2", head="knn")
-    report = heads.evaluate(head, store)
+    head = heads.fit(store, task=TaskSelection(dataset="ppi", partner_column="sequence_2"), head="knn")
+    report = heads.evaluate(store, head)
     others = zip(simulated.proteins(6, seed=8), simulated.proteins(6, seed=9), strict=True)
     new = [(f"new{n}", a[1], b[1]) for n, (a, b) in enumerate(others)]
     asked = simulated.table(tmp_path / "q.csv", new, ("id", "sequence", "sequence_2"))
-    found = heads.predict(head, asked, store=store)
+    found = heads.predict(store, head, asked)
     assert (report.input, found.input) == ("pair", "pair")
-    again = heads.predict(head, table, store=store)
+    again = heads.predict(store, head, table)
     test = [number for number, row in enumerate(rows) if row[4] == "test"]
     assert (again.labels[test, 0] == np.array([rows[n][3] for n in test])).mean() == report.metrics["accuracy"].value
     with pytest.raises(InputError, match="'a' has no second sequence; this head predicts pairs"):
-        heads.predict(head, simulated.fasta(tmp_path / "one.fasta", [("a", "MKVLAT")]), store=store)
+        heads.predict(store, head, simulated.fasta(tmp_path / "one.fasta", [("a", "MKVLAT")]))
 
 
 def test_a_head_that_reads_sequences_predicts_without_a_space(several: tuple[Store, Path], simulated: Any) -> None:
     store, path = several
-    head = heads.fit(store, dataset="several", label_column="family", head="composition")
-    found = heads.predict(head, _test_rows(path))
+    head = heads.fit(store, task=TaskSelection(dataset="several", label_column="family"), head="composition")
+    found = heads.predict(None, head, _test_rows(path))
     assert found.labels[:, 0].tolist() == [record.columns["family"] for record in _test_rows(path)]

@@ -19,13 +19,13 @@ from heads.catalog import HEADS
 from heads.evaluation.methods import Settings
 from heads.published import TABLES
 from heads.published.table import PublishedTable
-from heads.tasks import TASKS
+from heads.tasks import TASKS, TaskSelection
 
 CHEAP = ["composition", "linear", "kmer"]
 
 
 def followed(store: Store, **options: Any) -> Any:
-    given = {"task": "pfam", "rows": "study", "heads": CHEAP, "relatives": "none", "n_resamples": 20} | options
+    given = {"task": "pfam", "table": "study", "heads": CHEAP, "relatives": "none", "n_resamples": 20} | options
     return heads.compare(store, **given)
 
 
@@ -102,7 +102,7 @@ def test_without_rows_nothing_published_is_shown(store: Store) -> None:
 
 
 def test_labels_that_nobody_published_on_stand_alone_and_it_says_so(store: Store) -> None:
-    options = {"task": None, "dataset": "pfam", "label_column": "family_accession", "heads": ["kmer"]}
+    options = {"task": TaskSelection(dataset="pfam", label_column="family_accession"), "heads": ["kmer"]}
     beside = followed(store, **options).published
     assert beside.columns == ()
     assert "has no figures on these labels" in beside.caution
@@ -112,7 +112,7 @@ def test_labels_that_nobody_published_on_stand_alone_and_it_says_so(store: Store
     ("options", "message"),
     [
         (
-            {"target_type": "regression"},
+            {"task": TaskSelection(task="pfam", target_type="regression")},
             r"Table 'study' .* predict class of a protein, and pfam is regression .*--heads\)",
         ),
         ({"heads": ["knn"]}, r"No row of table 'study' .*takes part in pfam: its heads are hmm_top_pick, phmmer"),
@@ -129,7 +129,7 @@ def test_a_wrong_combination_is_one_clear_error(store: Store, options: dict[str,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rows": "studdy"}, "Unknown published table 'studdy'. Did you mean 'study'"),
+        ({"table": "studdy"}, "Unknown published table 'studdy'. Did you mean 'study'"),
         ({"heads": ["linaer"]}, "Unknown head 'linaer'. Did you mean 'linear'"),
         ({"spaces": ["esm2_8m"]}, "esm2_8m"),
     ],
@@ -191,7 +191,7 @@ def test_floors_of_variants_stand_beside_deepprotein_where_lengths_agree(tmp_pat
     found = followed(
         variants(tmp_path, longer=longer),
         task="beta_lactamase",
-        rows="deepprotein",
+        table="deepprotein",
         heads=names,
         epochs=1,
         params=params,

@@ -186,6 +186,12 @@ def test_letters_outside_ascii_stay_one_letter() -> None:
 
 def test_a_head_of_residues_is_fitted_saved_and_evaluated(residue_store: Store, tmp_path: Path) -> None:
     params = {"max_epochs": 2, "channels": 8}
-    heads.fit(residue_store, dataset="ss", input="residue", head="cnn", params=params, out=tmp_path / "head")
-    report = heads.evaluate(tmp_path / "head", residue_store, n_resamples=20)
+    heads.fit(
+        residue_store,
+        task=TaskSelection(dataset="ss", input="residue"),
+        head="cnn",
+        params=params,
+        out=tmp_path / "head",
+    )
+    report = heads.evaluate(residue_store, tmp_path / "head", n_resamples=20)
     assert report.metrics["accuracy"].value > 0.8

@@ -12,7 +12,7 @@ import heads
 from cli.heads_app import app as heads_app
 from embedstore.errors import InputError, MissingPackageError
 from embedstore.store import Store
-from heads.api.tune import search
+from heads.api.tune import tune
 from heads.base import make_head
 from heads.catalog import HEADS
 from heads.catalog.param_space import Choice, FloatRange, IntRange
@@ -27,9 +27,7 @@ def rows(n: int, *, seed: int):
 
 def run(name: str, n_trials: int, *, seed: int = 0, with_valid: bool = True, **fixed):
     learned = make_head(name).labelled(*rows(300, seed=0), *(rows(150, seed=1) if with_valid else ()))
-    return search(
-        lambda tried: make_head(name, {**fixed, **tried}), *learned, n_trials=n_trials, seed=seed, fixed=fixed
-    )
+    return tune(lambda tried: make_head(name, {**fixed, **tried}), *learned, n_trials=n_trials, seed=seed, fixed=fixed)
 
 
 def test_the_best_is_never_worse_than_the_defaults_and_the_same_again() -> None:

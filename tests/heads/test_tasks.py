@@ -232,7 +232,9 @@ def test_a_split_by_clusters_is_recorded_and_found_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
-    fitted = heads.fit(store, dataset="pfam", split_by="clusters", identity=0.4, out=tmp_path / "head")
+    fitted = heads.fit(
+        store, task=TaskSelection(dataset="pfam", split_by="clusters", identity=0.4), out=tmp_path / "head"
+    )
     assert fitted.split_rule.startswith("80/10/10 by clusters of shared 5-mers as at 40% identity, seed 0")
     assert fitted.task["split_by"] == "clusters"
     data = read_task(TaskSelection(**fitted.task), store)
@@ -268,7 +270,7 @@ def test_nonsense_is_one_clear_line(store: Store, tmp_path: Path) -> None:
     fitted = fit(table.replace("test", "train").format("x", "y", "x"))
     assert fitted.split_rule == "column split, without validation rows, without test rows"
     with pytest.raises(InputError, match=r"no labelled row in split 'test'"):
-        heads.evaluate(fitted, store)
+        heads.evaluate(store, fitted)
     for options, told in (
         ({"split_by": "family"}, "split_by is 'family'; expected one of column, random, clusters"),
         ({"identity": 40}, "identity is 40; expected more than 0 and at most 1"),
@@ -277,4 +279,4 @@ def test_nonsense_is_one_clear_line(store: Store, tmp_path: Path) -> None:
         ({"input": "atom"}, "input is 'atom'; expected one of protein, residue, pair"),
     ):
         with pytest.raises(InputError, match=told):
-            heads.fit(store, task="pfam", **options)
+            heads.fit(store, task=TaskSelection(task="pfam", **options))

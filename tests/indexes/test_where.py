@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import embedstore
 from cli.embedstore_app import app
-from cli.params import parse_where
+from cli.parsing import parse_where
 from embedstore.errors import InputError, MissingFileError, UnknownNameError
 from embedstore.indexes.query import Hit, search_records
 from embedstore.sequences import read_records

@@ -135,7 +135,7 @@ def test_heads_learn_the_same_from_object_storage(tmp_path: Path) -> None:
     for where in (tmp_path / "store.zarr", place):
         store = job(where, file)
         fitted = heads.fit(where, dataset="mine", head="linear", out=tmp_path / f"head{len(reports)}")
-        reports.append(heads.evaluate(fitted, store))
+        reports.append(heads.evaluate(store, fitted))
     assert reports[0].metrics == reports[1].metrics
     assert reports[1].n_rows == 10
 

@@ -71,7 +71,7 @@ def folders(
         name = "-".join([target_type, method, *map(str, settings)])
         if name not in made:
             base = {"model": str(checkpoints[target_type]), "family": family_of(target_type), "method": method}
-            fitted = heads.finetune(store, dataset="families", out=root / name, **{**SMALL, **base, **settings})
+            fitted = heads.finetune(store, dataset="families", out=root / name, params={**SMALL, **base, **settings})
             made[name] = root / name, fitted
         return made[name]
 
@@ -163,7 +163,7 @@ def test_a_saved_model_predicts_what_it_predicted_before(
         expected = np.concatenate(list(fitted.head.outputs(rows.features)))
         found = np.concatenate(list(heads.load(folder).head.outputs(rows.features)))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-        report = heads.evaluate(folder, store)
+        report = heads.evaluate(store, folder)
         assert report.n_rows == 12
         copied = heads.load(folder).save(tmp_path / f"{target_type}-{method}")
         assert {path.name for path in copied.iterdir()} == {path.name for path in folder.iterdir()}
@@ -245,5 +245,7 @@ def test_the_commands_train_build_and_predict_end_to_end(store: Store, tmp_path:
 def test_a_wrong_setting_leaves_nothing_behind(store: Store, checkpoints: dict[str, Path], tmp_path: Path) -> None:
     base = {"model": str(checkpoints["esm"]), "family": "esm"}
     with pytest.raises(InputError, match="start is 'linear', and hidden"):
-        heads.finetune(store, dataset="families", out=tmp_path / "tuned", start="linear", hidden=[4], **base)
+        heads.finetune(
+            store, dataset="families", out=tmp_path / "tuned", params={"start": "linear", "hidden": [4], **base}
+        )
     assert not list(tmp_path.iterdir())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cli.output import print_rows, print_text, say, warn
+from cli.render.output import print_rows, print_text, say, warn
 from embedstore.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def window_sizes(texts: Sequence[str] | None) -> str | list[int] | None:
     return [int(text) for text in texts]
 
 
-def say_calibration(hits: Hits, *, max_error: float | None, confidence: float) -> None:
+def warn_calibration(hits: Hits, *, max_error: float | None, confidence: float) -> None:
     """Say how probabilities were calibrated, and what is guaranteed."""
     calibration, risk = hits.calibration, hits.risk_threshold
     if calibration.calibrator is None:
@@ -52,17 +52,17 @@ def say_calibration(hits: Hits, *, max_error: float | None, confidence: float) -
     )
 
 
-def print_hits(hits: Hits, *, evidence: int | None, json_: bool, tsv: bool) -> None:
-    """Print the hits; with ``evidence`` so many neighbours of each: nested in JSON, a row each in TSV."""
+def print_hits(hits: Hits, *, neighbours: int | None, json_: bool, tsv: bool) -> None:
+    """Print the hits; with ``neighbours`` so many neighbours of each: nested in JSON, a row each in TSV."""
     if json_ or tsv:
-        frame = hits.to_frame() if evidence is None else hits.neighbours_frame(evidence)
-        rows: list[dict[Any, Any]] = hits.to_dicts(evidence or 0) if json_ else frame.to_dict("records")
+        frame = hits.to_frame() if neighbours is None else hits.neighbours_frame(neighbours)
+        rows: list[dict[Any, Any]] = hits.to_dicts(neighbours or 0) if json_ else frame.to_dict("records")
         print_rows(rows, json_=json_, tsv=tsv)
         return
     rows = [_told(row) for row in hits.to_dicts()]
     print_rows(rows, spare=["neighbour", "vote", "score"])
-    if evidence is not None:
-        shown = hits.neighbours_frame(evidence)[["id", "rank", "neighbour_id", "neighbour_label", "neighbour_score"]]
+    if neighbours is not None:
+        shown = hits.neighbours_frame(neighbours)[["id", "rank", "neighbour_id", "neighbour_label", "neighbour_score"]]
         print_text("")
         print_rows(shown.to_dict("records"), title="neighbours")
     for name, neighbour, alignment in zip(hits.ids, hits.nearest_ids, hits.alignments or [], strict=False):

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.added import SHOWN, tell_added
-from cli.output import print_facts, print_json, say, warn
+from cli.render.add import SHOWN, print_added
+from cli.render.output import print_facts, print_json, say, warn
 
 SAMPLE_SECONDS = 20.0
 """How long ``--dry-run`` takes samples."""
@@ -31,7 +31,7 @@ def input_datasets(
             names.append(text)
         elif path.exists() or path.name != text or path.suffix:
             name = dataset_name(path)
-            tell_added(store.add(name, path, progress=progress, **options), json_=False)
+            print_added(store.add(name, path, progress=progress, **options), json_=False)
             names.append(name)
         else:
             # Neither: the store's own error lists the data sets that there are.
@@ -58,7 +58,7 @@ def worker_devices(text: str) -> list[str]:
     return [one.strip() for one in text.split(",") if one.strip()] or ["auto"]
 
 
-def tell_plan(plan: BuildPlan, *, json_: bool) -> None:
+def print_plan(plan: BuildPlan, *, json_: bool) -> None:
     """Print what a build would do."""
     from rich.filesize import decimal
 
@@ -88,7 +88,7 @@ def duration(seconds: float | None) -> str | None:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60:02d} min"
 
 
-def tell_built(store: Store, report: BuildReport, *, json_: bool) -> None:
+def print_build(store: Store, report: BuildReport, *, json_: bool) -> None:
     """Print the ledger, and name what was skipped."""
     from embedstore.sequences import parse_key
     from embedstore.store.keys import as_digests

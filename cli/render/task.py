@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cli.added import tell_added
-from cli.output import print_json, say, warn
+from cli.render.add import print_added
+from cli.render.output import print_json, say, warn
 
 if TYPE_CHECKING:
     from heads.tasks.fetch import FetchReport
@@ -47,7 +47,7 @@ def task_facts(task: Task) -> dict[str, Any]:
     }
 
 
-def tell_fetched(report: FetchReport, *, json_: bool) -> None:
+def print_fetched(report: FetchReport, *, json_: bool) -> None:
     """Say what was downloaded, which checksums nobody could compare, and what was added."""
     if json_:
         from dataclasses import asdict
@@ -64,4 +64,4 @@ def tell_fetched(report: FetchReport, *, json_: bool) -> None:
         )
     say(f"{report.task}: {len(report.files):,} files; {report.source}")
     for added in report.added:
-        tell_added(added, json_=False)
+        print_added(added, json_=False)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.output import print_facts, say, warn
+from cli.render.output import print_facts, say, warn
 from embedstore.errors import InputError
 
 if TYPE_CHECKING:
+    from cli.task_options import TaskOptions
     from heads import FittedHead
 
 
@@ -25,16 +26,16 @@ def chosen_settings(params: dict[str, Any], **options: Any) -> dict[str, Any]:
     return {**given, **params}
 
 
-def default_out(settings: dict[str, Any], *, task: str | None, dataset: str | None, labels: Path | None) -> Path:
+def default_out(settings: dict[str, Any], options: TaskOptions) -> Path:
     """``<task or data set or file>-<model>-<method>``."""
     from heads.finetuning.settings import with_preset
 
     chosen = {"model": "mini", "method": "lora", **with_preset(settings.get("preset"), settings)}
-    what = task or dataset or (labels.name.split(".")[0] if labels is not None else "model")
+    what = options.task or options.dataset or (options.labels.name.split(".")[0] if options.labels else "model")
     return Path(f"{what}-{Path(str(chosen['model'])).name}-{chosen['method']}")
 
 
-def tell_tuned(fitted: FittedHead, saved: Path, *, json_: bool) -> None:
+def print_finetuned(fitted: FittedHead, saved: Path, *, json_: bool) -> None:
     """Say how far the training came, and where the model is."""
     settings, n_rows = fitted.head.settings(), fitted.n_rows
     if json_:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
-from typing import TYPE_CHECKING, Any, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from cli.options import (
     DatasetName,
@@ -30,11 +30,11 @@ from cli.options import (
 )
 
 if TYPE_CHECKING:
-    from heads.tasks.selection import SelectionOptions
+    from heads.tasks import TaskSelection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RowOptions:
+class TaskOptions:
     """Options that are called as the fields of `heads.tasks.TaskSelection` that they fill."""
 
     task: TaskName = None
@@ -56,33 +56,35 @@ class RowOptions:
     split_by: SplitBy = None
     identity: Identity = 0.4
 
-    @property
-    def selection(self) -> SelectionOptions:
-        """By name, for the library."""
-        return cast("SelectionOptions", {field.name: getattr(self, field.name) for field in fields(self)})
+    def selection(self, seed: int) -> TaskSelection:
+        """Which labelled rows the command works on."""
+        from heads.tasks import TaskSelection
+
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return TaskSelection(**given, seed=seed)
 
 
-def takes_rows(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `RowOptions`, which reach it together as its argument ``of``."""
+def with_task_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `TaskOptions`, which reach it together as its argument ``options``."""
 
     @wraps(command)
     def wrapped(**given: Any) -> None:
-        of = RowOptions(**{field.name: given.pop(field.name) for field in fields(RowOptions)})
-        command(of=of, **given)
+        options = TaskOptions(**{field.name: given.pop(field.name) for field in fields(TaskOptions)})
+        command(options=options, **given)
 
-    hints = get_type_hints(RowOptions, include_extras=True)
+    hints = get_type_hints(TaskOptions, include_extras=True)
     shared = [
         inspect.Parameter(
             field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
         )
-        for field in fields(RowOptions)
+        for field in fields(TaskOptions)
     ]
     own = [
-        one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, one in inspect.signature(command, eval_str=True).parameters.items()
-        if name != "of"
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command, eval_str=True).parameters.items()
+        if name != "options"
     ]
     # What typer reads: the signature, and the annotations by name.
     wrapped.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {one.name: one.annotation for one in (*shared, *own)}
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in (*shared, *own)}
     return wrapped

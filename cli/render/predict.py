@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.output import print_json, print_rows, say
+from cli.render.output import print_json, print_rows, say
 from embedstore.errors import InputError
 
 if TYPE_CHECKING:
     from heads import Predictions
 
 
-def tell_predictions(
+def print_predictions(
     batches: Iterator[Predictions], *, out: Path | None, probabilities: bool, json_: bool, tsv: bool
 ) -> None:
     """Write predictions to a file as they come, or print them when all are there."""

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.heads_app.published import tell_published
-from cli.output import print_json, print_rows, say, warn
+from cli.render.output import print_json, print_rows, say, warn
+from cli.render.published import print_published
 
 if TYPE_CHECKING:
     from heads import Comparison, Report
     from heads.evaluation.pair_classes import PartnerClass
 
 
-def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
+def print_report(report: Report, *, json_: bool, tsv: bool) -> None:
     """Print metrics with their intervals, and what a reader must know beside them."""
     if json_:
         print_json(report.to_dict())
@@ -30,14 +30,14 @@ def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
     ]
     print_rows(rows, tsv=tsv)
     if not tsv:
-        _tell_tables(report)
-    _tell_seen(report.split)
+        _print_tables(report)
+    _warn_seen(report.split)
     if not all(one.holds for one in report.guarantees):
         warn(
             "a guarantee does not hold here: these rows differ more from the training rows than the validation rows do,"
             " or too much was selected on too few validation rows."
         )
-    _tell_audit(report)
+    _print_leakage(report)
     if report.training_changed:
         warn("the training rows are other ones now than those that this head was fitted on: fit it again.")
     if report.n_unseen or report.n_without_vector:
@@ -47,12 +47,12 @@ def tell_report(report: Report, *, json_: bool, tsv: bool) -> None:
         )
 
 
-def tell_comparison(found: Comparison, saved: list[Path], *, json_: bool, tsv: bool) -> None:
+def print_comparison(found: Comparison, saved: list[Path], *, json_: bool, tsv: bool) -> None:
     """Print a row each, the best first, and where the page is."""
     if json_:
         print_json(found.to_dict())
     elif found.published is not None:
-        tell_published(found, found.published, tsv=tsv)
+        print_published(found, found.published, tsv=tsv)
     elif tsv:
         print_rows(found.to_frame().to_dict("records"), tsv=True)
     else:
@@ -74,7 +74,7 @@ def tell_comparison(found: Comparison, saved: list[Path], *, json_: bool, tsv: b
         if found.rows[0].by_partners:
             title = f"\n{found.rows[0].name} by proteins trained on"
             print_rows(_partner_rows(found.rows[0].by_partners, found.main_metric), title=title)
-    _tell_seen(found.split)
+    _warn_seen(found.split)
     for row in found.rows:
         if row.failure:
             warn(f"{row.name} failed: {row.failure}")
@@ -83,7 +83,7 @@ def tell_comparison(found: Comparison, saved: list[Path], *, json_: bool, tsv: b
     say(f"written: {', '.join(map(str, saved))}")
 
 
-def _tell_tables(report: Report) -> None:
+def _print_tables(report: Report) -> None:
     if report.by_identity:
         name = "mean absolute error" if report.target_type == "regression" else "right"
         print_rows(
@@ -102,7 +102,7 @@ def _tell_tables(report: Report) -> None:
     if report.by_partners:
         print_rows(_partner_rows(report.by_partners, report.main_metric), title="\nby proteins trained on")
     if report.guarantees:
-        _tell_guarantees(report)
+        _print_guarantees(report)
     if report.curve:
         print_rows(
             [
@@ -113,7 +113,7 @@ def _tell_tables(report: Report) -> None:
         )
 
 
-def _tell_guarantees(report: Report) -> None:
+def _print_guarantees(report: Report) -> None:
     what = "in the interval" if report.target_type == "regression" else "wrong"
     print_rows(
         [
@@ -147,14 +147,14 @@ def _partner_rows(classes: Sequence[PartnerClass], metric: str) -> list[dict[str
     ]
 
 
-def _tell_seen(split: str) -> None:
+def _warn_seen(split: str) -> None:
     from heads.evaluation.scoring import SEEN
 
     if split in SEEN:
         warn(SEEN[split])
 
 
-def _tell_audit(report: Report) -> None:
+def _print_leakage(report: Report) -> None:
     audit = report.audit
     if audit.n_exact:
         warn(f"{audit.n_exact:,} sequences of this split stand in the training rows too: the figures flatter.")

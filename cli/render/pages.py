@@ -6,7 +6,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.output import say, warn
+from cli.render.output import say, warn
 from embedstore.errors import InputError, StoreWriteError
 
 if TYPE_CHECKING:

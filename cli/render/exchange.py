@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cli.added import SHOWN
-from cli.output import print_json, say, warn
+from cli.render.add import SHOWN
+from cli.render.output import print_json, say, warn
 
 if TYPE_CHECKING:
     from embedstore.exchange import ExportReport, ImportReport
 
 
-def tell_imported(report: ImportReport, *, json_: bool) -> None:
+def print_import(report: ImportReport, *, json_: bool) -> None:
     """Print the ledger, and name what was left out."""
     for sentence in report.warnings:
         warn(sentence)
@@ -29,7 +29,7 @@ def tell_imported(report: ImportReport, *, json_: bool) -> None:
     )
 
 
-def tell_exported(report: ExportReport, *, json_: bool) -> None:
+def print_export(report: ExportReport, *, json_: bool) -> None:
     """Print what was written, and name what was not."""
     _name("no vector for", report.missing)
     for sentence in report.messages:

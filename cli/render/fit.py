@@ -7,7 +7,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.output import print_facts, print_rows, say, warn
+from cli.render.output import print_facts, print_rows, say, warn
 from embedstore.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def fitted_path(fitted: Path | None, *, task: str | None, dataset: str | None, h
     return fitted if fitted is not None else Path(f"{named[0]}-{head or 'linear'}")
 
 
-def tell_fitted(fitted: FittedHead, saved: Path, *, replaced: bool, json_: bool) -> None:
+def print_fit(fitted: FittedHead, saved: Path, *, replaced: bool, json_: bool) -> None:
     """Say what was fitted on how many rows, and where it is."""
     n_rows = fitted.n_rows
     if json_:
@@ -42,7 +42,7 @@ def tell_fitted(fitted: FittedHead, saved: Path, *, replaced: bool, json_: bool)
         if any(left_out.values()):
             say(f"rows left out: {', '.join(f'{n:,} {why}' for why, n in left_out.items() if n)}.")
     if fitted.search is not None and not json_:
-        _tell_search(fitted.search)
+        _print_tuning(fitted.search)
     if n_rows["unseen"]:
         warn(f"{n_rows['unseen']:,} validation and test rows are of classes that training never saw: always wrong.")
     if not n_rows["test"]:
@@ -60,7 +60,7 @@ def _n_classes(fitted: FittedHead) -> str:
     return f"{n_classes:,} classes; " if n_classes else ""
 
 
-def _tell_search(search: Mapping[str, Any]) -> None:
+def _print_tuning(search: Mapping[str, Any]) -> None:
     """Print the trials of a search, best first."""
     rows = [
         {

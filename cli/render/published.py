@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cli.output import print_rows, print_text
+from cli.render.output import print_rows, print_text
 
 if TYPE_CHECKING:
     from heads import Comparison
     from heads.evaluation.published_comparison import Published
 
 
-def tell_published(found: Comparison, published: Published, *, tsv: bool) -> None:
+def print_published(found: Comparison, published: Published, *, tsv: bool) -> None:
     """Print the published rows in their order, ours beside what was printed, then what a reader must know."""
     rows = [_row(found, published, place) for place in range(len(published.lines))]
     if tsv:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cli.output import warn
+from cli.render.output import warn
 from embedstore.errors import InputError
 
 _NAMELESS = (b"X", b"B", b"Z", b"J")
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from embedstore.types import Record
 
 
-def read_all(path: Path, *, limit: int | None, **options: Any) -> list[Record]:
+def read_queries(path: Path, *, limit: int | None, **options: Any) -> list[Record]:
     """All records of a file, or the first ``limit``; those left out are named on stderr."""
     from embedstore.sequences import read_records
 
@@ -37,7 +37,7 @@ def read_all(path: Path, *, limit: int | None, **options: Any) -> list[Record]:
 
 
 @contextmanager
-def reading(path: Path, *, limit: int | None, **options: Any) -> Iterator[Iterator[Record]]:
+def open_queries(path: Path, *, limit: int | None, **options: Any) -> Iterator[Iterator[Record]]:
     """Records of a file as they are read, at most ``limit``; those left out are named on stderr at the end."""
     from embedstore.sequences import read_records
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from cli.output import print_json, say, warn
+from cli.render.output import print_json, say, warn
 
 if TYPE_CHECKING:
     from embedstore.store import AddReport
@@ -19,7 +19,7 @@ FOLDED = {
 }
 
 
-def tell_added(report: AddReport, *, json_: bool) -> None:
+def print_added(report: AddReport, *, json_: bool) -> None:
     """Print what was added, and name what was left out."""
     for sentence in report.warnings:
         warn(sentence)

@@ -1,0 +1,1 @@
+"""What commands print: a table for people, TSV or JSON for programs; messages and progress on stderr."""
