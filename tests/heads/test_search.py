@@ -86,7 +86,7 @@ def test_without_optuna_the_message_has_the_line_that_installs_it(monkeypatch: p
 
 
 def test_the_search_is_kept_with_the_head_and_printed(store: Store, tmp_path: Path) -> None:
-    fitted = heads.fit(store, task="pfam", head="knn", search=3, out=tmp_path / "knn")
+    fitted = heads.fit(store, task="pfam", head="knn", tune=3, out=tmp_path / "knn")
     kept = heads.load(tmp_path / "knn")
     assert kept.search == fitted.search
     assert {name: kept.head.get_params()[name] for name in kept.search["best"]} == kept.search["best"]
