@@ -26,17 +26,14 @@ from benchmarks.train_mini.judging import Judge, pooled_of, read_encoder
 from benchmarks.train_mini.objectives import Objectives, Weights
 from benchmarks.train_mini.sampling import CURATED, Sampler, TrainingSet
 from benchmarks.train_mini.spectrum import with_spectrum
+from embedstore.models.mini import MiniModel
 from embedstore.models.mini_encoder import MiniConfig, MiniEncoder
 
 AVERAGE = 0.998
 """Decay of the running mean of the weights, which is what is kept."""
 
 SHAPE = ("blocks", "hidden_size", "convolution_size", "kernel_size", "output_size")
-NOT_LEARNED = ("encoder.pairs.", "encoder.profile.")
-PROJECTION_SPREAD = 0.05
-"""Standard deviation that a finished projection is scaled to: Adam's steps have one size, whatever the weights'."""
-
-CLASS_SAMPLE = 20_000
+CLASS_SAMPLE = 12_000
 """Training examples whose vectors the class vectors begin with."""
 
 
@@ -52,7 +49,9 @@ class Run:
 
     def __init__(self, directory: Path, objectives: Objectives, *, rate: float, steps: int) -> None:
         self.directory, self.objectives, self.rate, self.steps = directory, objectives, rate, steps
-        learned = {n: p for n, p in objectives.named_parameters() if not n.startswith(NOT_LEARNED)}
+        for name, parameter in objectives.encoder.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and not name.startswith(MiniModel.not_learned))
+        learned = {name: p for name, p in objectives.named_parameters() if p.requires_grad}
         tables = [p for name, p in learned.items() if "triplets" in name or "classes" in name]
         held = {id(table) for table in tables}
         others = [p for p in learned.values() if id(p) not in held]
@@ -149,10 +148,8 @@ def begin(given: argparse.Namespace, data: TrainingSet, weights: Weights) -> Obj
         config = MiniConfig(**{name: getattr(given, name) for name in SHAPE})
         return Objectives(with_spectrum(MiniEncoder(config)), data, weights, bf16=given.bf16)
     encoder = read_encoder(given.start_from)
-    with torch.no_grad():
-        scale = PROJECTION_SPREAD / encoder.project.weight.std()
-        encoder.project.weight.mul_(scale)
-        encoder.project.bias.mul_(scale)
+    # Adam's steps of one size undo the normalised covariance of a finished projection in a hundred steps.
+    encoder.project.requires_grad_(False)
     objectives = Objectives(encoder, data, weights, bf16=given.bf16)
     if not (given.run / "checkpoint.pt").exists():
         labelled = np.flatnonzero(np.any([data.labels[kind] >= 0 for kind in CURATED], axis=0))
@@ -200,8 +197,6 @@ def main() -> None:
     if given.compile:
         run.objectives.encoder.compile(dynamic=False)
     judge = Judge(given.data)
-    if run.step == 0:
-        run.log(judged=judge(run.averaged()))
     saved, begun = time.monotonic(), time.process_time()
     longest = 60 * (given.stop_after or math.inf)
     while run.step < given.steps and time.process_time() - begun < longest:
