@@ -246,7 +246,7 @@ def _judged(store: Store, section: Section, head: str, model: str, given: argpar
         )
     except EmbedstoreError as error:
         return about | {"failure": str(error)}
-    row = found.to_dict()["rows"][0]
+    row = found.to_dict()["results"][0]
     n_rows = found.about["n_rows"]
     costs = ("fit_seconds", "predict_seconds", "fit_cpu_seconds", "predict_cpu_seconds", "peak_bytes")
     kept = ("metrics", "by_seed", *costs, "settings", "n_without_vector")
@@ -254,7 +254,7 @@ def _judged(store: Store, section: Section, head: str, model: str, given: argpar
         about
         | {"main_metric": found.main_metric, "n_train": n_rows["train"], "n_test": n_rows["test"]}
         | {name: row[name] for name in kept}
-        | {"leaked": found.audit.n_exact, "train_sha256": found.about["train_sha256"], "space": row["source"]}
+        | {"leaked": found.leakage.n_exact, "train_sha256": found.about["train_sha256"], "space": row["source"]}
     )
 
 

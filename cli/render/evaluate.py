@@ -22,7 +22,7 @@ def print_report(report: Report, *, json_: bool, tsv: bool) -> None:
     of = f" of {report.n_classes_in_split:,} classes ({report.n_classes:,} trained on)" if report.n_classes else ""
     say(
         f"{report.head} for {report.task} on {report.space}, {report.split} split: {report.n_rows:,} rows{of}; "
-        f"intervals over {report.drawn}."
+        f"intervals over {report.resampling_unit}."
     )
     rows = [
         {"metric": name, "value": metric.value, "low": metric.low, "high": metric.high}
@@ -47,39 +47,42 @@ def print_report(report: Report, *, json_: bool, tsv: bool) -> None:
         )
 
 
-def print_comparison(found: Comparison, saved: list[Path], *, json_: bool, tsv: bool) -> None:
+def print_comparison(comparison: Comparison, saved: list[Path], *, json_: bool, tsv: bool) -> None:
     """Print a row each, the best first, and where the page is."""
     if json_:
-        print_json(found.to_dict())
-    elif found.published is not None:
-        print_published(found, found.published, tsv=tsv)
+        print_json(comparison.to_dict())
+    elif comparison.published is not None:
+        print_published(comparison, comparison.published, tsv=tsv)
     elif tsv:
-        print_rows(found.to_frame().to_dict("records"), tsv=True)
+        print_rows(comparison.to_frame().to_dict("records"), tsv=True)
     else:
         print_rows(
             [
                 {
-                    "row": row.name,
-                    found.main_metric: row.metrics[found.main_metric].interval.value,
-                    "low": row.metrics[found.main_metric].interval.low,
-                    "high": row.metrics[found.main_metric].interval.high,
-                    "p (Holm)": row.p_holm,
-                    "fit s": row.fit_seconds,
-                    "predict s": row.predict_seconds,
+                    "method": result.name,
+                    comparison.main_metric: result.metrics[comparison.main_metric].interval.value,
+                    "low": result.metrics[comparison.main_metric].interval.low,
+                    "high": result.metrics[comparison.main_metric].interval.high,
+                    "p (Holm)": result.p_holm,
+                    "fit s": result.fit_seconds,
+                    "predict s": result.predict_seconds,
                 }
-                for row in found.rows
-                if not row.failure
+                for result in comparison.results
+                if not result.failure
             ]
         )
-        if found.rows[0].by_partners:
-            title = f"\n{found.rows[0].name} by proteins trained on"
-            print_rows(_partner_rows(found.rows[0].by_partners, found.main_metric), title=title)
-    _warn_seen(found.split)
-    for row in found.rows:
-        if row.failure:
-            warn(f"{row.name} failed: {row.failure}")
-    if found.audit.n_exact:
-        warn(f"{found.audit.n_exact:,} sequences of this split stand in the training rows too: the figures flatter.")
+        if comparison.results[0].by_partners:
+            title = f"\n{comparison.results[0].name} by proteins trained on"
+            print_rows(_partner_rows(comparison.results[0].by_partners, comparison.main_metric), title=title)
+    _warn_seen(comparison.split)
+    for result in comparison.results:
+        if result.failure:
+            warn(f"{result.name} failed: {result.failure}")
+    if comparison.leakage.n_exact:
+        warn(
+            f"{comparison.leakage.n_exact:,} sequences of this split are also in the training rows: the metrics are "
+            "too optimistic."
+        )
     say(f"written: {', '.join(map(str, saved))}")
 
 
@@ -89,7 +92,7 @@ def _print_tables(report: Report) -> None:
         print_rows(
             [
                 {
-                    "identity": "no relative found" if one.start is None else f"{one.start:.1f} to {one.stop:.1f}",
+                    "identity": "no match" if one.start is None else f"{one.start:.1f} to {one.stop:.1f}",
                     "rows": one.n,
                     name: one.value,
                     "low": one.low,
@@ -97,7 +100,7 @@ def _print_tables(report: Report) -> None:
                 }
                 for one in report.by_identity
             ],
-            title=f"\nby identity to the nearest training protein ({report.audit.method})",
+            title=f"\nby identity to the nearest training protein ({report.leakage.method})",
         )
     if report.by_partners:
         print_rows(_partner_rows(report.by_partners, report.main_metric), title="\nby proteins trained on")
@@ -148,18 +151,21 @@ def _partner_rows(classes: Sequence[PartnerClass], metric: str) -> list[dict[str
 
 
 def _warn_seen(split: str) -> None:
-    from heads.evaluation.scoring import SEEN
+    from heads.evaluation.scoring import SPLIT_WARNINGS
 
-    if split in SEEN:
-        warn(SEEN[split])
+    if split in SPLIT_WARNINGS:
+        warn(SPLIT_WARNINGS[split])
 
 
 def _print_leakage(report: Report) -> None:
-    audit = report.audit
-    if audit.n_exact:
-        warn(f"{audit.n_exact:,} sequences of this split stand in the training rows too: the figures flatter.")
-    if audit.near_share is not None:
+    leakage = report.leakage
+    if leakage.n_exact:
+        warn(
+            f"{leakage.n_exact:,} sequences of this split are also in the training rows: the metrics are too "
+            "optimistic."
+        )
+    if leakage.near_share is not None:
         say(
-            f"near duplicates of training proteins (identity of {audit.identity:.0%} or more): {audit.n_near:,} of "
-            f"{audit.n_sampled:,} rows looked at ({audit.near_share.value:.1%}; {audit.method})."
+            f"near duplicates of training proteins (identity of {leakage.identity:.0%} or more): {leakage.n_near:,} of "
+            f"{leakage.n_sampled:,} rows looked at ({leakage.near_share.value:.1%}; {leakage.method})."
         )

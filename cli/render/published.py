@@ -8,18 +8,18 @@ from cli.render.output import print_rows, print_text
 
 if TYPE_CHECKING:
     from heads import Comparison
-    from heads.evaluation.published_comparison import Published
+    from heads.evaluation.published_comparison import PublishedComparison
 
 
-def print_published(found: Comparison, published: Published, *, tsv: bool) -> None:
+def print_published(comparison: Comparison, published: PublishedComparison, *, tsv: bool) -> None:
     """Print the published rows in their order, ours beside what was printed, then what a reader must know."""
-    rows = [_row(found, published, place) for place in range(len(published.lines))]
+    rows = [_row(comparison, published, place) for place in range(len(published.results))]
     if tsv:
         print_rows(rows, tsv=True)
         return
     print_rows(rows, title=f"{published.title}, measured here and published", spare=("predict s", "p (Holm)", "head"))
-    notes = {line.published_row: line.note for line in published.lines if line.note}
-    told = {row.name: row.settings["params"] for row in found.rows if row.settings.get("params")}
+    notes = {line.published_row: line.note for line in published.results if line.note}
+    told = {row.name: row.settings["params"] for row in comparison.results if row.settings.get("params")}
     paragraphs = [
         published.caution,
         *(
@@ -35,15 +35,15 @@ def print_published(found: Comparison, published: Published, *, tsv: bool) -> No
     print_text("\n" + "\n".join(paragraphs))
 
 
-def _row(found: Comparison, published: Published, place: int) -> dict[str, Any]:
-    line = published.lines[place]
-    row = next(row for row in found.rows if row.name == line.row)
-    measured = row.metrics.get(found.main_metric)
+def _row(comparison: Comparison, published: PublishedComparison, place: int) -> dict[str, Any]:
+    line = published.results[place]
+    row = next(row for row in comparison.results if row.name == line.method)
+    measured = row.metrics.get(comparison.main_metric)
     interval = None if measured is None else measured.interval
     told: dict[str, Any] = {
-        "row": f"{row.name} (floor)" if line.floor else row.name,
+        "method": f"{row.name} (baseline)" if line.baseline else row.name,
         "head": line.head,
-        found.main_metric: None if interval is None else interval.value,
+        comparison.main_metric: None if interval is None else interval.value,
         "low": None if interval is None else interval.low,
         "high": None if interval is None else interval.high,
     }

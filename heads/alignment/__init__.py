@@ -1,1 +1,1 @@
-"""What stands beside embeddings in every comparison: alignment, profiles, words and other methods of residues alone."""
+"""Heads that align sequences: BLASTp, DIAMOND, MMseqs2, phmmer, profiles of families, Smith-Waterman."""

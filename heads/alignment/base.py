@@ -1,4 +1,4 @@
-"""What heads of alignments share: training proteins kept, hits searched, and their scores made probabilities."""
+"""What alignment heads share: hits of queries, and probabilities from their scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from heads.alignment.class_scores import (
     fit_sigmoid,
     fit_softmax,
 )
-from heads.alignment.hits import Hits
+from heads.alignment.hits import Hits, join_hits
 from heads.base import Head, LabelledExamples, has_prediction
 from heads.calibration.thresholds import choose_thresholds
 from heads.features.base import Features, FeaturesLike, Float32, sequences_of
@@ -29,34 +29,35 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 _BLOCK = 4096
-"""Queries that a program is given at once."""
+"""Queries of one run of a program."""
 
 _VALID_ROWS = 1000
-"""Validation rows that are searched at most: two or three numbers are fitted on them, and a threshold a label."""
+"""Most validation rows that are searched; they fit two or three numbers, and a threshold a label."""
 
 
 class HomologyHead(Head):
-    """Answers with the class of the best hit.
+    """Predicts the class of the best hit.
 
-    A query that hits nothing gets no answer: a row of zeros, and from `predict` an empty label. Probabilities come from
-    the scores of the best hit of each class (`heads.alignment.class_scores`), calibrated on the validation rows.
+    A query without a hit has no prediction: a row of zeros. Probabilities come from the score of the best hit of each
+    class (`heads.alignment.class_scores`), calibrated on the validation rows.
 
     A new head has a constructor, `missing`, `_version`, `_index` and `_search`.
 
     Attributes
     ----------
     letters
-        What the method knows; any other letter becomes X.
+        Letters that the method knows; any other becomes X.
     program_
-        Name and version of the program that it was fitted with.
+        Name and version of the program of the fit.
     confidence_
-        What makes probabilities of scores.
+        Maps scores to probabilities.
     """
 
     letters: ClassVar[bytes] = ALIGNABLE
 
     threads: int | None
     n_votes: int = 1
+    n_hits: int | None = None
 
     program_: str
     confidence_: ScoreSoftmax | ScoreSigmoid
@@ -64,7 +65,7 @@ class HomologyHead(Head):
     @classmethod
     @abstractmethod
     def missing(cls) -> str | None:
-        """What is not installed, and how to get it; None if nothing is missing."""
+        """What is not installed, and how to install it; None if nothing is missing."""
 
     @classmethod
     @abstractmethod
@@ -73,70 +74,58 @@ class HomologyHead(Head):
 
     @abstractmethod
     def _search(self, queries: Sequence[str]) -> Hits:
-        """Hits of some queries, which are clean and may be empty texts."""
+        """Hits of clean sequences, of which some may be empty."""
 
     @abstractmethod
     def _learn(self, residues: Sequence[str], train: LabelledExamples) -> None:
-        """Take the clean training proteins, and make ready to search."""
+        """Store the clean training sequences, ready to be searched."""
 
     @property
     @abstractmethod
     def _members(self) -> csr_array:
-        """(targets, C) sparse bool: the classes of what `_search` finds."""
+        """(targets, C) sparse bool, the classes of the targets of `_search`."""
 
     def hits(self, X: FeaturesLike) -> Hits:
-        """What each protein hits, with scores in bits and E-values."""
-        parts = list(self._hit_blocks(sequences_of(X)))
-        counts = np.cumsum([0, *(part.n_queries for part in parts)])
-        nothing = np.zeros(0)
-        return Hits(
-            n_queries=int(counts[-1]),
-            query=np.concatenate([nothing, *(p.query + at for p, at in zip(parts, counts, strict=False))]).astype(
-                np.int64
-            ),
-            target=np.concatenate([nothing, *(part.target for part in parts)]).astype(np.int64),
-            score=np.concatenate([nothing, *(part.score for part in parts)]).astype(np.float32),
-            evalue=np.concatenate([nothing, *(part.evalue for part in parts)]),
-        )
+        """Hits of each protein, with scores in bits and E-values."""
+        return join_hits(list(self._hit_blocks(sequences_of(X))))
 
     def has_prediction(self, X: FeaturesLike) -> NDArray[np.bool_]:
-        """Which proteins have an answer, (N,) bool."""
+        """Which proteins have a prediction, (N,) bool."""
         return np.concatenate([np.zeros(0, np.bool_), *(has_prediction(block) for block in self.outputs(X))])
 
     def settings(self) -> dict[str, Any]:
-        """The program, and what makes probabilities of scores."""
+        """The program, and the map from scores to probabilities."""
         return {"program": self.program_, "confidence": self.confidence_.to_dict()}
 
     def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         self._require()
-        _require_counts(threads=self.threads, n_votes=self.n_votes)
+        _require_counts(threads=self.threads, n_votes=self.n_votes, n_hits=self.n_hits)
         self.program_ = self._version()
         self._learn(cleaned(sequences_of(train.features).residues, self.letters), train)
-        one_of = self.target_type == "class"
-        self.confidence_ = ScoreSoftmax() if one_of else ScoreSigmoid()
-        self._searched: tuple[ClassScores, csr_array] | None = None
+        self.confidence_ = ScoreSoftmax() if self.target_type == "class" else ScoreSigmoid()
+        self._valid_scores: tuple[ClassScores, csr_array] | None = None
         if valid is None:
             return
         valid = valid.sample(_VALID_ROWS, seed=0)
         scores = self._scores(self.hits(valid.features))
-        if one_of:
+        if self.target_type == "class":
             self.confidence_ = fit_softmax(scores, valid.targets.require_codes(), self.n_outputs)
         else:
             members = valid.targets.require_members()
             self.confidence_ = fit_sigmoid(scores, members)
-            self._searched = scores, members
+            self._valid_scores = scores, members
 
     def _thresholds(self, valid: LabelledExamples | None) -> Float32:
-        if self._searched is None:
+        if self._valid_scores is None:
             return super()._thresholds(None)
-        # What was found for the confidences; to search again takes as long as all the rest.
-        (scores, members), self._searched = self._searched, None
-        return choose_thresholds(self.confidence_.shares(scores, self.n_outputs), members)
+        # Those of `_fit`; a second search would double the time of the fit.
+        (scores, members), self._valid_scores = self._valid_scores, None
+        return choose_thresholds(self.confidence_.probabilities(scores, self.n_outputs), members)
 
     def _outputs(self, X: Features) -> Iterator[Float32]:
         self._require()
         for hits in self._hit_blocks(sequences_of(X)):
-            yield self.confidence_.shares(self._scores(hits), self.n_outputs)
+            yield self.confidence_.probabilities(self._scores(hits), self.n_outputs)
 
     def _hit_blocks(self, X: Features) -> Iterator[Hits]:
         residues = sequences_of(X).residues
@@ -147,29 +136,64 @@ class HomologyHead(Head):
         return class_scores(hits, self._members, n_votes=self.n_votes)
 
     def _require(self) -> None:
-        lacking = self.missing()
-        if lacking is not None:
-            raise MissingPackageError(lacking)
+        missing = self.missing()
+        if missing is not None:
+            raise MissingPackageError(missing)
 
     def _restore(
         self, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any], texts: Mapping[str, str]
     ) -> None:
         self.n_features_in_ = 0
         self.program_ = settings["program"]
-        target_type = ScoreSoftmax if self.target_type == "class" else ScoreSigmoid
-        self.confidence_ = target_type(**settings["confidence"])
+        confidence = ScoreSoftmax if self.target_type == "class" else ScoreSigmoid
+        self.confidence_ = confidence(**settings["confidence"])
 
 
 class NearestHead(HomologyHead):
-    """Answers with the classes of the training proteins that are hit; keeps those proteins."""
+    """Predicts the classes of the training proteins that are hit; stores these proteins.
+
+    Parameters
+    ----------
+    n_hits
+        Most hits of each query; None: the default of the method, `default_hits`.
+    n_votes
+        Number of hits whose bits are summed by class; 1: the best hit decides. It raises `n_hits` if larger.
+    evalue
+        Largest E-value of a hit.
+    threads
+        None: the number of CPUs.
+    target_type
+        What is predicted.
+    """
 
     target_types = ("class", "multilabel")
+    default_hits: ClassVar[int] = 100
 
     residues_: list[str]
 
+    def __init__(
+        self,
+        *,
+        n_hits: int | None = None,
+        n_votes: int = 1,
+        evalue: float = 10.0,
+        threads: int | None = None,
+        target_type: str = "class",
+    ) -> None:
+        self.n_hits = n_hits
+        self.n_votes = n_votes
+        self.evalue = evalue
+        self.threads = threads
+        self.target_type = target_type
+
+    @property
+    def max_hits(self) -> int:
+        """Most hits of each query."""
+        return max(self.default_hits if self.n_hits is None else self.n_hits, self.n_votes)
+
     @abstractmethod
     def _index(self) -> None:
-        """Make ready to search `residues_`; called again after loading."""
+        """Prepare to search `residues_`; called after fitting and after loading."""
 
     @property
     def _members(self) -> csr_array:
@@ -181,7 +205,7 @@ class NearestHead(HomologyHead):
         if targets.members is not None:
             self._labels = targets.members
         else:
-            self._labels = _one_each(targets.require_codes(), self.n_outputs)
+            self._labels = _one_hot(targets.require_codes(), self.n_outputs)
         self._index()
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
@@ -198,20 +222,20 @@ class NearestHead(HomologyHead):
 
         super()._restore(arrays, settings, texts)
         self.residues_ = unpack(arrays)
-        there = np.ones(len(arrays["labels"]), np.bool_)
+        ones = np.ones(len(arrays["labels"]), np.bool_)
         shape = len(self.residues_), self.n_outputs
-        self._labels = csr_array((there, arrays["labels"], arrays["label_starts"]), shape=shape)
+        self._labels = csr_array((ones, arrays["labels"], arrays["label_starts"]), shape=shape)
         self._index()
 
 
 def n_threads(threads: int | None) -> int:
-    """Threads to use: those asked for, or one for each CPU that this process may use."""
+    """`threads`, or the number of CPUs that this process may use."""
     if threads is not None:
         return threads
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _one_each(codes: NDArray[np.int64], n_classes: int) -> csr_array:
+def _one_hot(codes: NDArray[np.int64], n_classes: int) -> csr_array:
     from scipy.sparse import csr_array
 
     return csr_array((np.ones(len(codes), np.bool_), codes, np.arange(len(codes) + 1)), shape=(len(codes), n_classes))

@@ -1,4 +1,4 @@
-"""Scores of classes from hits, and their probabilities, by two or three numbers that are fitted on validation rows."""
+"""Scores of classes from hits, and their probabilities, calibrated on validation rows."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 DEFAULT_SLOPE = 10.0
 DEFAULT_FLOOR = 15.0
-"""Used without validation rows; near what BLASTp, DIAMOND and MMseqs2 get on those of SCOP2. See `ScoreSoftmax`."""
+"""Used without validation rows; close to the fits of BLASTp, DIAMOND and MMseqs2 on SCOP2. See `ScoreSoftmax`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClassScores:
-    """What the hits of each query say: a score for each class that is hit, those of a query together, the best first.
+    """Scores of the classes that each query hits, by query, the best first.
 
     Attributes
     ----------
     n_queries
-        Queries that were asked about.
+        Number of queries.
     query, code
         (m,) int64 row of the query, ascending, and code of the class.
     score
-        (m,) float64 bits of the class's best hit, or the sum of those that vote.
+        (m,) float64 bits of the class's best hit, or the sum of its hits that vote.
     """
 
     n_queries: int
@@ -51,8 +51,7 @@ def class_scores(hits: Hits, members: csr_array, *, n_votes: int = 1) -> ClassSc
     members
         (targets, C) sparse bool, the classes of each target.
     n_votes
-        1: a class scores what its best hit does. More: what its hits among the best `n_votes` of the query score
-        together.
+        1: the score of a class is that of its best hit. More: the sum of its hits among the query's best `n_votes`.
     """
     voting = hits.top(n_votes) if n_votes > 1 else hits
     counts = np.diff(members.indptr)[voting.target]
@@ -73,30 +72,30 @@ def class_scores(hits: Hits, members: csr_array, *, n_votes: int = 1) -> ClassSc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreSoftmax:
-    """Probabilities of one class of several: shares of ``score ** slope``.
+    """Probabilities of classes, proportional to ``score ** slope``.
 
-    A class without a hit counts as if it had one of `floor` bits (or of the query's best score, if that is less), so
-    that a weak best hit, and a close second class, both make the answer less sure. A query without any hit gets a row
-    of zeros: no answer. The most probable class is always that of the best hit.
+    A class without a hit counts as if its score were `floor` bits (or the query's best score, if that is less), so that
+    both a weak best hit and a close second class lower the probability. A query without a hit gets a row of zeros. The
+    most probable class is always that of the best hit.
     """
 
     slope: float = DEFAULT_SLOPE
     floor: float = DEFAULT_FLOOR
 
-    def shares(self, scores: ClassScores, n_classes: int) -> Float32:
+    def probabilities(self, scores: ClassScores, n_classes: int) -> Float32:
         """(n, C) float32 probabilities."""
         out = np.zeros((scores.n_queries, n_classes), np.float32)
         if not len(scores.query):
             return out
         rows, starts, logits, absent, total = _softmax_parts(scores, self.slope, np.log(self.floor), n_classes)
         out[rows] = np.exp(absent - total)[:, None]
-        of = np.repeat(np.arange(len(rows)), np.diff(np.append(starts, len(logits))))
-        out[scores.query, scores.code] = np.exp(logits - total[of])
-        # Equal scores, or shares that float32 cannot tell apart: the program's first hit leads.
+        row = np.repeat(np.arange(len(rows)), np.diff(np.append(starts, len(logits))))
+        out[scores.query, scores.code] = np.exp(logits - total[row])
+        # Equal scores, or probabilities equal in float32: the program's first hit leads.
         best = scores.code[starts]
-        rest = out[rows].max(axis=1)
-        behind = out[rows].argmax(axis=1) != best
-        out[rows[behind], best[behind]] = np.nextafter(rest[behind], np.float32(2))
+        highest = out[rows].max(axis=1)
+        is_behind = out[rows].argmax(axis=1) != best
+        out[rows[is_behind], best[is_behind]] = np.nextafter(highest[is_behind], np.float32(2))
         return out
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,10 +104,10 @@ class ScoreSoftmax:
 
 
 def fit_softmax(scores: ClassScores, codes: Codes, n_classes: int) -> ScoreSoftmax:
-    """The softmax with the least log-loss on rows that have a hit; the defaults if none has.
+    """The softmax with the lowest log-loss on rows with a hit; the defaults if there is none.
 
-    One observation's weight of a normal prior holds the slope and the floor near the defaults, since rows that are all
-    right would ask for an endless slope.
+    A normal prior around the defaults, with the weight of one observation, keeps the slope finite where all rows are
+    correct.
     """
     from scipy.optimize import minimize
 
@@ -117,26 +116,26 @@ def fit_softmax(scores: ClassScores, codes: Codes, n_classes: int) -> ScoreSoftm
     rows = np.unique(scores.query)
     truth = codes[rows]
     is_true = scores.code == codes[scores.query]
-    at = np.searchsorted(rows, scores.query[is_true])
+    true_row = np.searchsorted(rows, scores.query[is_true])
 
     def loss(point: NDArray[np.float64]) -> float:
         log_slope, log_floor = np.clip(point, -7, 7)
         _, _, logits, absent, total = _softmax_parts(scores, np.exp(log_slope), log_floor, n_classes)
         true = absent.copy()
-        true[at] = logits[is_true]
+        true[true_row] = logits[is_true]
         prior = (log_slope - np.log(DEFAULT_SLOPE)) ** 2 + (log_floor - np.log(DEFAULT_FLOOR)) ** 2
         return float((total - true).sum() + prior / 2) / len(truth)
 
     starts = [(np.log(slope), np.log(floor)) for slope in (0.3, 3.0, 10.0) for floor in (3.0, 20.0)]
-    begin = min(starts, key=lambda point: loss(np.array(point)))
-    found = np.clip(minimize(loss, begin, method="Nelder-Mead", options={"maxiter": 200, "xatol": 1e-3}).x, -7, 7)
-    return ScoreSoftmax(slope=float(np.exp(found[0])), floor=float(np.exp(found[1])))
+    start = min(starts, key=lambda point: loss(np.array(point)))
+    fitted = np.clip(minimize(loss, start, method="Nelder-Mead", options={"maxiter": 200, "xatol": 1e-3}).x, -7, 7)
+    return ScoreSoftmax(slope=float(np.exp(fitted[0])), floor=float(np.exp(fitted[1])))
 
 
 def _softmax_parts(
     scores: ClassScores, slope: float, log_floor: float, n_classes: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Rows with a hit, their first entry, logits of entries, logit of the classes without one, logarithm of the sum."""
+    """Rows with a hit, first entry of each, logits of entries, logit of classes without a hit, log of the sum."""
     rows, starts = np.unique(scores.query, return_index=True)
     logits = slope * np.log(np.maximum(scores.score, 1e-3))
     peak = np.maximum.reduceat(logits, starts)
@@ -149,7 +148,7 @@ def _softmax_parts(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreSigmoid:
-    """Probability of each of several labels: a sigmoid of the logarithms of its score and of its share of the best.
+    """Probability of each label: a sigmoid of the logarithms of its score and of its share of the best score.
 
     A label without a hit has probability 0.
     """
@@ -158,10 +157,10 @@ class ScoreSigmoid:
     on_share: float = 3.0
     intercept: float = -3.0
 
-    def shares(self, scores: ClassScores, n_classes: int) -> Float32:
+    def probabilities(self, scores: ClassScores, n_classes: int) -> Float32:
         """(n, C) float32 probabilities."""
         out = np.zeros((scores.n_queries, n_classes), np.float32)
-        logits = _numbers_of(scores) @ [self.on_score, self.on_share] + self.intercept
+        logits = _log_scores(scores) @ [self.on_score, self.on_share] + self.intercept
         out[scores.query, scores.code] = tanh_sigmoid(logits)
         return out
 
@@ -171,12 +170,12 @@ class ScoreSigmoid:
 
 
 def fit_sigmoid(scores: ClassScores, members: Any) -> ScoreSigmoid:
-    """The sigmoid with the least log-loss over the labels that are hit; the default where it cannot be fitted.
+    """The sigmoid with the lowest log-loss over the labels with a hit; the default where it cannot be fitted.
 
     Parameters
     ----------
     members
-        (n, C) sparse bool, the labels that the queries have.
+        (n, C) sparse bool, the labels of the queries.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -185,12 +184,12 @@ def fit_sigmoid(scores: ClassScores, members: Any) -> ScoreSigmoid:
     truth = np.asarray(members.tocsr()[scores.query, scores.code]).ravel().astype(bool)
     if truth.all() or not truth.any():
         return ScoreSigmoid()
-    model = LogisticRegression().fit(_numbers_of(scores), truth)
+    model = LogisticRegression().fit(_log_scores(scores), truth)
     on_score, on_share = model.coef_[0].tolist()
     return ScoreSigmoid(on_score=on_score, on_share=on_share, intercept=float(model.intercept_[0]))
 
 
-def _numbers_of(scores: ClassScores) -> NDArray[np.float64]:
+def _log_scores(scores: ClassScores) -> NDArray[np.float64]:
     """(m, 2): logarithm of each score, and of its share of the query's best."""
     if not len(scores.query):
         return np.zeros((0, 2))

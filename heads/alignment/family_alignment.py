@@ -1,4 +1,4 @@
-"""One alignment of a family's members: one that is given, or by a program that the user has, or by HMMER alone."""
+"""Multiple alignment of a family: from a table, by an installed aligner, or by HMMER alone."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ INSTALL: Mapping[str, str] = {
     "famsa": "`conda install -c bioconda famsa`",
     "mafft": "`apt-get install mafft`, or `conda install -c bioconda mafft`",
 }
-"""Programs and packages that align, in the order in which they are looked for, and how to get them."""
+"""Aligners in the order of preference, and how to install them."""
 
 ALIGNERS = (*INSTALL, "hmmer")
-"""``hmmer`` is `align_by_profile`, which needs nothing else and is worse: used where it is asked for by name."""
+"""``hmmer`` is `align_by_profile`, which needs no aligner and is worse; used only where it is named."""
 
 ALIGNED = "aligned_sequence"
-"""The column of a table of families that holds aligned rows, as in Bileschi et al. (2022)."""
+"""The column of aligned sequences in a table of families, as in Bileschi et al. (2022)."""
 
 _ROUNDS = 2
 _GAPS = str.maketrans("", "", "-.")
 _UNKNOWN_TO_FAMSA = str.maketrans("JOU", "XXX")
 
 
-def usable_aligner(asked: str | None) -> str:
-    """The aligner that is asked for, or the first that is installed.
+def find_aligner(name: str | None) -> str:
+    """The named aligner, or the first that is installed.
 
     Raises
     ------
@@ -47,34 +47,35 @@ def usable_aligner(asked: str | None) -> str:
     MissingPackageError
         If it is not installed, or none is.
     """
-    if asked is not None and asked not in ALIGNERS:
-        raise InputError(f"aligner is {asked!r}; expected one of {', '.join(ALIGNERS)}.")
-    if asked == "hmmer":
-        return asked
-    wanted = tuple(INSTALL) if asked is None else (asked,)
-    for name in wanted:
-        if find_spec(name) if name == "pyfamsa" else shutil.which(name):
-            return name
-    any_of = f"To align families one of {', '.join(wanted)} is needed, and none is"
-    which = any_of if asked is None else f"The aligner {asked} is not"
-    how = ", or ".join(INSTALL[name] for name in wanted)
+    if name is not None and name not in ALIGNERS:
+        raise InputError(f"aligner is {name!r}; expected one of {', '.join(ALIGNERS)}.")
+    if name == "hmmer":
+        return name
+    candidates = tuple(INSTALL) if name is None else (name,)
+    for candidate in candidates:
+        if find_spec(candidate) if candidate == "pyfamsa" else shutil.which(candidate):
+            return candidate
+    which = f"The aligner {name} is not"
+    if name is None:
+        which = f"To align families one of {', '.join(candidates)} is needed, and none is"
+    how = ", or ".join(INSTALL[candidate] for candidate in candidates)
     raise MissingPackageError(
-        f"{which} installed. Install it: {how}. With aligner='hmmer' none is needed, and profiles are worse."
+        f"{which} installed. Install it: {how}. aligner='hmmer' needs none, but its profiles are worse."
     )
 
 
-GivenRows = Mapping[str, Mapping[int, str]]
-"""Aligned rows by their residues and by their length: a protein may be in families of several lengths."""
+AlignedRows = Mapping[str, Mapping[int, str]]
+"""Aligned sequences by residues and by number of columns; a protein may be in several families."""
 
 
-def given_alignment(path: str | PathLike[str]) -> GivenRows:
-    """The rows of a table, or a folder of tables, with a column `ALIGNED`.
+def read_alignment(path: str | PathLike[str]) -> AlignedRows:
+    """Read aligned sequences from the column `ALIGNED` of a table, or of a folder of tables.
 
     Raises
     ------
     InputError
-        If there is no such column, a row is not its sequence with gaps, or a protein is aligned in two ways of one
-        length.
+        If there is no such column, an aligned sequence is not the sequence with gaps, or a protein has two different
+        ones with the same number of columns.
     MissingFileError, FileFormatError
         As `embedstore.sequences.read_records`.
     """
@@ -90,29 +91,27 @@ def given_alignment(path: str | PathLike[str]) -> GivenRows:
         if rows.setdefault(residues, {}).setdefault(len(row), row) != row:
             raise InputError(
                 f"{path}: {ALIGNED} of {record.id!r} differs from that of an equal sequence before it, and both have "
-                f"{len(row):,} columns: which one is meant cannot be told. Leave one of them out."
+                f"{len(row):,} columns, so the family is ambiguous. Leave one of them out."
             )
     return rows
 
 
-def align_as_given(members: Sequence[str], rows: GivenRows) -> Any:
-    """A digital alignment of a family's members, of rows as `given_alignment` gives them.
+def select_aligned(members: Sequence[str], rows: AlignedRows) -> Any:
+    """The digital alignment of a family's members, from `read_alignment`.
 
     Raises
     ------
     InputError
-        If a member has no row, or the rows of all are of no length in common, or of several.
+        If a member has no aligned sequence, or those of all members do not have one number of columns in common.
     """
     if len(members) == 1:
         return _digital_msa(members)
-    lacking = [member for member in members if member not in rows]
-    if lacking:
-        raise InputError(
-            f"the alignment that is given lacks {len(lacking):,} of its members, the first of them {lacking[0][:30]}…."
-        )
+    missing = [member for member in members if member not in rows]
+    if missing:
+        raise InputError(f"the alignment lacks {len(missing):,} of its members, the first of them {missing[0][:30]}….")
     lengths = set.intersection(*(set(rows[member]) for member in members))
     if len(lengths) != 1:
-        raise InputError("its rows in the alignment that is given are not of one length.")
+        raise InputError("its aligned sequences do not have the same number of columns.")
     (length,) = lengths
     return _digital_msa([rows[member][length] for member in members])
 
@@ -138,10 +137,10 @@ def align_family(members: Sequence[str], aligner: str, builder: Any) -> Any:
 
 
 def align_by_profile(members: Sequence[str], builder: Any) -> Any:
-    """Align members to a profile of their most central one, make a profile of that alignment, and align to it again.
+    """Align members to a profile of the most central one, then to a profile of that alignment.
 
-    The first profile is made of one sequence with BLOSUM62, as phmmer makes it. As in a Pfam seed's extension by
-    hmmalign, residues outside the profile's columns are not aligned with each other.
+    The first profile is of one sequence with BLOSUM62, as in phmmer. As with hmmalign, residues outside the columns of
+    the profile are not aligned.
     """
     from pyhmmer.hmmer import hmmalign
     from pyhmmer.plan7 import Background
@@ -159,7 +158,7 @@ def align_by_profile(members: Sequence[str], builder: Any) -> Any:
 
 
 def central_member(members: Sequence[str]) -> int:
-    """The member with the most words of three residues in common with all others, by cosine.
+    """The member with the highest mean cosine similarity of 3-mer counts to all others.
 
     >>> central_member(["MKVLAA", "MKVLSS", "GGMKVL", "WWWWWW"])
     0
@@ -178,41 +177,40 @@ def _digital_msa(rows: Sequence[str]) -> Any:
 
 
 def _by_famsa(members: Sequence[str], aligner: str) -> list[str]:
-    """Rows of famsa, or of its Python package; residues that it refuses are unknown ones to it."""
+    """Aligned by famsa or its Python package, with X for residues that it refuses."""
     known = [member.translate(_UNKNOWN_TO_FAMSA) for member in members]
     rows = _by_pyfamsa(known) if aligner == "pyfamsa" else _by_program(known, "famsa")
     return ["".join(_with_residues(row, member)) for row, member in zip(rows, members, strict=True)]
 
 
 def _with_residues(row: str, residues: str) -> Iterable[str]:
-    """The letters of an aligned row, residues in the places of its own.
+    """The letters of an aligned row, with the original residues.
 
     >>> "".join(_with_residues("M-XK", "MUK"))
     'M-UK'
     """
-    own = iter(residues)
-    return ("-" if letter == "-" else next(own) for letter in row)
+    originals = iter(residues)
+    return ("-" if letter == "-" else next(originals) for letter in row)
 
 
 def _by_pyfamsa(members: Sequence[str]) -> list[str]:
     import pyfamsa
 
-    given = [pyfamsa.Sequence(str(number).encode(), member.encode()) for number, member in enumerate(members)]
-    rows = {int(row.id): row.sequence.decode() for row in pyfamsa.Aligner(threads=1, refine=False).align(given)}
+    sequences = [pyfamsa.Sequence(str(number).encode(), member.encode()) for number, member in enumerate(members)]
+    rows = {int(row.id): row.sequence.decode() for row in pyfamsa.Aligner(threads=1, refine=False).align(sequences)}
     return [rows[number] for number in range(len(members))]
 
 
 def _by_program(members: Sequence[str], program: str) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="embedstore-") as work:
-        given, made = write_fasta(Path(work) / "members.fasta", members), Path(work) / "aligned.fasta"
+        unaligned, aligned = write_fasta(Path(work) / "members.fasta", members), Path(work) / "aligned.fasta"
         if program == "famsa":
-            # Its refinement draws at random, and twice the same is not the same.
-            run_program("famsa", "-t", "1", "-refine_mode", "off", given, made)
-            text = made.read_text(encoding="ascii")
+            # Its refinement is random.
+            run_program("famsa", "-t", "1", "-refine_mode", "off", unaligned, aligned)
+            text = aligned.read_text(encoding="ascii")
         else:
-            # FFT-NS-2: for small families --auto takes a much slower method. Letters that are no residue are refused
-            # without --anysymbol.
+            # FFT-NS-2, because --auto is much slower for small families; --anysymbol, for letters that are no residue.
             fast = ("--retree", "2", "--maxiterate", "0")
-            text = run_program("mafft", *fast, "--amino", "--anysymbol", "--quiet", "--thread", "1", given)
+            text = run_program("mafft", *fast, "--amino", "--anysymbol", "--quiet", "--thread", "1", unaligned)
     rows = dict(record.split("\n", 1) for record in text.split(">")[1:])
     return [rows[str(number)].replace("\n", "").upper() for number in range(len(members))]

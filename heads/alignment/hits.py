@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,20 +11,20 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Hits:
-    """A table of hits: those of a query stand together, the best first, in the order of the program.
+    """A table of hits, by query; those of a query in the order of the program, the best first.
 
     Attributes
     ----------
     n_queries
-        Queries that were asked about; those that found nothing have no row here.
+        Number of queries, those without a hit included.
     query
         (m,) int64 row of the query, ascending.
     target
-        (m,) int64 row among the training proteins that have a label; for profiles the code of the family.
+        (m,) int64 row among the training proteins; for profiles the code of the family.
     score
         (m,) float32, in bits.
     evalue
-        (m,) float64 expected number of such hits by chance, as the program counts it.
+        (m,) float64 E-value of the program.
     """
 
     n_queries: int
@@ -36,30 +37,25 @@ class Hits:
         return len(self.query)
 
     @property
-    def found(self) -> NDArray[np.bool_]:
-        """(n_queries,) bool: queries with a hit."""
+    def has_hit(self) -> NDArray[np.bool_]:
+        """(n_queries,) bool, which queries have a hit."""
         return np.bincount(self.query, minlength=self.n_queries) > 0
 
     @property
     def rank(self) -> NDArray[np.int64]:
-        """(m,) place of each hit among those of its query, from 0."""
+        """(m,) rank of each hit among those of its query, from 0."""
         starts = np.searchsorted(self.query, self.query)
         return np.arange(len(self.query)) - starts
 
     def top(self, k: int) -> Hits:
         """The best `k` hits of each query."""
-        kept = self.rank < k
-        return Hits(
-            n_queries=self.n_queries,
-            query=self.query[kept],
-            target=self.target[kept],
-            score=self.score[kept],
-            evalue=self.evalue[kept],
-        )
+        is_top = self.rank < k
+        columns = {name: getattr(self, name)[is_top] for name in ("query", "target", "score", "evalue")}
+        return Hits(n_queries=self.n_queries, **columns)
 
 
 def hits_of(n_queries: int, query: ArrayLike, target: ArrayLike, score: ArrayLike, evalue: ArrayLike) -> Hits:
-    """A table of hits in the order in which a program gave them; of a query's hits on one target the first is kept.
+    """A table from hits in the order of a program; of a query's hits on one target only the first.
 
     >>> hits_of(3, [2, 0, 2, 2], [5, 1, 5, 4], [9, 8, 7, 6], [1, 1, 1, 1]).target.tolist()
     [1, 5, 4]
@@ -75,4 +71,17 @@ def hits_of(n_queries: int, query: ArrayLike, target: ArrayLike, score: ArrayLik
         target=targets[order],
         score=np.asarray(score, np.float32)[order],
         evalue=np.asarray(evalue, np.float64)[order],
+    )
+
+
+def join_hits(parts: Sequence[Hits]) -> Hits:
+    """The hits of several batches of queries."""
+    starts = np.cumsum([0, *(part.n_queries for part in parts)])
+    empty = np.zeros(0, np.int64)
+    return Hits(
+        n_queries=int(starts[-1]),
+        query=np.concatenate([empty, *(part.query + start for part, start in zip(parts, starts, strict=False))]),
+        target=np.concatenate([empty, *(part.target for part in parts)]),
+        score=np.concatenate([empty.astype(np.float32), *(part.score for part in parts)]),
+        evalue=np.concatenate([empty.astype(np.float64), *(part.evalue for part in parts)]),
     )

@@ -1,4 +1,4 @@
-"""Top-pick HMM: a profile of each family, and the family whose profile scores best."""
+"""Top-pick HMM: the family whose profile scores best."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from heads.alignment.base import HomologyHead, n_threads
-from heads.alignment.family_alignment import INSTALL, align_as_given, align_family, given_alignment, usable_aligner
+from heads.alignment.family_alignment import INSTALL, align_family, find_aligner, read_alignment, select_aligned
 from heads.alignment.hits import Hits, hits_of
 from heads.alignment.hmmer import (
     EVERYTHING,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SECOND_PASSES = (True, False, "loose")
 
 _MAX_HITS = 1000
-"""Families kept of each query; of the rest all shares are next to nothing."""
+"""Most families of each query; the others have probabilities near 0."""
 
 _HITS_AT_ONCE = 2**20
 
@@ -44,35 +44,34 @@ _HITS_AT_ONCE = 2**20
 class HmmTopPickHead(HomologyHead):
     """The family with the best full-sequence score of its profile (Bileschi et al. 2022).
 
-    One profile a family is built from its training members, as ``hmmbuild --amino`` builds it. Queries are searched as
-    ``hmmsearch -E 10`` does; those without a hit again, without filters. E-values are those of a search among as many
-    sequences as there are families, as ``hmmscan`` counts them: the program's own would depend on how many queries are
-    asked together.
+    Each family has one profile, built from its training members as by ``hmmbuild --amino``. Queries are searched as by
+    ``hmmsearch -E 10``, and those without a hit again without filters. E-values are for a database of as many sequences
+    as there are families, as in ``hmmscan``, so that they do not depend on the number of queries.
 
     Parameters
     ----------
     aligner
-        What aligns the members: one of `heads.alignment.family_alignment.ALIGNERS`. None: the first that is installed.
+        One of `heads.alignment.family_alignment.ALIGNERS`. None: the first that is installed.
     alignment
-        A table, or a folder of tables, whose column ``aligned_sequence`` holds the aligned rows of all training
-        proteins, as Bileschi et al. publish them; nothing is aligned then.
+        A table, or a folder of tables, with the aligned training proteins in the column ``aligned_sequence``, as
+        published by Bileschi et al.; used in place of an aligner.
     second_pass
         Whether queries without a hit are searched again without filters, as the published comparison does.
-        ``"loose"``: with loose filters, and without any what does not pass those either: for hundreds of families much
-        cheaper, and nearly always the same answer (`heads.alignment.hmmer.LOOSE`).
+        ``"loose"``: with loose filters first (`heads.alignment.hmmer.LOOSE`), which is much faster for hundreds of
+        families and nearly always gives the same result.
     evalue
-        Hits up to this E-value count in the first pass.
+        Largest E-value of a hit in the first pass.
     threads
-        None: as many as there are CPUs.
+        None: the number of CPUs.
     target_type
         What is predicted.
 
     Attributes
     ----------
     profiles_
-        The profiles as HMMER's text format has them; each is named by the code of its family.
+        The profiles in HMMER's text format, each named by the code of its family.
     aligner_
-        What aligned the members; ``"given"`` where nothing had to.
+        The aligner; ``"given"`` with `alignment`.
     """
 
     target_types = ("class",)
@@ -100,11 +99,9 @@ class HmmTopPickHead(HomologyHead):
 
     @classmethod
     def missing(cls) -> str | None:
-        """Whether pyhmmer is not installed, and how to get it; to fit, an aligner is needed as well."""
-        lacking = missing_pyhmmer("hmm_top_pick")
-        return (
-            None if lacking is None else f"{lacking} To fit it also needs an aligner: {', or '.join(INSTALL.values())}."
-        )
+        """Whether pyhmmer is missing, and how to install it and an aligner."""
+        missing = missing_pyhmmer("hmm_top_pick")
+        return missing and f"{missing} To fit it also needs an aligner: {', or '.join(INSTALL.values())}."
 
     @classmethod
     def _version(cls) -> str:
@@ -118,32 +115,32 @@ class HmmTopPickHead(HomologyHead):
 
     def _learn(self, residues: Sequence[str], train: LabelledExamples) -> None:
         if self.aligner is not None and self.alignment is not None:
-            raise InputError(
-                "aligner and alignment are both given, and what is given need not be aligned. Leave one out."
-            )
+            raise InputError("aligner and alignment are both given, and an alignment needs no aligner. Leave one out.")
         if self.second_pass not in SECOND_PASSES:
             raise InputError(f"second_pass is {self.second_pass!r}; expected True, False or 'loose'.")
         from pyhmmer.plan7 import Builder
 
-        rows = None if self.alignment is None else given_alignment(self.alignment)
-        self.aligner_ = usable_aligner(self.aligner) if rows is None else "given"
+        rows = None if self.alignment is None else read_alignment(self.alignment)
+        self.aligner_ = find_aligner(self.aligner) if rows is None else "given"
         codes = train.targets.require_codes()
         order = np.argsort(codes, kind="stable")
         members = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
 
         def profile(family: NDArray[np.int64]) -> str:
-            # A family of empty sequences only would have no profile; X is what stands for a residue.
-            kept = [residues[row] for row in family.tolist() if residues[row]] or ["X"]
+            # A profile needs a residue.
+            sequences = [residues[row] for row in family.tolist() if residues[row]] or ["X"]
             code = int(codes[family[0]])
             name = str(self.classes_[code])
             builder = Builder(amino())
             try:
-                aligned = align_family(kept, self.aligner_, builder) if rows is None else align_as_given(kept, rows)
+                aligned = (
+                    align_family(sequences, self.aligner_, builder) if rows is None else select_aligned(sequences, rows)
+                )
                 return _profile(aligned, builder, name=str(code))
             except ValueError as error:
                 raise InputError(
-                    f"There can be no profile of class {name!r} ({len(kept):,} proteins): {error} Leave that class "
-                    f"out, or {'take another aligner (aligner=)' if rows is None else 'correct the alignment'}."
+                    f"No profile can be built of class {name!r} ({len(sequences):,} proteins): {error} Leave that "
+                    f"class out, or {'use another aligner (aligner=)' if rows is None else 'correct the alignment'}."
                 ) from error
 
         with ThreadPool(n_threads(self.threads)) as pool:
@@ -156,13 +153,13 @@ class HmmTopPickHead(HomologyHead):
     def _search(self, queries: Sequence[str]) -> Hits:
         if self._profiles is None:
             self._profiles = read_profiles(self.profiles_)
-        found = self._hits(list(enumerate(queries)), E=self.evalue, Z=float(len(self._profiles)))
-        again = {True: (EVERYTHING,), False: (), "loose": (LOOSE, EVERYTHING)}[self.second_pass]
-        for options in again:
-            hit = set(found[:, 0].astype(np.int64).tolist())
-            lost = [(row, residues) for row, residues in enumerate(queries) if row not in hit]
-            found = np.concatenate([found, self._hits(lost, **options)])
-        return hits_of(len(queries), *found.T)
+        hits = self._hits(list(enumerate(queries)), E=self.evalue, Z=float(len(self._profiles)))
+        passes = {True: (EVERYTHING,), False: (), "loose": (LOOSE, EVERYTHING)}[self.second_pass]
+        for options in passes:
+            has_hit = set(hits[:, 0].astype(np.int64).tolist())
+            rest = [(row, residues) for row, residues in enumerate(queries) if row not in has_hit]
+            hits = np.concatenate([hits, self._hits(rest, **options)])
+        return hits_of(len(queries), *hits.T)
 
     def _hits(self, queries: Sequence[tuple[int, str]], **options: Any) -> NDArray[np.float64]:
         """Query, family, bits and E-value of the best hits of each query, (m, 4), the best first."""
@@ -170,22 +167,22 @@ class HmmTopPickHead(HomologyHead):
 
         require_searchable((residues for _, residues in queries), "a protein")
         block = digital(queries)
-        kept, fresh = np.zeros((0, 4)), []
+        best, recent = np.zeros((0, 4)), []
         if not len(block):
-            return kept
+            return best
         cpus = n_threads(self.threads)
         for top in hmmsearch(self._profiles, block, cpus=cpus, parallel=PARALLEL, **options):
-            fresh += [(float(hit.name), float(top.query.name), hit.score, hit.evalue) for hit in top.reported]
+            recent += [(float(hit.name), float(top.query.name), hit.score, hit.evalue) for hit in top.reported]
             # The second pass reports nearly every family for every query.
-            if len(fresh) > _HITS_AT_ONCE:
-                kept, fresh = _best(np.concatenate([kept, fresh])), []
-        return _best(np.concatenate([kept, np.array(fresh, np.float64).reshape(-1, 4)]))
+            if len(recent) > _HITS_AT_ONCE:
+                best, recent = _best(np.concatenate([best, recent])), []
+        return _best(np.concatenate([best, np.array(recent, np.float64).reshape(-1, 4)]))
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {"n_profiles": np.array([self.n_outputs])}
 
     def settings(self) -> dict[str, Any]:
-        """The program, what aligned the members, and what makes probabilities of scores."""
+        """The program, the aligner, and the map from scores to probabilities."""
         return super().settings() | {"aligner": self.aligner_}
 
     def texts(self) -> dict[str, str]:
@@ -214,6 +211,6 @@ def _profile(alignment: Any, builder: Any, *, name: str) -> str:
 
     alignment.name = name
     profile, _, _ = builder.build_msa(alignment, Background(amino()))
-    # It would hold the command line of this process.
+    # Without the command line of this process.
     profile.command_line = None
     return profile_text([profile])

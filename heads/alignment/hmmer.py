@@ -1,4 +1,4 @@
-"""HMMER in this process, by pyhmmer: what phmmer and the profiles of families share."""
+"""HMMER through pyhmmer, for phmmer and for profiles of families."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from embedstore.errors import InputError
 from heads.features.residue_codes import ALIGNABLE
 
 MAX_RESIDUES = 100_000
-"""Longest sequence that HMMER searches in."""
+"""Longest sequence that HMMER accepts."""
 
 LETTERS = ALIGNABLE + b"JOU"
-"""All that HMMER knows but for gaps and stops."""
+"""HMMER's alphabet without gaps and stops."""
 
 EVERYTHING = {"bias_filter": False, "F1": 1.0, "F2": 1.0, "F3": 1.0, "E": 1e6, "Z": 1.0, "incE": 1e6}
-"""A search without filters, as ``hmmsearch --max``, that reports whatever it finds."""
+"""Options of a search without filters, as ``hmmsearch --max``, that reports every hit."""
 
 LOOSE = {**EVERYTHING, "F1": 0.2, "F2": 0.1, "F3": 0.05}
-"""The same with filters that one profile in twenty passes by chance. Among hundreds of profiles the best is hardly ever
-held back, though it can be."""
+"""The same with filters that 5% of unrelated profiles pass; they rarely reject the best of hundreds of profiles."""
 
 
 PARALLEL: Literal["queries"] = "queries"
-"""How threads share the work. Shared by targets, hits are merged, which has crashed (pyhmmer issue 103)."""
+"""How threads share the work; ``targets`` merges hits, which has crashed (pyhmmer issue 103)."""
 
 
 def missing_pyhmmer(head: str) -> str | None:
-    """Whether pyhmmer is not installed, and how to get it."""
+    """Whether pyhmmer is missing, and how to install it."""
     return None if find_spec("pyhmmer") else str(missing_package("pyhmmer", purpose=head, extra="align"))
 
 
@@ -41,17 +40,17 @@ def pyhmmer_version() -> str:
     return f"pyhmmer {version('pyhmmer')}"
 
 
-_ONE_AT_A_TIME = Lock()
+_LOCK = Lock()
 
 
 def amino() -> Any:
-    """The alphabet of proteins: the one that everything here is made with.
+    """The alphabet of proteins, one for the process.
 
-    An alignment that hmmalign makes points into the alphabet of its sequences and does not hold it. With an alphabet of
-    its own each, that memory was used after it had been freed, which in threads ended the process.
+    An alignment by hmmalign points into the alphabet of its sequences without holding it; with several alphabets it
+    would read freed memory.
     """
-    # Two first callers at once would get two.
-    with _ONE_AT_A_TIME:
+    # The lock, because two first callers at once would make two.
+    with _LOCK:
         return _amino()
 
 
@@ -63,7 +62,7 @@ def _amino() -> Any:
 
 
 def digital(sequences: Iterable[tuple[int, str]]) -> Any:
-    """A block of sequences for HMMER, named by number; empty ones are left out."""
+    """A block of sequences for HMMER, named by index; empty ones are left out."""
     from pyhmmer.easel import DigitalSequenceBlock, TextSequence
 
     alphabet = amino()
@@ -75,18 +74,12 @@ def digital(sequences: Iterable[tuple[int, str]]) -> Any:
 
 
 def require_searchable(residues: Iterable[str], what: str) -> None:
-    """Refuse sequences that are longer than HMMER searches in.
-
-    Raises
-    ------
-    InputError
-        Naming the first.
-    """
-    for one in residues:
-        if len(one) > MAX_RESIDUES:
+    """Refuse sequences that are too long for HMMER."""
+    for sequence in residues:
+        if len(sequence) > MAX_RESIDUES:
             raise InputError(
-                f"HMMER searches in proteins of at most {MAX_RESIDUES:,} residues, and {what} has {len(one):,} "
-                f"({one[:30]}…). Leave it out, or use another head of alignments (smith_waterman, blastp)."
+                f"HMMER searches in proteins of at most {MAX_RESIDUES:,} residues, and {what} has {len(sequence):,} "
+                f"({sequence[:30]}…). Leave it out, or use another alignment head (smith_waterman, blastp)."
             )
 
 
@@ -101,7 +94,7 @@ def profile_text(profiles: Sequence[Any]) -> str:
 
 
 def read_profiles(text: str) -> list[Any]:
-    """What `profile_text` wrote; the text keeps five decimals, so a profile is what its text says."""
+    """Profiles from the text of `profile_text`, which has five decimals."""
     from io import BytesIO
 
     from pyhmmer.plan7 import HMMFile

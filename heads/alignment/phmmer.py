@@ -18,43 +18,17 @@ MAX_CELLS = 5 * 10**7
 class PhmmerHead(NearestHead):
     """The label of the training protein with the best full-sequence score of ``phmmer -E 10`` (Bileschi et al. 2022).
 
-    Hits and scores are those of HMMER's own program. Only where query and training proteins are too long for memory
-    together (`MAX_CELLS`) is a query searched in windows that overlap by half, and has its best window's score.
+    Hits and scores are those of HMMER's program. A query that is too long for memory (`MAX_CELLS`) is searched in
+    windows that overlap by half, and has the score of its best window.
 
-    Parameters
-    ----------
-    n_hits
-        Hits kept of each query.
-    n_votes
-        Hits that vote with their bits; 1: the best hit decides.
-    evalue
-        Hits up to this E-value count.
-    threads
-        None: as many as there are CPUs.
-    target_type
-        What is predicted.
+    The parameters are those of `heads.alignment.base.NearestHead`.
     """
 
     letters = LETTERS
 
-    def __init__(
-        self,
-        *,
-        n_hits: int = 100,
-        n_votes: int = 1,
-        evalue: float = 10.0,
-        threads: int | None = None,
-        target_type: str = "class",
-    ) -> None:
-        self.n_hits = n_hits
-        self.n_votes = n_votes
-        self.evalue = evalue
-        self.threads = threads
-        self.target_type = target_type
-
     @classmethod
     def missing(cls) -> str | None:
-        """Whether pyhmmer is not installed, and how to get it."""
+        """Whether pyhmmer is missing, and how to install it."""
         return missing_pyhmmer("phmmer")
 
     @classmethod
@@ -72,21 +46,21 @@ class PhmmerHead(NearestHead):
             self._targets = digital(enumerate(self.residues_))
         longest = max(map(len, self._targets), default=1)
         windows = list(_windows(queries, MAX_CELLS // longest))
-        found = []
+        reported = []
         searches = phmmer(digital(windows), self._targets, cpus=n_threads(self.threads), E=self.evalue)
         for top in searches:
             number = int(top.query.name)
             hits = ((number, int(hit.name), hit.score, hit.evalue) for hit in top.reported)
-            found += [hit for hit, _ in zip(hits, range(max(self.n_hits, self.n_votes)), strict=False)]
-        rows = np.array(found, np.float64).reshape(-1, 4)
+            reported += [hit for hit, _ in zip(hits, range(self.max_hits), strict=False)]
+        rows = np.array(reported, np.float64).reshape(-1, 4)
         if len(windows) > len(queries):
             rows = rows[np.argsort(-rows[:, 2], kind="stable")]
         query, target, score, evalue = rows.T
-        return hits_of(len(queries), query, target, score, evalue).top(max(self.n_hits, self.n_votes))
+        return hits_of(len(queries), query, target, score, evalue).top(self.max_hits)
 
 
 def _windows(queries: Sequence[str], width: int) -> Iterator[tuple[int, str]]:
-    """Row and residues of each query, the too long ones in windows that overlap by half.
+    """Row and residues of each query, long ones in windows that overlap by half.
 
     >>> list(_windows(["ABCDE", "AB"], 4))
     [(0, 'ABCD'), (0, 'CDE'), (1, 'AB')]

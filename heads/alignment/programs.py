@@ -1,4 +1,4 @@
-"""Alignment programs that the user has: found on the path, run on temporary files, rows in place of ids."""
+"""Heads that run an external alignment program on temporary files."""
 
 from __future__ import annotations
 
@@ -21,35 +21,32 @@ _logger = logging.getLogger(__name__)
 
 
 class ProgramHead(NearestHead):
-    """A head whose hits a program finds.
+    """A head whose hits come from an external program.
 
-    The database is made at the first search, in a temporary directory that goes with the head. Proteins are named by
-    their row, so no id can confuse a program; empty ones are left out and find nothing.
+    The database is made at the first search, in a temporary directory that is removed with the head. Sequences are
+    named by their row, so that ids cannot confuse the program; empty ones are left out.
 
-    A new one names its programs and has `_make_database` and `_run`.
+    A subclass names its programs and has `_make_database` and `_run`.
 
     Attributes
     ----------
     programs
-        What has to be on the path; the first one is the one whose version is recorded.
+        Programs that must be on the path; the version of the first is recorded.
     version_arguments
-        What makes it say its version.
+        Arguments that print its version.
     install
-        How to get it.
+        How to install it.
     """
 
     programs: ClassVar[tuple[str, ...]]
     version_arguments: ClassVar[tuple[str, ...]]
     install: ClassVar[str]
 
-    evalue: float
-    n_hits: int
-
     @classmethod
     def missing(cls) -> str | None:
-        """Which program is not on the path, and how to install it."""
-        lacking = [program for program in cls.programs if shutil.which(program) is None]
-        return f"{' and '.join(lacking)} not found on the path. Install it: {cls.install}." if lacking else None
+        """Programs that are not on the path, and how to install them."""
+        missing = [program for program in cls.programs if shutil.which(program) is None]
+        return f"{' and '.join(missing)} not found on the path. Install it: {cls.install}." if missing else None
 
     @classmethod
     def _version(cls) -> str:
@@ -68,18 +65,19 @@ class ProgramHead(NearestHead):
         self._database: Path | None = None
 
     def _search(self, queries: Sequence[str]) -> Hits:
-        found: list[list[str]] = []
+        lines: list[str] = []
         if any(queries):
             directory = self._directory()
             with tempfile.TemporaryDirectory(prefix="embedstore-") as work:
                 fasta = write_fasta(Path(work) / "queries.fasta", queries)
                 table = self._run(fasta, directory, Path(work))
-            found = [line.replace(",", "\t").split("\t") for line in table.splitlines()]
-        columns = np.array(found, np.float64).reshape(-1, 4).T
-        return hits_of(len(queries), columns[0], columns[1], columns[3], columns[2]).top(max(self.n_hits, self.n_votes))
+            lines = table.splitlines()
+        fields = [line.replace(",", "\t").split("\t") for line in lines]
+        columns = np.array(fields, np.float64).reshape(-1, 4).T
+        return hits_of(len(queries), columns[0], columns[1], columns[3], columns[2]).top(self.max_hits)
 
     def _directory(self) -> Path:
-        """Where the database is; made when it is first asked for."""
+        """The directory of the database, which is made at the first call."""
         if self._database is None or not self._database.exists():
             if self._version() != self.program_:
                 _logger.warning("Fitted with %s, searched with %s.", self.program_, self._version())

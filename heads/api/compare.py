@@ -1,4 +1,4 @@
-"""Any heads on any spaces, and whatever else predicts, on the same rows of one split: figures, tests, one page."""
+"""Compare heads on spaces, or any other methods, on the same rows of one split: metrics, tests, one page."""
 
 from __future__ import annotations
 
@@ -26,13 +26,12 @@ from heads.api.evaluate import (
 )
 from heads.evaluation.comparison_result import Comparison, ComparisonResult
 from heads.evaluation.leakage import SAMPLE_ROWS, Relatives, leakage_report
-from heads.evaluation.methods import Method, Settings, methods_of, taking_part
-from heads.evaluation.metrics import N_RESAMPLES, ClassOutcomes, compare_paired
-from heads.evaluation.metrics.average import average
+from heads.evaluation.methods import Method, Settings, compared_heads, head_methods
+from heads.evaluation.metrics import N_RESAMPLES, ClassOutcomes, average, compare_paired
 from heads.evaluation.pair_classes import by_partners
-from heads.evaluation.published_comparison import Published, compare_with_published
-from heads.evaluation.published_methods import Entered, select_methods
-from heads.evaluation.scoring import LOWER_IS_BETTER, Scores, main_metric, resampling_unit
+from heads.evaluation.published_comparison import PublishedComparison, compare_with_published
+from heads.evaluation.published_methods import SelectedMethods, select_methods
+from heads.evaluation.scoring import LOWER_IS_BETTER, main_metric, resampling_unit
 from heads.features.vectors import StoreLike, as_store, store_if_any
 from heads.tasks.data import TaskData
 from heads.tasks.label_warnings import warn_about_labels
@@ -41,7 +40,7 @@ from heads.tasks.selection import TaskSelection
 from heads.tasks.training_fingerprint import training_sha256
 
 _FAILURES = (EmbedstoreError, ValueError, TypeError, ArithmeticError, MemoryError, OSError, RuntimeError)
-"""What a row may fail with without stopping the others, which may have taken hours."""
+"""Errors of a method that do not stop the comparison."""
 
 _PACKAGES = ("embedstore", "numpy", "scipy", "scikit-learn", "torch", "lightgbm")
 
@@ -142,10 +141,10 @@ def compare(
     settings = Settings(params=params or {}, small=small, epochs=epochs)
     published = None if table is None else select_methods(table, opened, data, heads, spaces, settings)
     if published is None:
-        settings.require(taking_part(data, heads))
-        compared = [*methods_of(opened, data, heads, spaces, settings), *methods]
+        settings.check(compared_heads(data, heads))
+        compared = [*head_methods(opened, data, heads, spaces, settings), *methods]
     else:
-        compared = [*(entry.contender for entry in published.entries), *methods]
+        compared = [*(method for method, _ in published.methods), *methods]
     if not compared:
         raise InputError(
             f"No head can predict {data.target_type!r} of {data.input}s. Name heads (heads=, --heads) or "
@@ -170,17 +169,19 @@ def compare(
             input=data.input,
             split=split,
             main_metric=main,
-            rows=_ranked(results, main),
+            results=_ranked(results, main),
             pending=tuple(method.name for method in compared[len(results) :]),
-            audit=leakage,
+            leakage=leakage,
             about=about,
-            published=None if published is None else _published(published, data, split, selection.task, main, results),
+            published=None
+            if published is None
+            else _with_published(published, data, split, selection.task, main, results),
         )
 
     results: list[ComparisonResult] = []
     for number, method in enumerate(compared):
         progress(Progress(stage="compare", done=number, total=len(compared), unit="methods", note=method.name))
-        results.append(_row(method, data, split, near, range(seed, seed + seeds), n_resamples, metric))
+        results.append(_score(method, data, split, near, range(seed, seed + seeds), n_resamples, metric))
         is_last = number == len(compared) - 1
         if on_result is not None and not is_last and not all(result.failure for result in results):
             on_result(comparison(results))
@@ -193,7 +194,7 @@ def compare(
 
 
 def _about(store: Store | None, data: TaskData, split: str) -> dict[str, Any]:
-    """On what, and with what."""
+    """The store, the rows, the versions and the machine."""
     trained = data.splits["train"]
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -201,30 +202,38 @@ def _about(store: Store | None, data: TaskData, split: str) -> dict[str, Any]:
         "data_set": data.source,
         "label_column": data.label_column,
         "split_rule": data.split_rule,
-        "n_rows": {name: len(found) for name, found in data.splits.items()},
+        "n_rows": {name: len(rows) for name, rows in data.splits.items()},
         "n_unlabelled": data.n_unlabelled,
         "n_left_out": data.n_left_out,
         "train_sha256": training_sha256(data.keys[trained], data.labels[trained]),
-        "drawn": resampling_unit(data, data.rows(split)),
+        "resampling_unit": resampling_unit(data, data.rows(split)),
         "versions": _versions(),
         "machine": {"system": f"{platform.system()} {platform.machine()}", "python": platform.python_version()},
     }
 
 
-def _published(
-    followed: Entered, data: TaskData, split: str, task: str | None, metric: str, rows: Sequence[ComparisonResult]
-) -> Published:
-    one_of = data.target_type == "class" and data.input != "residue"
-    classes = f", {len(np.unique(data.labels[data.splits['train']])):,} classes" if one_of else ""
-    here = f"{len(data.rows(split)):,} {split} rows of {data.name}{classes}"
-    reached = replace(followed, entries=followed.entries[: len(rows)])
+def _with_published(
+    selected: SelectedMethods,
+    data: TaskData,
+    split: str,
+    task: str | None,
+    metric: str,
+    results: Sequence[ComparisonResult],
+) -> PublishedComparison:
+    classes = ""
+    if data.target_type == "class" and data.input != "residue":
+        classes = f", {len(np.unique(data.labels[data.splits['train']])):,} classes"
     return compare_with_published(
-        reached, task=task, metric=metric, here=here, settings={row.name: row.settings for row in rows}
+        replace(selected, methods=selected.methods[: len(results)]),
+        task=task,
+        metric=metric,
+        measured_on=f"{len(data.rows(split)):,} {split} rows of {data.name}{classes}",
+        settings={result.name: result.settings for result in results},
     )
 
 
-def _row(
-    contender: Method,
+def _score(
+    method: Method,
     data: TaskData,
     split: str,
     near: Relatives | str | None,
@@ -232,89 +241,81 @@ def _row(
     n_resamples: int,
     metric: str | None,
 ) -> ComparisonResult:
-    """Fit and judge with each seed; what fails says why."""
-    empty = ComparisonResult(name=contender.name, head=contender.head, source=contender.source)
-    fits, judged = [], []
+    """Fit and score a method with each seed; a failure is part of the result."""
+    empty = ComparisonResult(name=method.name, head=method.head, source=method.source)
+    fits, scores = [], []
     try:
-        for one in seeds:
-            fit_cost, found = contender.score(data, split, seed=one, n_resamples=n_resamples, draw_seed=seeds[0])
+        for seed in seeds:
+            fit_cost, seed_scores = method.score(data, split, seed=seed, n_resamples=n_resamples, draw_seed=seeds[0])
             fits.append(fit_cost)
-            judged.append(found)
+            scores.append(seed_scores)
     except _FAILURES as error:
         return replace(empty, failure=str(error) or type(error).__name__)
-    first: Scores = judged[0]
-    outcomes = first.outcomes
-    peaks = [cost.peak_bytes for cost in [*fits, *(one.cost for one in judged)] if cost.peak_bytes is not None]
+    predictions, first = [part.cost for part in scores], scores[0]
+    peaks = [cost.peak_bytes for cost in [*fits, *predictions] if cost.peak_bytes is not None]
+    main = main_metric(metric, data, first.metrics)
+    # McNemar's test applies to one fit without resampling groups.
+    has_right = isinstance(first.outcomes, ClassOutcomes) and first.groups is None and len(scores) == 1
     return replace(
         empty,
-        metrics=average([one.measured for one in judged]),
-        by_seed=tuple(one.measured[main_metric(metric, data, one.measured)].value for one in judged),
+        metrics=average([part.metrics for part in scores]),
+        by_seed=tuple(part.metrics[main_metric(metric, data, part.metrics)].value for part in scores),
         fit_seconds=float(np.mean([cost.seconds for cost in fits])),
-        predict_seconds=float(np.mean([one.cost.seconds for one in judged])),
+        predict_seconds=float(np.mean([cost.seconds for cost in predictions])),
         fit_cpu_seconds=float(np.mean([cost.cpu_seconds for cost in fits])),
-        predict_cpu_seconds=float(np.mean([one.cost.cpu_seconds for one in judged])),
+        predict_cpu_seconds=float(np.mean([cost.cpu_seconds for cost in predictions])),
         peak_bytes=max(peaks, default=None),
         n_without_vector=first.n_without_vector,
-        n_unseen=n_unseen_of(outcomes),
-        reliability=reliability_bins(outcomes),
+        n_unseen=n_unseen_of(first.outcomes),
+        reliability=reliability_bins(first.outcomes),
         by_identity=identity_table(first, data, near),
-        by_partners=by_partners(
-            first,
-            data,
-            split,
-            near,
-            metric=main_metric(metric, data, first.measured),
-            n_resamples=n_resamples,
-            seed=seeds[0],
-        ),
-        worst_pairs=worst_pairs_of(outcomes),
-        settings=contender.settings(),
-        # McNemar's test is for rows that are drawn one by one, of one fit.
-        right=outcomes.right
-        if isinstance(outcomes, ClassOutcomes) and first.groups is None and len(judged) == 1
-        else None,
+        by_partners=by_partners(first, data, split, near, metric=main, n_resamples=n_resamples, seed=seeds[0]),
+        worst_pairs=worst_pairs_of(first.outcomes),
+        settings=method.settings(),
+        right=first.outcomes.right if has_right and isinstance(first.outcomes, ClassOutcomes) else None,
     )
 
 
-def _ranked(rows: Sequence[ComparisonResult], metric: str) -> tuple[ComparisonResult, ...]:
-    """Rows by a metric, the best first, each tested against the best; those that failed at the end."""
-    sign: Callable[[float], float] = (lambda value: value) if metric in LOWER_IS_BETTER else (lambda value: -value)
-    there = sorted((row for row in rows if not row.failure), key=lambda row: sign(row.metrics[metric].value))
-    best, tested = there[0], []
-    for row in there[1:]:
-        if not len(row.metrics[metric].draws):
-            tested.append(row)
-            continue
-        both = (best.right, row.right) if metric in ("accuracy", "error_rate") else (None, None)
-        right = (both[0], both[1]) if both[0] is not None and both[1] is not None else None
-        tested.append(replace(row, against_best=compare_paired(best.metrics[metric], row.metrics[metric], right)))
-    order = sorted(range(len(tested)), key=lambda place: _p_value(tested[place]))
+def _ranked(results: Sequence[ComparisonResult], metric: str) -> tuple[ComparisonResult, ...]:
+    """Results by a metric, the best first, each tested against the best; failures at the end."""
+    sign = 1 if metric in LOWER_IS_BETTER else -1
+    succeeded = (result for result in results if not result.failure)
+    best, *others = sorted(succeeded, key=lambda result: sign * result.metrics[metric].value)
+    tested = []
+    for result in others:
+        if len(result.metrics[metric].draws):
+            right = None
+            if metric in ("accuracy", "error_rate") and best.right is not None and result.right is not None:
+                right = best.right, result.right
+            paired = compare_paired(best.metrics[metric], result.metrics[metric], right)
+            result = replace(result, against_best=paired)
+        tested.append(result)
+    order = sorted(range(len(tested)), key=lambda index: _p_value(tested[index]))
     highest = 0.0
-    for rank, place in enumerate(order):
-        row = tested[place]
-        if row.against_best is not None:
-            highest = max(highest, min(1.0, row.against_best.p_value * (len(order) - rank)))
-            tested[place] = replace(row, p_holm=highest)
-    return (best, *tested, *(row for row in rows if row.failure))
+    for rank, index in enumerate(order):
+        result = tested[index]
+        if result.against_best is not None:
+            highest = max(highest, min(1.0, result.against_best.p_value * (len(order) - rank)))
+            tested[index] = replace(result, p_holm=highest)
+    return (best, *tested, *(result for result in results if result.failure))
 
 
-def _p_value(row: ComparisonResult) -> float:
-    return row.against_best.p_value if row.against_best else 2.0
+def _p_value(result: ComparisonResult) -> float:
+    return result.against_best.p_value if result.against_best else 2.0
 
 
-def _sources(entered: Sequence[Method]) -> list[dict[str, Any]]:
-    found = {contender.source: contender.describe() for contender in entered}
-    return list(found.values())
+def _sources(methods: Sequence[Method]) -> list[dict[str, Any]]:
+    return list({method.source: method.describe() for method in methods}.values())
 
 
 def _versions() -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
+    versions: dict[str, str | None] = {}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = None
-    return found
+            versions[package] = None
+    return versions
 
 
 __all__ = ["Comparison", "ComparisonResult", "compare"]

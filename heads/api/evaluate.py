@@ -24,13 +24,13 @@ from heads.evaluation.leakage import (
     Relatives,
     by_identity,
     leakage_report,
-    relatives_of,
+    sample_relatives,
 )
 from heads.evaluation.learning_curve import CurvePoint, learning_curve
 from heads.evaluation.metrics import N_RESAMPLES, Bin, ClassOutcomes, Interval, LabelOutcomes, Outcomes, reliability
 from heads.evaluation.metrics.reliability import reliability_of
 from heads.evaluation.pair_classes import PartnerClass, by_partners
-from heads.evaluation.scoring import SEEN, Scores, main_metric, resampling_unit, score_head
+from heads.evaluation.scoring import SPLIT_WARNINGS, Scores, main_metric, resampling_unit, score_head
 from heads.features.sources import BOTH, SEQUENCES, SequenceSource, Source, VectorsAndSequences, VectorSource
 from heads.features.vectors import StoreLike, as_store
 from heads.tasks.catalog import TASKS
@@ -69,7 +69,7 @@ class Report:
         Distinct sequences of the split that stand in the training rows too.
     training_changed
         Whether the training rows are other ones today than those that the head was fitted on.
-    audit
+    leakage
         Leakage, near duplicates included.
     by_identity
         Right rows (or the mean absolute error) by identity to the nearest training protein; empty where not looked for.
@@ -85,8 +85,8 @@ class Report:
         The main metric of heads fitted on parts of the training rows; empty where not asked for.
     n_resamples, seed
         Of the bootstrap.
-    drawn
-        What the bootstrap draws, in words: rows, proteins, groups of a column.
+    resampling_unit
+        What the bootstrap resamples, in words: rows, proteins, groups of a column.
     seconds, peak_bytes
         Of the predictions: see `heads.evaluation.resources.Cost`.
     fit_seconds
@@ -110,7 +110,7 @@ class Report:
     n_without_vector: int
     n_keys_in_train: int
     training_changed: bool
-    audit: LeakageReport
+    leakage: LeakageReport
     by_identity: tuple[IdentityBin, ...]
     by_partners: tuple[PartnerClass, ...]
     reliability: tuple[Bin, ...]
@@ -119,7 +119,7 @@ class Report:
     curve: tuple[CurvePoint, ...]
     n_resamples: int
     seed: int
-    drawn: str
+    resampling_unit: str
     seconds: float
     peak_bytes: int | None
     fit_seconds: float | None
@@ -128,7 +128,7 @@ class Report:
         """The report for JSON: each metric under its own name, as value, low and high."""
         plain = asdict(self)
         metrics: dict[str, Any] = plain.pop("metrics")
-        document: dict[str, Any] = finite(plain | metrics | {"seen": SEEN.get(self.split)})
+        document: dict[str, Any] = finite(plain | metrics | {"seen": SPLIT_WARNINGS.get(self.split)})
         return document
 
 
@@ -192,9 +192,9 @@ def evaluate(
     rows, trained = data.rows(split), data.splits["train"]
     data.require_trained_classes(split)
     scores = score_head(fitted.head, source, data, split, n_resamples=n_resamples, seed=seed)
-    best_by = main_metric(task_metric(fitted.task), data, scores.measured)
+    best_by = main_metric(task_metric(fitted.task), data, scores.metrics)
     near = find_relatives(opened, data, split, method=relatives, limit=relatives_rows, seed=seed)
-    audit = leakage_report(data.keys[rows], data.keys[trained], near)
+    leakage = leakage_report(data.keys[rows], data.keys[trained], near)
     curve = learning_curve(fitted.head, source, data, split, fractions=fractions, metric=best_by, seed=seed)
     return Report(
         task=fitted.task_name,
@@ -206,26 +206,26 @@ def evaluate(
         target_type=data.target_type,
         input=data.input,
         main_metric=best_by,
-        metrics={name: one.interval for name, one in scores.measured.items()},
+        metrics={name: estimate.interval for name, estimate in scores.metrics.items()},
         n_rows=len(rows),
         n_classes=len(fitted.head.classes_),
         n_classes_in_split=n_classes_among(scores.outcomes),
         n_unseen=n_unseen_of(scores.outcomes),
         n_without_vector=scores.n_without_vector,
-        n_keys_in_train=audit.n_exact,
+        n_keys_in_train=leakage.n_exact,
         training_changed=training_sha256(data.keys[trained], data.labels[trained]) != fitted.train_sha256,
-        audit=audit,
+        leakage=leakage,
         by_identity=identity_table(scores, data, near),
         by_partners=by_partners(scores, data, split, near, metric=best_by, n_resamples=n_resamples, seed=seed),
         reliability=reliability_bins(scores.outcomes),
         guarantees=()
-        if split in SEEN
+        if split in SPLIT_WARNINGS
         else check_guarantees(fitted.validation, scores, n_resamples=n_resamples, seed=seed),
         worst_pairs=worst_pairs_of(scores.outcomes),
         curve=curve,
         n_resamples=n_resamples,
         seed=seed,
-        drawn=resampling_unit(data, rows),
+        resampling_unit=resampling_unit(data, rows),
         seconds=scores.cost.seconds,
         peak_bytes=scores.cost.peak_bytes,
         fit_seconds=fitted.fit_seconds,
@@ -244,10 +244,10 @@ def find_relatives(
     if method == "none":
         return None
     if store is None:
-        return "not looked for: there is no store that holds the sequences"
+        return "not searched for: there is no store that holds the sequences"
     asked, trained = data.rows(split), data.splits["train"]
     proteins = [data.digests] if data.partners is None else [data.digests, data.partners]
-    return relatives_of(
+    return sample_relatives(
         store,
         [keys[asked] for keys in proteins],
         [keys[trained] for keys in proteins],

@@ -1,4 +1,4 @@
-"""What a comparison found: a row for each contender, and all of them on one split."""
+"""The result of a comparison: one for each method, and all of them on one split."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from embedstore.exchange.atomic_files import finite, write_text
 from heads.evaluation.leakage import IdentityBin, LeakageReport
 from heads.evaluation.metrics import Bin, BootstrapEstimate, Paired
 from heads.evaluation.pair_classes import PartnerClass
-from heads.evaluation.published_comparison import Published
-from heads.evaluation.scoring import LOWER_IS_BETTER, SEEN
+from heads.evaluation.published_comparison import PublishedComparison
+from heads.evaluation.scoring import LOWER_IS_BETTER, SPLIT_WARNINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,30 +25,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ComparisonResult:
-    """One row of a comparison: a head on a space, or anything else that was fitted and judged.
+    """The result of one method.
 
     Attributes
     ----------
     name, head, source
-        What it is called, and what it is.
+        See `heads.evaluation.methods.Method`.
     failure
-        Why there are no figures, or nothing.
+        Why there are no metrics; else empty.
     metrics
-        With several seeds the mean, its interval that of the mean on resampled rows.
+        With several seeds their mean, with the interval of the mean.
     by_seed
-        The main metric of each seed.
+        The main metric for each seed.
     fit_seconds, predict_seconds, fit_cpu_seconds, predict_cpu_seconds, peak_bytes
-        Mean over seeds, by the clock and of processors; the peak is the highest.
+        Wall and processor time, mean over seeds; the highest peak.
     against_best
-        The main metric of the best row less this one's, and how likely there is no difference; None for the best.
+        The main metric of the best method less this one's, with its p-value; None for the best.
     p_holm
-        That p-value, corrected for the number of rows (Holm 1979).
+        That p-value, corrected for the number of methods (Holm 1979).
     n_without_vector, n_unseen
-        Rows that are wrong because there is no vector, or no such class in training.
+        Rows that count as errors because they have no vector, or a class that is not in training.
     reliability, by_identity, by_partners, worst_pairs
-        Of the first seed.
+        For the first seed.
     settings
-        What the head was told, and what the last fit chose.
+        The parameters, and what the last fit selected.
+    right
+        (n,) bool whether each row is predicted correctly, for McNemar's test; None where it does not apply.
     """
 
     name: str
@@ -74,33 +76,33 @@ class ComparisonResult:
     right: NDArray[np.bool_] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The row for JSON."""
-        kept = {name: getattr(self, name) for name in self.__slots__ if name not in ("metrics", "right")}
+        """For JSON."""
+        values = {name: getattr(self, name) for name in self.__slots__ if name not in ("metrics", "right")}
         plain = {
-            name: [_plain(one) for one in value] if isinstance(value, tuple) else _plain(value)
-            for name, value in kept.items()
+            name: [_plain(item) for item in value] if isinstance(value, tuple) else _plain(value)
+            for name, value in values.items()
         }
-        return plain | {"metrics": {name: one.to_dict() for name, one in self.metrics.items()}}
+        return plain | {"metrics": {name: estimate.to_dict() for name, estimate in self.metrics.items()}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Comparison:
-    """What several rows make of one split.
+    """The results of several methods on one split.
 
     Attributes
     ----------
     task, target_type, input, split, main_metric
         What was compared, and by which metric.
-    rows
+    results
         The best first; those that failed last.
     pending
-        Names of rows that were not reached: of a comparison that still runs, or was stopped.
-    audit
-        Leakage between the training rows and the split.
+        Names of methods that were not reached, where the comparison runs or was stopped.
+    leakage
+        Between the training rows and the split.
     about
-        What was run: versions, store, spaces, rows of each split, fingerprint of the training rows, seeds.
+        Versions, store, spaces, rows of each split, fingerprint of the training rows, seeds.
     published
-        The published table that it follows, or None.
+        The published table that was asked for, or None.
     """
 
     task: str
@@ -108,21 +110,21 @@ class Comparison:
     input: str
     split: str
     main_metric: str
-    rows: tuple[ComparisonResult, ...]
-    audit: LeakageReport
+    results: tuple[ComparisonResult, ...]
+    leakage: LeakageReport
     about: Mapping[str, Any]
-    published: Published | None = None
+    published: PublishedComparison | None = None
     pending: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, for JSON; a number that does not exist is null."""
+        """For JSON; a number that does not exist is null."""
         document = {name: getattr(self, name) for name in ("task", "target_type", "input", "split", "main_metric")}
         document |= {
             "lower_is_better": sorted(LOWER_IS_BETTER),
-            "seen": SEEN.get(self.split),
-            "rows": [row.to_dict() for row in self.rows],
+            "seen": SPLIT_WARNINGS.get(self.split),
+            "results": [result.to_dict() for result in self.results],
             "pending": list(self.pending),
-            "audit": self.audit.to_dict(),
+            "leakage": self.leakage.to_dict(),
             "about": dict(self.about),
             "published": None if self.published is None else self.published.to_dict(),
         }
@@ -130,31 +132,29 @@ class Comparison:
         return plain
 
     def to_frame(self) -> pd.DataFrame:
-        """A row each: name, each metric with its interval, difference to the best with its p-values, costs, failure."""
+        """One row a method: metrics with intervals, difference to the best with its p-values, costs, failure."""
         import pandas as pd
 
         table = []
-        for row in self.rows:
-            line: dict[str, Any] = {"name": row.name, "head": row.head, "source": row.source}
-            for name, one in row.metrics.items():
-                line |= {name: one.interval.value, f"{name}_low": one.interval.low, f"{name}_high": one.interval.high}
-            line |= {
-                "p_value": row.against_best.p_value if row.against_best else None,
-                "p_holm": row.p_holm,
-                "fit_seconds": row.fit_seconds,
-                "predict_seconds": row.predict_seconds,
-                "peak_bytes": row.peak_bytes,
-                "failure": row.failure,
+        for result in self.results:
+            row: dict[str, Any] = {"name": result.name, "head": result.head, "source": result.source}
+            for name, estimate in result.metrics.items():
+                interval = estimate.interval
+                row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+            row["p_value"] = result.against_best.p_value if result.against_best else None
+            row |= {
+                name: getattr(result, name)
+                for name in ("p_holm", "fit_seconds", "predict_seconds", "peak_bytes", "failure")
             }
-            table.append(line)
+            table.append(row)
         return pd.DataFrame(table)
 
     def save_json(self, path: str | PathLike[str]) -> Path:
-        """Write everything as JSON."""
+        """Write a JSON file."""
         return write_text(path, json.dumps(self.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
     def save_html(self, path: str | PathLike[str]) -> Path:
-        """Write one page that needs no other file and no network."""
+        """Write one HTML page that needs no other file and no network."""
         from heads.evaluation.report import render
 
         return write_text(path, render(self.to_dict()))

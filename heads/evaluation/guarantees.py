@@ -102,7 +102,7 @@ def _check_interval(
     validation: ValidationPredictions, scores: Scores, outcomes: NumberOutcomes, n_resamples: int, seed: int
 ) -> Iterator[GuaranteeCheck]:
     half_width, rank = validation.interval_half_width(CONFIDENCE), validation.interval_rank(CONFIDENCE)
-    predicted = scores.with_vector
+    predicted = scores.has_vector
     if half_width is None or rank is None or not predicted.any():
         return
     missed = (np.abs(outcomes.true - outcomes.predicted) > half_width)[predicted]

@@ -1,4 +1,4 @@
-"""How much better a head gets with more training rows."""
+"""The learning curve of a head: its main metric by the number of training rows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from heads.tasks.data import TaskData
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurvePoint:
-    """A head that was fitted on a part of the training rows.
+    """A head fitted on a fraction of the training rows.
 
     Attributes
     ----------
     fraction, n_rows
-        The part.
+        Share and number of training rows.
     value, low, high
         The main metric, with its 95% interval.
     fit_seconds
@@ -47,20 +47,20 @@ def learning_curve(
     metric: str,
     seed: int = 0,
 ) -> tuple[CurvePoint, ...]:
-    """Fit heads with the same parameters on parts of the training rows, and measure each on a split.
+    """Fit heads with the same parameters on fractions of the training rows, and score each on a split.
 
     Parameters
     ----------
     head
-        Whose parameters to use; it is left as it is.
+        Its parameters are used; it is not changed.
     source, data, split
-        What to fit and to measure on.
+        The rows to fit and to score on.
     fractions
-        Shares of the training rows, over 0 to 1. A smaller part is a part of a larger one.
+        Shares of the training rows, over 0 to 1; smaller subsets are contained in larger ones.
     metric
-        What to measure.
+        The metric.
     seed
-        Of the order in which rows are taken.
+        Of the order of the rows, and of the bootstrap.
 
     Raises
     ------
@@ -71,28 +71,21 @@ def learning_curve(
         raise InputError(f"The fractions are {tuple(fractions)}; expected shares over 0 to 1, such as 0.1,0.3,1.")
     if not fractions:
         return ()
-    trained = np.random.default_rng(seed).permutation(data.rows("train"))
+    order = np.random.default_rng(seed).permutation(data.rows("train"))
     valid = validation_rows(source, data)
     params = head.get_params()
     if "checkpoint" in params:
-        # That of the whole training: parts of its rows are others.
+        # It belongs to the training on all rows.
         params["checkpoint"] = None
     points = []
     for fraction in sorted(fractions):
-        rows = np.sort(trained[: max(2, round(fraction * len(trained)))])
+        rows = np.sort(order[: max(2, round(fraction * len(order)))])
         train = source.rows(data, rows, what="training row")
-        fresh = type(head)(**params)
+        model = type(head)(**params)
         with measure_cost() as cost:
-            fresh.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
-        found = score_head(fresh, source, data, split, seed=seed).measured[metric].interval
+            model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
+        interval = score_head(model, source, data, split, seed=seed).metrics[metric].interval
         points.append(
-            CurvePoint(
-                fraction=fraction,
-                n_rows=len(train.rows),
-                value=found.value,
-                low=found.low,
-                high=found.high,
-                fit_seconds=cost.seconds,
-            )
+            CurvePoint(fraction=fraction, n_rows=len(train.rows), fit_seconds=cost.seconds, **interval.to_dict())
         )
     return tuple(points)

@@ -1,4 +1,4 @@
-"""What takes part in a comparison: heads on a source of rows, and anything else that can be fitted and judged."""
+"""The methods of a comparison: heads on a source of features, or anything else that can be fitted and scored."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from heads.tasks.data import TaskData
 
 
 class Method(Protocol):
-    """A row of a comparison.
+    """A method of a comparison.
 
     Attributes
     ----------
     name
-        What it is called; no two rows of a comparison share one.
+        Unique within a comparison.
     head, source
-        What predicts, and from what.
+        The head, and the id of the source of its features.
     """
 
     name: str
@@ -37,64 +37,64 @@ class Method(Protocol):
     source: str
 
     def score(self, data: TaskData, split: str, *, seed: int, n_resamples: int, draw_seed: int) -> tuple[Cost, Scores]:
-        """Fit on the training rows with a seed and judge on all rows of the split, in their order.
+        """Fit on the training rows with a seed, and score all rows of the split, in their order.
 
         Returns
         -------
         heads.evaluation.resources.Cost
             Of the fit.
         heads.evaluation.scoring.Scores
-            With ``n_resamples`` resamples drawn with ``draw_seed``, so that rows can be tested against each other; see
-            `heads.evaluation.scoring.score_outcomes` for what does not come from a `heads.base.Head`.
+            With ``n_resamples`` resamples drawn with ``draw_seed``, so that methods are compared on the same ones; see
+            `heads.evaluation.scoring.score_outcomes` for methods that are not a `heads.base.Head`.
         """
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What the source is, for JSON."""
+        """The source, for JSON."""
         ...
 
     def settings(self) -> Mapping[str, Any]:
-        """What the last fit chose, for JSON."""
+        """What the last fit selected, for JSON."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the heads of a comparison are told.
+    """Parameters of the heads of a comparison.
 
     Attributes
     ----------
     params
         Arguments of a head's constructor, by the head's name.
     small
-        Whether heads take the catalog's settings for a quick trial where nothing else is said.
+        Whether heads take the catalog's parameters for a quick trial, unless others are given.
     epochs
-        Most epochs of heads with a parameter of that name, which are trained on sequences; None: as each has it.
+        Most epochs of heads with a parameter of that name; None: the default of each.
     """
 
     params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     small: bool = False
     epochs: int | None = None
 
-    def of(self, head: str, usual: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
-        """Arguments of a head, of which `usual` ones go before a quick trial's and after the caller's."""
-        told = (dict(HEADS[head].small) if self.small else {}) | dict(usual)
+    def params_of(self, head: str, defaults: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        """Arguments of a head: those of a quick trial, overridden by `defaults`, then by the caller's."""
+        params = (dict(HEADS[head].small) if self.small else {}) | dict(defaults)
         if self.epochs is not None and _has_epochs(head):
-            told["epochs"] = self.epochs
-        return told | dict(self.params.get(head, {}))
+            params["epochs"] = self.epochs
+        return params | dict(self.params.get(head, {}))
 
-    def require(self, heads: Sequence[str]) -> None:
-        """Refuse settings for heads that do not take part.
+    def check(self, heads: Sequence[str]) -> None:
+        """Refuse parameters of heads that are not compared.
 
         Raises
         ------
         InputError
-            Naming the first.
+            With the name of the first.
         """
         for name in self.params:
             if name not in heads:
                 raise InputError(
-                    f"Parameters were given for head {name!r}, which does not take part: {', '.join(heads)}."
+                    f"Parameters were given for head {name!r}, which is not compared; compared are {', '.join(heads)}."
                 )
         if self.epochs is None:
             return
@@ -102,7 +102,7 @@ class Settings:
             raise InputError(f"epochs is {self.epochs}; expected 1 or more (epochs=, --epochs).")
         if not any(_has_epochs(name) for name in heads):
             raise InputError(
-                f"epochs is {self.epochs}, and no head that takes part has that parameter: {', '.join(heads)}. "
+                f"epochs is {self.epochs}, and no head that is compared has that parameter: {', '.join(heads)}. "
                 "Leave it out (epochs=, --epochs)."
             )
 
@@ -112,47 +112,47 @@ def _has_epochs(head: str) -> bool:
 
 
 class UnavailableMethod:
-    """A row that cannot even begin.
+    """A method that cannot be fitted; scoring it raises the reason.
 
     Parameters
     ----------
     name, head
-        As of a `Contender`.
-    why
+        See `Method`.
+    reason
         What is missing and how to get it.
     """
 
     source = ""
 
-    def __init__(self, name: str, head: str, why: str) -> None:
-        self.name, self.head, self._why = name, head, why
+    def __init__(self, name: str, head: str, reason: str) -> None:
+        self.name, self.head, self._reason = name, head, reason
 
     def score(self, data: TaskData, split: str, *, seed: int, n_resamples: int, draw_seed: int) -> tuple[Cost, Scores]:
-        """Fail with the reason."""
-        raise InputError(self._why)
+        """Raise the reason."""
+        raise InputError(self._reason)
 
     def describe(self) -> dict[str, Any]:
-        """Nothing: there is no source."""
+        """No source."""
         return {"id": self.source, "identity": {}}
 
     def settings(self) -> Mapping[str, Any]:
-        """Nothing was chosen."""
+        """No settings."""
         return {}
 
 
 class HeadMethod:
-    """A head of the catalog on a source of rows.
+    """A head of the catalog on a source of features.
 
     Parameters
     ----------
     head
-        Name of the catalog.
+        Name in the catalog.
     source
-        Where the rows are read.
+        Where features are read.
     params
         Arguments of the head's constructor.
     name
-        What the row is called; the head, and the space that it reads, if not given.
+        Name of the method; None for the head and its source.
     """
 
     def __init__(self, head: str, source: Source, params: Mapping[str, Any], *, name: str | None = None) -> None:
@@ -164,7 +164,7 @@ class HeadMethod:
         self._settings: dict[str, Any] = {}
 
     def score(self, data: TaskData, split: str, *, seed: int, n_resamples: int, draw_seed: int) -> tuple[Cost, Scores]:
-        """Fit, then predict."""
+        """Fit, then predict and score."""
         params = dict(self._params)
         if params.get("checkpoint") is not None:
             # Each seed is a training of its own.
@@ -174,7 +174,7 @@ class HeadMethod:
         valid = validation_rows(self._source, data)
         with measure_cost() as cost:
             model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))
-        # Not the head itself: those of all rows would stand in memory together.
+        # Only its settings, so that the heads of all methods are not in memory together.
         self._settings = {"params": dict(self._params), **model.settings()}
         return cost, score_head(model, self._source, data, split, n_resamples=n_resamples, seed=draw_seed)
 
@@ -183,69 +183,67 @@ class HeadMethod:
         return {"id": self._source.id, "identity": dict(self._source.identity)}
 
     def settings(self) -> Mapping[str, Any]:
-        """What the head was told, under ``params``, and what it chose."""
+        """The parameters, under ``params``, and what the last fit selected."""
         return self._settings
 
 
-def methods_of(
-    store: Store | None,
-    data: TaskData,
-    heads: Sequence[str] | None,
-    spaces: Sequence[str] | None,
-    given: Settings,
+def head_methods(
+    store: Store | None, data: TaskData, heads: Sequence[str] | None, spaces: Sequence[str] | None, settings: Settings
 ) -> Iterator[HeadMethod]:
     """Yield every head on every space that fits the task.
 
     Raises
     ------
     UnknownNameError
-        For a head or a space that is not there.
+        For an unknown head or space.
     InputError
         If no space fits.
     """
-    heads = taking_part(data, heads)
-    sources = vector_sources(store, data, spaces) if any(HEADS[name].reads != SEQUENCES for name in heads) else []
-    for head in dict.fromkeys(heads):
+    names = compared_heads(data, heads)
+    sources = vector_sources(store, data, spaces) if any(HEADS[name].reads != SEQUENCES for name in names) else []
+    for head in dict.fromkeys(names):
         if HEADS[head].reads == SEQUENCES:
-            yield HeadMethod(head, SequenceSource(), given.of(head))
+            yield HeadMethod(head, SequenceSource(), settings.params_of(head))
             continue
         for source, label in sources:
-            rows = VectorsAndSequences(source.space) if HEADS[head].reads == BOTH else source
-            yield HeadMethod(head, rows, given.of(head), name=f"{head} · {label}")
+            features = VectorsAndSequences(source.space) if HEADS[head].reads == BOTH else source
+            yield HeadMethod(head, features, settings.params_of(head), name=f"{head} · {label}")
 
 
-def taking_part(data: TaskData, heads: Sequence[str] | None) -> list[str]:
-    """The heads that are named, or all that read vectors and can predict this of such rows."""
+def compared_heads(data: TaskData, heads: Sequence[str] | None) -> list[str]:
+    """The heads that are named, or all on vectors that support the task."""
     if heads is not None:
         return list(heads)
-    able = [row for row in HEADS.values() if data.target_type in row.target_types and data.input in row.inputs]
-    return [row.name for row in able if row.reads == "vectors"]
+    able = [spec for spec in HEADS.values() if data.target_type in spec.target_types and data.input in spec.inputs]
+    return [spec.name for spec in able if spec.reads == "vectors"]
 
 
-def vector_sources(store: Store | None, data: TaskData, named: Sequence[str] | None) -> list[tuple[VectorSource, str]]:
-    """The spaces of a store that fit the task, or those that are named, and what to call each.
+def vector_sources(store: Store | None, data: TaskData, spaces: Sequence[str] | None) -> list[tuple[VectorSource, str]]:
+    """The spaces that are named, or all of the store that fit the task, each with a label.
 
     Raises
     ------
     UnknownNameError
-        For a space that is not there.
+        For an unknown space.
     StoreNotFoundError
         Without a store.
     InputError
         If no space fits.
     """
     store = as_store(None) if store is None else store
-    wants_residues = data.input == "residue"
-    if named:
-        chosen = [store.residue_space(name) if wants_residues else store.space(name) for name in named]
+    is_residue = data.input == "residue"
+    if spaces:
+        selected = [store.residue_space(name) if is_residue else store.space(name) for name in spaces]
     else:
         every = [store.any_space(name) for name in store.spaces()]
-        chosen = [space for space in every if (space.pooling == RESIDUES) is wants_residues]
-    if not chosen:
-        what = "residue vectors" if wants_residues else "vectors"
-        how = f"`embedstore build --model NAME {'--residues ' if wants_residues else ''}{data.source}`"
+        selected = [space for space in every if (space.pooling == RESIDUES) is is_residue]
+    if not selected:
+        what = "residue vectors" if is_residue else "vectors"
+        how = f"`embedstore build --model NAME {'--residues ' if is_residue else ''}{data.source}`"
         raise InputError(f"The store at {store.path} has no space with {what} for {data.name}. Make one: {how}.")
-    models = [str(space.model) for space in chosen]
-    # The model says it where only one of the spaces is of it.
-    labels = [model if models.count(model) == 1 else str(space.id) for model, space in zip(models, chosen, strict=True)]
-    return [(VectorSource(space), label) for space, label in zip(chosen, labels, strict=True)]
+    models = [str(space.model) for space in selected]
+    # The model is enough where it has one space.
+    labels = [
+        model if models.count(model) == 1 else str(space.id) for model, space in zip(models, selected, strict=True)
+    ]
+    return [(VectorSource(space), label) for space, label in zip(selected, labels, strict=True)]

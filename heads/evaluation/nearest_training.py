@@ -1,4 +1,4 @@
-"""How near each protein is to its nearest training protein: by alignment where MMseqs2 is, else by shared words."""
+"""Identity of proteins to their nearest training protein: by alignment with MMseqs2, or by shared k-mers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from embedstore.errors import InputError
 from heads.tasks.programs import program_version, run_program, write_fasta
 
 METHODS = ("auto", "mmseqs", "words")
-"""MMseqs2 if it is there, else words; or one of the two."""
+"""``auto``: MMseqs2 if it is installed, else k-mers (``words``)."""
 
-WORD = 5
-"""Residues of a word. Two unrelated proteins of 200 residues share one of 5 by chance in one case out of a hundred."""
+K = 5
+"""Length of the k-mers; two unrelated proteins of 200 residues share one in 1% of cases."""
 
 MIN_SHARED = 3
-"""Words that two relatives share at least."""
+"""Fewest k-mers that two related proteins share; fewer can be chance."""
 
 _BLOCK = 20_000
 _RADIX = 32
@@ -36,11 +36,11 @@ class Nearest:
     Attributes
     ----------
     identity
-        (n,) float64 from 0 to 1; NaN where none was found.
+        (n,) float64 from 0 to 1; NaN without a match.
     row
-        (n,) int64 row of it among the training proteins; -1 where none was found.
+        (n,) int64 its row among the training proteins; -1 without a match.
     method
-        How it was found and what the identity is, in words.
+        How it was found and how identity is defined, in words.
     """
 
     identity: NDArray[np.float64]
@@ -71,68 +71,65 @@ def nearest_training(
         raise InputError(
             f"relatives is {method!r}; expected one of {', '.join(METHODS)}, none (relatives=, --relatives)."
         )
-    there = shutil.which("mmseqs") is not None
-    if method == "mmseqs" and not there:
+    is_installed = shutil.which("mmseqs") is not None
+    if method == "mmseqs" and not is_installed:
         raise InputError(
             "mmseqs is not on the path. Install MMseqs2 (Debian: apt install mmseqs2), or use 'words' (relatives=, "
             "--relatives)."
         )
-    if method == "words" or not there:
+    if method == "words" or not is_installed:
         return by_kmers(queries, training)
     return _by_mmseqs(queries, training, threads)
 
 
 def by_kmers(queries: Sequence[bytes], training: Sequence[bytes]) -> Nearest:
-    """Identity guessed from the share c of a query's words that the training protein has: ``c ** (1 / WORD)``.
+    """Identity estimated from the share c of a query's k-mers that the training protein has: ``c ** (1 / K)``.
 
-    The share of words that survive when each residue does with probability p is about p to the power of the word's
-    length. Below an identity of about 0.4 hardly a word is left: relatives share fewer than `MIN_SHARED` and are not
-    found.
+    If each residue is conserved with probability p, so are about p ** K of the k-mers. Below an identity of about 0.4
+    hardly any are left: such proteins share fewer than `MIN_SHARED` and have no match.
     """
-    found = np.zeros(len(queries))
+    n_shared = np.zeros(len(queries))
     nearest = np.full(len(queries), -1, np.int64)
-    words, sizes = _words(queries)
-    if len(words):
-        vocabulary, columns = np.unique(words, return_inverse=True)
-        held = _indicators(columns, sizes, len(vocabulary))
+    kmers, sizes = _distinct_kmers(queries)
+    if len(kmers):
+        vocabulary, columns = np.unique(kmers, return_inverse=True)
+        has_kmer = _indicators(columns, sizes, len(vocabulary))
         for start in range(0, len(training), _BLOCK):
-            block_words, block_sizes = _words(training[start : start + _BLOCK])
-            place = np.minimum(np.searchsorted(vocabulary, block_words), len(vocabulary) - 1)
-            known = vocabulary[place] == block_words
-            owner = np.repeat(np.arange(len(block_sizes)), block_sizes)[known]
-            block = _indicators(place[known], np.bincount(owner, minlength=len(block_sizes)), len(vocabulary))
-            shared = (held @ block.T).tocsr()
+            block_kmers, block_sizes = _distinct_kmers(training[start : start + _BLOCK])
+            column = np.minimum(np.searchsorted(vocabulary, block_kmers), len(vocabulary) - 1)
+            is_known = vocabulary[column] == block_kmers
+            owner = np.repeat(np.arange(len(block_sizes)), block_sizes)[is_known]
+            block = _indicators(column[is_known], np.bincount(owner, minlength=len(block_sizes)), len(vocabulary))
+            shared = (has_kmer @ block.T).tocsr()
             best = shared.max(axis=1).toarray().ravel() if shared.nnz else np.zeros(len(queries))
-            better = best > found
-            nearest[better] = start + np.asarray(shared[np.flatnonzero(better)].argmax(axis=1)).ravel()
-            found[better] = best[better]
-    # A word or two in common are chance.
-    alike = found >= np.minimum(MIN_SHARED, np.maximum(sizes, 1))
-    share = found / np.maximum(np.asarray(held.sum(axis=1)).ravel(), 1) if len(words) else found
+            is_better = best > n_shared
+            nearest[is_better] = start + np.asarray(shared[np.flatnonzero(is_better)].argmax(axis=1)).ravel()
+            n_shared[is_better] = best[is_better]
+    is_match = n_shared >= np.minimum(MIN_SHARED, np.maximum(sizes, 1))
+    share = n_shared / np.maximum(sizes, 1)
     return Nearest(
-        identity=np.where(alike, share ** (1 / WORD), np.nan),
-        row=np.where(alike, nearest, -1),
-        method=f"guessed from shared {WORD}-residue words (no alignment)",
+        identity=np.where(is_match, share ** (1 / K), np.nan),
+        row=np.where(is_match, nearest, -1),
+        method=f"guessed from shared {K}-residue words (no alignment)",
     )
 
 
-def _words(sequences: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The distinct words of each sequence, one sequence after the other, and how many each has."""
+def _distinct_kmers(sequences: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct k-mers of each sequence, one sequence after the other, and their number in each."""
     lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
     letters = np.frombuffer(b"".join(sequences), np.uint8).astype(np.int64) % _RADIX
-    if len(letters) < WORD:
+    if len(letters) < K:
         return np.zeros(0, np.int64), np.zeros(len(sequences), np.int64)
-    code = np.zeros(len(letters) - WORD + 1, np.int64)
-    for place in range(WORD):
+    code = np.zeros(len(letters) - K + 1, np.int64)
+    for place in range(K):
         code = code * _RADIX + letters[place : place + len(code)]
-    stops = np.cumsum(lengths)
-    owner = np.repeat(np.arange(len(sequences)), lengths)
-    # Words that would run over the end of their protein are none.
-    whole = np.arange(len(code)) + WORD <= stops[owner[: len(code)]]
-    # Sorted by hand: np.unique hashes.
-    both = np.sort(owner[: len(code)][whole] * _RADIX**WORD + code[whole])
-    both = both[np.append(True, both[1:] != both[:-1])] if len(both) else both
-    return both % _RADIX**WORD, np.bincount(both // _RADIX**WORD, minlength=len(sequences))
+    owner = np.repeat(np.arange(len(sequences)), lengths)[: len(code)]
+    # K-mers that would run past the end of their protein are left out.
+    is_complete = np.arange(len(code)) + K <= np.cumsum(lengths)[owner]
+    # Sorting is faster than np.unique, which hashes.
+    pairs = np.sort(owner[is_complete] * _RADIX**K + code[is_complete])
+    pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])] if len(pairs) else pairs
+    return pairs % _RADIX**K, np.bincount(pairs // _RADIX**K, minlength=len(sequences))
 
 
 def _indicators(columns: NDArray[np.int64], sizes: NDArray[Any], n_columns: int) -> csr_array:
@@ -141,7 +138,7 @@ def _indicators(columns: NDArray[np.int64], sizes: NDArray[Any], n_columns: int)
 
 
 def _by_mmseqs(queries: Sequence[bytes], training: Sequence[bytes], threads: int) -> Nearest:
-    """The hit with the highest bit score at an e-value of 10, and the identity of its aligned part."""
+    """The hit with the highest bit score up to an E-value of 10, and the identity of the aligned part."""
     identity, row = np.full(len(queries), np.nan), np.full(len(queries), -1, np.int64)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

@@ -1,4 +1,4 @@
-"""What a head makes of labelled rows, block by block: of each row only what metrics need is kept."""
+"""Predictions of labelled examples, block by block, reduced to what metrics need."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from scipy.sparse import csr_array, vstack
 
 from heads.base import Head, has_prediction
 from heads.evaluation.metrics import ClassOutcomes, LabelOutcomes, NumberOutcomes, Outcomes
-from heads.evaluation.metrics.curves import MOST_CURVES, SCORES_LIMIT
+from heads.evaluation.metrics.curves import MAX_CURVES, MAX_SCORES
 from heads.evaluation.metrics.multilabel import bin_sums, threshold_counts
 from heads.features.base import Features, Float32
 from heads.tasks.targets import codes_of_numbers
 
 
-def outcomes_of(head: Head, features: Features, y: Any) -> Outcomes:
-    """Outcomes of the rows of a stream.
+def predict_outcomes(head: Head, features: Features, y: Any) -> Outcomes:
+    """Outcomes of the examples of a stream.
 
     Parameters
     ----------
@@ -27,179 +27,157 @@ def outcomes_of(head: Head, features: Features, y: Any) -> Outcomes:
     features
         (N, D), in blocks.
     y
-        N targets as `heads.tasks.targets.encode` takes them; classes that the head does not know are always wrong.
+        N targets as for `heads.tasks.targets.encode`; classes that the head does not know count as errors.
     """
     if head.target_type == "regression":
         predicted = np.concatenate([np.zeros(0), *map(head.decide, head.outputs(features))])
         return NumberOutcomes(true=np.asarray(y, np.float64), predicted=predicted)
     if head.target_type == "multilabel":
-        return _of_labels(head, features, y)
-    return _of_classes(head, features, np.asarray(y))
+        return _label_outcomes(head, features, y)
+    return _class_outcomes(head, features, np.asarray(y))
 
 
-def with_missing(found: Outcomes | None, head: Head, y_missing: Any, *, fallback: float) -> Outcomes:
-    """Outcomes with the rows put after them that have no vector: nothing is predicted for those.
+def add_missing(outcomes: Outcomes | None, head: Head, y_missing: Any, *, fallback: float) -> Outcomes:
+    """Append outcomes of examples without a vector: there is no prediction.
 
     Parameters
     ----------
-    found
-        Outcomes of the rows with a vector; None where there is none.
+    outcomes
+        Of the examples with a vector; None where there is none.
     head
         The head.
     y_missing
-        Targets of the rows without one.
+        Targets of the examples without one.
     fallback
-        For numbers: what is taken to be predicted, the mean of the training rows.
+        For regression: the prediction that is assumed, the mean of the training rows.
     """
     n = len(y_missing)
     missing: Outcomes
     if head.target_type == "regression":
         missing = NumberOutcomes(true=np.asarray(y_missing, np.float64), predicted=np.full(n, fallback))
     elif head.target_type == "multilabel":
-        nothing = np.zeros((n, len(head.classes_)), np.float32)
-        missing = _labels_block(head, nothing, _sets(head.classes_, y_missing), np.zeros(nothing.shape, np.bool_))
+        zeros = np.zeros((n, len(head.classes_)), np.float32)
+        missing = _label_block(head, zeros, _encode_sets(head.classes_, y_missing), np.zeros(zeros.shape, np.bool_))
     else:
-        missing = _no_classes(head, np.asarray(y_missing))
-    return missing if found is None else join([found, missing])
+        names, true = _encode_classes(head.classes_, np.asarray(y_missing))
+        zeros = np.zeros((n, len(head.classes_)), np.float32)
+        block = _class_block(zeros, true, np.full(n, -1, np.int64), keep_scores=True)
+        block["rank"] = np.full(n, len(head.classes_), np.int64)
+        missing = _as_class_outcomes(head, names, true, block)
+    return missing if outcomes is None else join([outcomes, missing])
 
 
 def join(parts: list[Any]) -> Any:
-    """Outcomes of one kind, one after the other."""
+    """Outcomes of one type, concatenated."""
     first = parts[0]
     if isinstance(first, NumberOutcomes):
-        return NumberOutcomes(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in first.__slots__})
+        return NumberOutcomes(**_concatenate(parts, "true", "predicted"))
+    scores = [part.scores for part in parts]
+    all_scores = None if any(part is None for part in scores) else np.concatenate(scores)
     if isinstance(first, LabelOutcomes):
-        arrays = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in ("n_unseen", "n_over", "n_right_over", "bins")
-        }
         members = {
             name: vstack([getattr(part, name) for part in parts], format="csr") for name in ("true", "predicted")
         }
-        return LabelOutcomes(names=first.names, scores=_scores(parts), **arrays, **members)
-    return _join_classes(parts)
-
-
-def take(found: Outcomes, rows: NDArray[np.int64]) -> Outcomes:
-    """Outcomes of some rows, in the order given."""
-    whole = ("names", "n_known", "ordered")
-    values = {name: getattr(found, name) for name in found.__slots__}
-    kept = {name: v if name in whole or v is None else v[rows] for name, v in values.items()}
-    return type(found)(**kept)
-
-
-def _of_classes(head: Head, features: Features, y: NDArray[Any]) -> ClassOutcomes:
-    names, true = _union(head.classes_, y)
-    n_known, n_rows = len(head.classes_), len(true)
-    kept: dict[str, list[NDArray[Any]]] = {}
-    keep_scores = n_rows * n_known <= SCORES_LIMIT and n_known <= MOST_CURVES
-    for rows, shares in _numbered(head.outputs(features)):
-        plain = head.target_type == "class"
-        predicted = shares.argmax(axis=1) if plain else codes_of_numbers(head.classes_, head.decide(shares))
-        predicted = np.where(has_prediction(shares), predicted, -1)
-        block = _class_block(shares, true[rows], predicted, keep_scores=keep_scores)
-        for name, values in block.items():
-            kept.setdefault(name, []).append(values)
+        arrays = _concatenate(parts, "n_unseen", "n_over", "n_right_over", "bins")
+        return LabelOutcomes(names=first.names, scores=all_scores, **arrays, **members)
+    # The classes that the head does not know differ between the parts.
+    unknown = np.unique(np.concatenate([part.names[part.n_known :] for part in parts]))
+    true = []
+    for part in parts:
+        code = np.arange(len(part.names))
+        code[part.n_known :] = first.n_known + np.searchsorted(unknown, part.names[part.n_known :])
+        true.append(code[part.true])
     return ClassOutcomes(
-        names=names,
-        n_known=n_known,
-        true=true,
-        ordered=head.target_type == "ordinal",
-        **{name: np.concatenate(values) for name, values in kept.items()},
+        names=np.concatenate([first.names[: first.n_known], unknown]),
+        n_known=first.n_known,
+        true=np.concatenate(true),
+        scores=all_scores,
+        ordered=first.ordered,
+        **_concatenate(parts, "predicted", "confidence", "p_true", "rank", "squares"),
+    )
+
+
+def subset(outcomes: Outcomes, indices: NDArray[np.int64]) -> Outcomes:
+    """Some of the outcomes, in the order given."""
+    shared = ("names", "n_known", "ordered")
+    values = {name: getattr(outcomes, name) for name in outcomes.__slots__}
+    selected = {name: v if name in shared or v is None else v[indices] for name, v in values.items()}
+    return type(outcomes)(**selected)
+
+
+def _class_outcomes(head: Head, features: Features, y: NDArray[Any]) -> ClassOutcomes:
+    names, true = _encode_classes(head.classes_, y)
+    n_known = len(head.classes_)
+    keep_scores = len(true) * n_known <= MAX_SCORES and n_known <= MAX_CURVES
+    blocks: dict[str, list[NDArray[Any]]] = {}
+    for rows, probabilities in _numbered(head.outputs(features)):
+        if head.target_type == "class":
+            predicted = probabilities.argmax(axis=1)
+        else:
+            predicted = codes_of_numbers(head.classes_, head.decide(probabilities))
+        predicted = np.where(has_prediction(probabilities), predicted, -1)
+        for name, values in _class_block(probabilities, true[rows], predicted, keep_scores=keep_scores).items():
+            blocks.setdefault(name, []).append(values)
+    return _as_class_outcomes(head, names, true, {name: np.concatenate(values) for name, values in blocks.items()})
+
+
+def _as_class_outcomes(
+    head: Head, names: NDArray[Any], true: NDArray[np.int64], arrays: dict[str, NDArray[Any]]
+) -> ClassOutcomes:
+    return ClassOutcomes(
+        names=names, n_known=len(head.classes_), true=true, ordered=head.target_type == "ordinal", **arrays
     )
 
 
 def _class_block(
-    shares: Float32, true: NDArray[np.int64], predicted: NDArray[np.int64], *, keep_scores: bool
+    probabilities: Float32, true: NDArray[np.int64], predicted: NDArray[np.int64], *, keep_scores: bool
 ) -> dict[str, NDArray[Any]]:
-    here = np.arange(len(shares))
-    known = true < shares.shape[1]
-    own = shares[here, np.where(known, true, 0)]
+    index, n_classes = np.arange(len(probabilities)), probabilities.shape[1]
+    is_known = true < n_classes
+    p_true = probabilities[index, np.where(is_known, true, 0)]
+    # Of equally probable classes the first is predicted, and ranks before the others.
+    is_tied_before = (probabilities == p_true[:, None]) & (np.arange(n_classes) < true[:, None])
+    rank = (probabilities > p_true[:, None]).sum(axis=1) + is_tied_before.sum(axis=1)
     block = {
         "predicted": predicted,
-        "confidence": np.where(predicted >= 0, shares[here, np.maximum(predicted, 0)], np.float32(0)),
-        "p_true": np.where(known, own, np.float32(0)),
-        # Of equally probable classes the first is predicted, and stands before the others.
-        "rank": np.where(
-            known,
-            (shares > own[:, None]).sum(axis=1)
-            + ((shares == own[:, None]) & (np.arange(shares.shape[1]) < true[:, None])).sum(axis=1),
-            shares.shape[1],
-        ),
-        "squares": np.einsum("nc,nc->n", shares, shares),
+        "confidence": np.where(predicted >= 0, probabilities[index, np.maximum(predicted, 0)], np.float32(0)),
+        "p_true": np.where(is_known, p_true, np.float32(0)),
+        "rank": np.where(is_known, rank, n_classes),
+        "squares": np.einsum("nc,nc->n", probabilities, probabilities),
     }
-    return block | ({"scores": shares} if keep_scores else {})
+    return block | ({"scores": probabilities} if keep_scores else {})
 
 
-def _no_classes(head: Head, y: NDArray[Any]) -> ClassOutcomes:
-    names, true = _union(head.classes_, y)
-    n, n_known = len(true), len(head.classes_)
-    zeros = np.zeros(n, np.float32)
-    return ClassOutcomes(
-        names=names,
-        n_known=n_known,
-        true=true,
-        predicted=np.full(n, -1, np.int64),
-        confidence=zeros,
-        p_true=zeros,
-        rank=np.full(n, n_known, np.int64),
-        squares=zeros,
-        scores=np.zeros((n, n_known), np.float32),
-        ordered=head.target_type == "ordinal",
-    )
-
-
-def _join_classes(parts: list[ClassOutcomes]) -> ClassOutcomes:
-    first = parts[0]
-    known = first.names[: first.n_known]
-    extra = np.unique(np.concatenate([part.names[part.n_known :] for part in parts]))
-    names = np.concatenate([known, extra])
-    true = []
-    for part in parts:
-        place = np.arange(len(part.names))
-        place[part.n_known :] = first.n_known + np.searchsorted(extra, part.names[part.n_known :])
-        true.append(place[part.true])
-    arrays = ("predicted", "confidence", "p_true", "rank", "squares")
-    return ClassOutcomes(
-        names=names,
-        n_known=first.n_known,
-        true=np.concatenate(true),
-        scores=_scores(parts),
-        ordered=first.ordered,
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays},
-    )
-
-
-def _of_labels(head: Head, features: Features, y: Any) -> LabelOutcomes:
-    true, n_unseen = _sets(head.classes_, y)
-    parts = []
-    keep_scores = len(n_unseen) * len(head.classes_) <= SCORES_LIMIT
-    for rows, shares in _numbered(head.outputs(features)):
-        block = true[rows], n_unseen[rows]
-        parts.append(_labels_block(head, shares, block, head.decide(shares), keep_scores=keep_scores))
+def _label_outcomes(head: Head, features: Features, y: Any) -> LabelOutcomes:
+    true, n_unseen = _encode_sets(head.classes_, y)
+    keep_scores = len(n_unseen) * len(head.classes_) <= MAX_SCORES
+    parts = [
+        _label_block(head, block, (true[rows], n_unseen[rows]), head.decide(block), keep_scores=keep_scores)
+        for rows, block in _numbered(head.outputs(features))
+    ]
     joined: LabelOutcomes = join(parts)
     return joined
 
 
-def _labels_block(
+def _label_block(
     head: Head,
-    shares: Float32,
+    probabilities: Float32,
     true: tuple[csr_array, NDArray[np.int64]],
-    decided: NDArray[np.bool_],
+    predicted: NDArray[np.bool_],
     *,
     keep_scores: bool = True,
 ) -> LabelOutcomes:
     members = true[0].toarray().astype(np.bool_)
-    n_over, n_right_over = threshold_counts(shares, members)
+    n_over, n_right_over = threshold_counts(probabilities, members)
     return LabelOutcomes(
         names=head.classes_,
         true=true[0],
-        predicted=csr_array(decided),
+        predicted=csr_array(predicted),
         n_unseen=true[1],
         n_over=n_over,
         n_right_over=n_right_over,
-        bins=bin_sums(shares, members),
-        scores=shares if keep_scores else None,
+        bins=bin_sums(probabilities, members),
+        scores=probabilities if keep_scores else None,
     )
 
 
@@ -210,25 +188,26 @@ def _numbered(blocks: Iterator[Float32]) -> Iterator[tuple[slice, Float32]]:
         start += len(block)
 
 
-def _union(known: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """The known classes followed by the others among `y`, and the position of each."""
-    found, codes = np.unique(y, return_inverse=True)
-    place = codes_of_numbers(known, found)
-    place[place < 0] = len(known) + np.arange(int((place < 0).sum()))
-    return np.concatenate([known, found[place >= len(known)]]), place[codes]
+def _encode_classes(known: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """The known classes followed by the others among `y`, and the code of each of `y`."""
+    distinct, inverse = np.unique(y, return_inverse=True)
+    code = codes_of_numbers(known, distinct)
+    is_unknown = code < 0
+    code[is_unknown] = len(known) + np.arange(int(is_unknown.sum()))
+    return np.concatenate([known, distinct[is_unknown]]), code[inverse]
 
 
-def _sets(known: NDArray[Any], y: Any) -> tuple[csr_array, NDArray[np.int64]]:
-    """(n, C) members of n label sets, and how many labels of each are not known."""
-    position = {label: code for code, label in enumerate(known.tolist())}
-    codes = [[position.get(label, -1) for label in dict.fromkeys(labels)] for labels in y]
+def _encode_sets(known: NDArray[Any], y: Any) -> tuple[csr_array, NDArray[np.int64]]:
+    """(n, C) members of n label sets, and the number of labels of each that are not known."""
+    code_of = {label: code for code, label in enumerate(known.tolist())}
+    codes = [[code_of.get(label, -1) for label in dict.fromkeys(labels)] for labels in y]
     rows = np.repeat(np.arange(len(codes)), [len(row) for row in codes])
     flat = np.array([code for row in codes for code in row], np.int64)
-    there = flat >= 0
-    members = csr_array((np.ones(int(there.sum()), np.bool_), (rows[there], flat[there])), (len(codes), len(known)))
-    return members, np.bincount(rows[~there], minlength=len(codes)).astype(np.int64)
+    is_known = flat >= 0
+    values = np.ones(int(is_known.sum()), np.bool_)
+    members = csr_array((values, (rows[is_known], flat[is_known])), (len(codes), len(known)))
+    return members, np.bincount(rows[~is_known], minlength=len(codes)).astype(np.int64)
 
 
-def _scores(parts: list[Any]) -> Float32 | None:
-    kept = [part.scores for part in parts]
-    return None if any(one is None for one in kept) else np.concatenate(kept)
+def _concatenate(parts: list[Any], *names: str) -> dict[str, NDArray[Any]]:
+    return {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}

@@ -1,4 +1,4 @@
-"""Measured figures beside published ones: what a comparison that follows a published table says of it."""
+"""Measured and published results of a published table, side by side."""
 
 from __future__ import annotations
 
@@ -6,38 +6,36 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from heads.evaluation.published_methods import Entered
+from heads.evaluation.published_methods import SelectedMethods
 from heads.published.table import Figure, PublishedRow
 
-FIGURES = "published"
-"""Heads a column of published figures, with a word on which ones where there are several."""
+_COLUMN = "published"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """A row of a published table.
+class PublishedResult:
+    """A method of the comparison, and what was published of it.
 
     Attributes
     ----------
-    row
+    method
         Its name in the comparison.
-    published_row, head, floor, note
-        What it stands for: see `heads.published.table.PublishedRow`. A head that the table has not stands
-        for nothing: an empty name.
+    published_row, head, baseline, note
+        See `heads.published.table.PublishedRow`; the first is empty for a head that the table does not have.
     published
-        By column: the published value in the comparison's main metric.
+        By column: the published value in the main metric of the comparison.
     printed
-        By column: as it stands in print.
+        By column: as printed.
     figures
-        All that was printed of it for the task.
+        All published figures for the task.
     epochs
-        Most epochs that one of its networks was trained for; None for what is not trained in epochs.
+        Most epochs of one of its networks; None for what is not trained in epochs.
     """
 
-    row: str
+    method: str
     published_row: str
     head: str
-    floor: bool
+    baseline: bool
     note: str
     published: Mapping[str, float | None]
     printed: Mapping[str, str]
@@ -46,25 +44,25 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """A published table beside what was measured.
+class PublishedComparison:
+    """A published table and the measured results.
 
     Attributes
     ----------
     table, title, citation
-        Which table.
+        The table.
     metric
-        In what the figures are shown.
+        In which figures are shown.
     columns
         Of published figures, in order.
-    lines
-        In the published order; heads that the table has not come last.
+    results
+        In the published order; then heads that the table does not have.
     caution
-        What the published figures were measured on, and how they were brought to the metric.
+        On which rows the published figures were measured, and how they were converted.
     errata, notes
-        What is wrong in print for these rows, and what a reader must know besides.
+        What is wrong in print for these methods, and what else to know.
     left_out
-        Rows that the task cannot have, with the reason.
+        Published rows that the task cannot have, with the reason.
     """
 
     table: str
@@ -72,7 +70,7 @@ class Published:
     citation: str
     metric: str
     columns: tuple[str, ...]
-    lines: tuple[Line, ...]
+    results: tuple[PublishedResult, ...]
     caution: str
     errata: tuple[str, ...]
     notes: tuple[str, ...]
@@ -84,68 +82,74 @@ class Published:
 
 
 def compare_with_published(
-    entered: Entered, *, task: str | None, metric: str, here: str, settings: Mapping[str, Mapping[str, Any]]
-) -> Published:
-    """Set a published table beside a comparison.
+    selected: SelectedMethods,
+    *,
+    task: str | None,
+    metric: str,
+    measured_on: str,
+    settings: Mapping[str, Mapping[str, Any]],
+) -> PublishedComparison:
+    """Add the published figures to a comparison.
 
     Parameters
     ----------
-    entered
-        The rows that took part.
+    selected
+        The methods that were compared.
     task
-        Name of the task in the catalog: the figures are those of this task. None: none are.
+        Name of the task in the catalog, for its figures; None: there are none.
     metric
         The comparison's main metric.
-    here
-        The rows that ours was measured on, in words.
+    measured_on
+        The rows of the comparison, in words.
     settings
-        Of each row of the comparison, by its name.
+        Of each method, by its name.
     """
-    table = entered.table
-    shown = [entry.row for entry in entered.entries if entry.row is not None]
-    figures = {row.name: [one for one in row.figures if one.task == task] for row in shown}
-    lines: list[Line] = []
+    table = selected.table
+    shown = [row for _, row in selected.methods if row is not None]
+    figures = {row.name: [figure for figure in row.figures if figure.task == task] for row in shown}
+    results: list[PublishedResult] = []
     columns: dict[str, None] = {}
-    for entry in entered.entries:
-        row = entry.row or PublishedRow(name="", head=entry.contender.head)
+    for method, published_row in selected.methods:
+        row = published_row or PublishedRow(name="", head=method.head)
         every = figures.get(row.name, [])
-        shown_here = {_column(one): one for one in every if one.as_metric(metric) is not None}
-        columns |= dict.fromkeys(shown_here)
-        lines.append(
-            Line(
-                row=entry.contender.name,
+        in_metric = {_column(figure): figure for figure in every if figure.as_metric(metric) is not None}
+        columns |= dict.fromkeys(in_metric)
+        results.append(
+            PublishedResult(
+                method=method.name,
                 published_row=row.name,
                 head=row.head,
-                floor=row.floor,
+                baseline=row.baseline,
                 note=row.note,
-                published={column: one.as_metric(metric) for column, one in shown_here.items()},
-                printed={column: one.printed for column, one in shown_here.items()},
+                published={column: figure.as_metric(metric) for column, figure in in_metric.items()},
+                printed={column: figure.printed for column, figure in in_metric.items()},
                 figures=tuple(every),
-                epochs=epochs_of(settings.get(entry.contender.name, {})),
+                epochs=n_epochs(settings.get(method.name, {})),
             )
         )
-    return Published(
+    names = {row.name for row in shown}
+    return PublishedComparison(
         table=table.name,
         title=table.title,
         citation=table.citation,
         metric=metric,
         columns=tuple(columns),
-        lines=tuple(lines),
-        caution=_caution(table.title, table.measured_on.get(task or ""), task, metric, here, figures.values()),
+        results=tuple(results),
+        caution=_caution(table.title, table.measured_on.get(task or ""), task, metric, measured_on, figures.values()),
         errata=tuple(
-            one.text
-            for one in table.errata
-            if (not one.tasks or task in one.tasks) and (not one.rows or any(row.name in one.rows for row in shown))
+            erratum.text
+            for erratum in table.errata
+            if (not erratum.tasks or task in erratum.tasks) and (not erratum.rows or names & set(erratum.rows))
         ),
         notes=table.notes,
-        left_out=entered.left_out,
+        left_out=selected.left_out,
     )
 
 
-def epochs_of(settings: Mapping[str, Any]) -> int | None:
-    """Epochs that a head was trained for, by what it says of itself: the most of any member.
+def n_epochs(settings: Mapping[str, Any]) -> int | None:
+    """Epochs that a head was trained for, from its settings: the most of any member.
 
-    >>> epochs_of({"members": [{"curve": [{}, {}]}, {"curve": [{}]}]}), epochs_of({"n_epochs": 7}), epochs_of({})
+    >>> n_epochs({"members": [{"curve": [{}, {}]}, {"curve": [{}]}]}), n_epochs({"n_epochs": 7}), n_epochs({})
     (2, 7, None)
     """
     if "n_epochs" in settings:
@@ -153,27 +157,31 @@ def epochs_of(settings: Mapping[str, Any]) -> int | None:
     for name in ("curve", "history"):
         if name in settings:
             return len(settings[name])
-    members = settings.get("members", ())
-    found = [epochs_of(one) for one in members if isinstance(one, Mapping)]
-    return max((one for one in found if one is not None), default=None)
+    members = [n_epochs(member) for member in settings.get("members", ()) if isinstance(member, Mapping)]
+    return max((n for n in members if n is not None), default=None)
 
 
 def _column(figure: Figure) -> str:
-    return f"{FIGURES} ({figure.of})" if figure.of else FIGURES
+    return f"{_COLUMN} ({figure.of})" if figure.of else _COLUMN
 
 
 def _caution(
-    title: str, where: str | None, task: str | None, metric: str, here: str, figures: Iterable[Sequence[Figure]]
+    title: str,
+    published_on: str | None,
+    task: str | None,
+    metric: str,
+    measured_on: str,
+    figures: Iterable[Sequence[Figure]],
 ) -> str:
-    every = [one for row in figures for one in row]
-    if where is None or not every:
-        named = "these labels" if task is None else f"task {task!r}"
-        return f"{title} has no figures on {named}: ours stand alone, measured on {here}."
-    others = sorted({one.metric for one in every if one.as_metric(metric) is not None} - {metric})
-    converted = "".join(f" Published as {one.replace('_', ' ')}; shown as {metric} (1 less it)." for one in others)
-    apart = [one.printed for one in every if one.as_metric(metric) is None]
-    more = f" Published in another metric: {', '.join(apart)}." if apart else ""
+    every = [figure for row in figures for figure in row]
+    if published_on is None or not every:
+        labels = "these labels" if task is None else f"task {task!r}"
+        return f"{title} has no figures for {labels}. All results were measured on {measured_on}."
+    metrics = sorted({figure.metric for figure in every if figure.as_metric(metric) is not None} - {metric})
+    converted = "".join(f" Published as {name.replace('_', ' ')}; shown as {metric} (1 less it)." for name in metrics)
+    others = [figure.printed for figure in every if figure.as_metric(metric) is None]
+    more = f" Published in another metric: {', '.join(others)}." if others else ""
     return (
-        f"The published figures were measured on other rows: {where}. Ours: {here}. The two columns do not compare "
-        f"method by method.{converted}{more}"
+        f"The published figures were measured on other rows: {published_on}. Here: {measured_on}. The two columns "
+        f"cannot be compared method by method.{converted}{more}"
     )

@@ -1,4 +1,4 @@
-"""What a piece of work costs: seconds, processor seconds, and the most memory that the process held meanwhile."""
+"""Wall time, processor time and peak memory of a block of code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(slots=True)
 class Cost:
-    """Cost of a piece of work, known when it is done.
+    """Time and memory of a block of code, filled in when it ends.
 
     Attributes
     ----------
@@ -25,8 +25,8 @@ class Cost:
     cpu_seconds
         Processor time of this process and of the programs that it called and that have ended.
     peak_bytes
-        Most resident memory of the process while it ran, all that it held before included; None where the system does
-        not tell it (it does on Linux).
+        Peak resident memory of the process meanwhile, including what it held before; None where the system does not
+        report it (Linux does).
     """
 
     seconds: float = 0.0
@@ -40,7 +40,7 @@ class Cost:
 
 @contextmanager
 def measure_cost() -> Iterator[Cost]:
-    """Measure what runs inside.
+    """Measure the block of the ``with`` statement.
 
     >>> with measure_cost() as cost:
     ...     _ = sum(range(1000))
@@ -48,23 +48,23 @@ def measure_cost() -> Iterator[Cost]:
     True
     """
     cost = Cost()
-    resets = _reset_peak()
-    started, processor = time.perf_counter(), _processor_seconds()
+    is_reset = _reset_peak()
+    start, processor = time.perf_counter(), _processor_seconds()
     try:
         yield cost
     finally:
-        cost.seconds = time.perf_counter() - started
+        cost.seconds = time.perf_counter() - start
         cost.cpu_seconds = _processor_seconds() - processor
-        cost.peak_bytes = _peak_bytes() if resets else None
+        cost.peak_bytes = _peak_bytes() if is_reset else None
 
 
 def _processor_seconds() -> float:
-    ended = os.times()
-    return time.process_time() + ended.children_user + ended.children_system
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
 
 
 def _reset_peak() -> bool:
-    """Start the kernel's high-water mark anew (``man 5 proc``, clear_refs)."""
+    """Reset the kernel's high-water mark (``man 5 proc``, clear_refs)."""
     try:
         _CLEAR.write_text("5")
     except OSError:

@@ -1,4 +1,4 @@
-"""One protocol for whatever predicts: all rows of a split, none left out, each outcome in the order of the rows."""
+"""Score predictions of every row of a split, in the order of the rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from heads.base import Head
 from heads.calibration.risk_control import ValidationPredictions
 from heads.evaluation.metrics import N_RESAMPLES, BootstrapEstimate, ClassOutcomes, NumberOutcomes, Outcomes, measure
 from heads.evaluation.metrics.bootstrap import Float64, Part, Sums
-from heads.evaluation.outcomes import outcomes_of, take, with_missing
+from heads.evaluation.outcomes import add_missing, predict_outcomes, subset
 from heads.evaluation.resources import Cost, measure_cost
 from heads.features.base import Features
 from heads.features.load import SplitData
@@ -29,43 +29,42 @@ MAIN_METRICS: Mapping[str, str] = {
     "regression": "spearman",
     "ordinal": "quadratic_kappa",
 }
-"""What to compare heads by where the task does not say it."""
+"""The metric by which heads are compared where the task does not name one."""
 
 LOWER_IS_BETTER = frozenset({"error_rate", "log_loss", "brier", "ece", "rmse", "mae", "mae_levels"})
-"""Metrics of which less is better."""
 
-SEEN: Mapping[str, str] = {
-    "train": "Heads were trained on these rows: the figures flatter.",
-    "valid": "Heads chose their settings on these rows, and were calibrated on them: the figures flatter.",
+SPLIT_WARNINGS: Mapping[str, str] = {
+    "train": "Heads were trained on these rows: the metrics are too optimistic.",
+    "valid": "Hyper-parameters were selected and probabilities calibrated on these rows: the metrics are too "
+    "optimistic.",
 }
-"""What has to be said of figures on a split that is not held out."""
+"""Warnings for metrics on splits that are not held out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Scores:
-    """What something predicted of the rows of a split, measured.
+    """Predictions of the rows of a split, and their metrics.
 
     Attributes
     ----------
     outcomes
-        In the order of the rows; of residues those that have a label.
-    measured
-        Every metric by name, with its resamples.
+        In the order of the rows; for residues those with a label.
+    metrics
+        By name, with their resamples.
     groups
-        (n,) int64 rows that are drawn together: those of one protein, or of one group of the task; None where every row
-        is drawn by itself.
-    with_vector
-        (n,) bool: outcomes of rows for which something could be predicted.
+        (n,) int64 resampling group of each outcome; None where each is resampled by itself.
+    has_vector
+        (n,) bool, False for outcomes of rows without a vector.
     n_without_vector
-        Rows of the split for which nothing could be: wrong.
+        Number of rows without a vector; they count as errors.
     cost
         Of the predictions.
     """
 
     outcomes: Outcomes
-    measured: Mapping[str, BootstrapEstimate]
+    metrics: Mapping[str, BootstrapEstimate]
     groups: NDArray[np.int64] | None
-    with_vector: NDArray[np.bool_]
+    has_vector: NDArray[np.bool_]
     n_without_vector: int
     cost: Cost
 
@@ -73,128 +72,129 @@ class Scores:
 def score_head(
     head: Head, source: Source, data: TaskData, split: str, *, n_resamples: int = N_RESAMPLES, seed: int = 0
 ) -> Scores:
-    """Let a fitted head predict a split, and measure it.
+    """Predict a split with a fitted head, and score it.
 
     Parameters
     ----------
     head
         Fitted on rows of `source`.
     source
-        Where the rows are read.
-    data
-        The task.
-    split
-        ``train``, ``valid`` or ``test``.
+        Where features are read.
+    data, split
+        The task, and ``train``, ``valid`` or ``test``.
     n_resamples, seed
-        Of the bootstrap. With equal ones the resamples of two heads are of the same rows.
+        Of the bootstrap. The same seed resamples the same rows for every head.
     """
     rows = data.rows(split)
     present = source.present(data, rows)
-    found: Outcomes | None = None
+    outcomes: Outcomes | None = None
     with measure_cost() as cost:
         if present.any():
-            there = source.rows(data, rows[present], what=f"{split} row")
-            found = outcomes_of(head, there.features, there.y)
+            examples = source.rows(data, rows[present], what=f"{split} row")
+            outcomes = predict_outcomes(head, examples.features, examples.y)
     if not present.all():
-        missing = data.targets(rows[~present])
-        found = with_missing(found, head, missing, fallback=_fallback(data))
-        lengths = row_lengths(data, rows)
-        found = take(found, _back(lengths, present))
-    if found is None:
+        fallback = 0.0
+        if data.target_type == "regression":
+            fallback = float(np.mean(data.targets(data.rows("train"))))
+        outcomes = add_missing(outcomes, head, data.targets(rows[~present]), fallback=fallback)
+        # Rows without a vector come last; put all into the order of the rows.
+        row = np.repeat(np.arange(len(rows)), outcomes_per_row(data, rows))
+        is_present = present[row]
+        outcomes = subset(outcomes, np.argsort(np.concatenate([row[is_present], row[~is_present]]), kind="stable"))
+    if outcomes is None:
         raise InputError(f"No {split} row of {data.source} has a vector in {source.id}.")
-    return score_outcomes(data, rows, found, cost, with_vector=present, n_resamples=n_resamples, seed=seed)
+    return score_outcomes(data, rows, outcomes, cost, has_vector=present, n_resamples=n_resamples, seed=seed)
 
 
 def score_outcomes(
     data: TaskData,
     rows: NDArray[np.int64],
-    found: Outcomes,
+    outcomes: Outcomes,
     cost: Cost,
     *,
-    with_vector: NDArray[np.bool_] | None = None,
+    has_vector: NDArray[np.bool_] | None = None,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
 ) -> Scores:
-    """Measure outcomes, however they came about.
+    """Score outcomes, whatever predicted them.
 
     Parameters
     ----------
     data, rows
         The task, and (n,) int64 rows of it.
-    found
-        Their outcomes, in that order; for residues one a residue, those without a label among them.
+    outcomes
+        In the order of the rows; for residues one for each, with or without a label.
     cost
         Of the predictions.
-    with_vector
-        (n,) bool: rows for which there was a prediction; None for all.
+    has_vector
+        (n,) bool, whether each row could be predicted; None for all.
     n_resamples, seed
         Of the bootstrap.
     """
-    with_vector = np.ones(len(rows), np.bool_) if with_vector is None else with_vector
-    n_without_vector = int((~with_vector).sum())
-    groups = groups_of(data, rows)
+    has_vector = np.ones(len(rows), np.bool_) if has_vector is None else has_vector
+    n_without_vector = int((~has_vector).sum())
+    groups = resampling_groups(data, rows)
     parts: list[Part] = []
     if data.input == "residue":
-        labelled = np.flatnonzero(np.asarray(data.targets(rows)) != "")
-        proteins = np.repeat(_numbered(data.keys[rows]), row_lengths(data, rows))[labelled]
-        if groups is not None:
-            groups = _numbered(groups[labelled])
-        if len(found) != int(row_lengths(data, rows).sum()):
+        lengths = outcomes_per_row(data, rows)
+        if len(outcomes) != int(lengths.sum()):
             raise InputError(
-                f"The vectors of {data.source} stop before the proteins do: the space cuts long ones off. Build one "
+                f"The vectors of {data.source} are shorter than the proteins: the space truncates long ones. Build one "
                 "that takes them in windows (`embedstore build --residues --long window`), and fit on that."
             )
-        found = take(found, labelled)
-        with_vector = np.repeat(with_vector, row_lengths(data, rows))[labelled]
-        if isinstance(found, ClassOutcomes):
-            parts.append(_per_protein(found, _numbered(proteins)))
-    if not len(found):
+        labelled = np.flatnonzero(np.asarray(data.targets(rows)) != "")
+        proteins = np.repeat(_numbered(data.keys[rows]), lengths)[labelled]
+        groups = None if groups is None else _numbered(groups[labelled])
+        outcomes = subset(outcomes, labelled)
+        has_vector = np.repeat(has_vector, lengths)[labelled]
+        if isinstance(outcomes, ClassOutcomes):
+            parts.append(_accuracy_per_protein(outcomes, _numbered(proteins)))
+    if not len(outcomes):
         raise InputError(f"No row of {data.source} in this split has a label.")
-    figures = measure([*found.parts(), *parts], len(found), groups=groups, n_resamples=n_resamples, seed=seed)
-    if data.input == "residue" and isinstance(found, ClassOutcomes) and found.n_known in (3, 8):
-        figures[f"q{found.n_known}"] = figures["accuracy"]
+    metrics = measure([*outcomes.parts(), *parts], len(outcomes), groups=groups, n_resamples=n_resamples, seed=seed)
+    if data.input == "residue" and isinstance(outcomes, ClassOutcomes) and outcomes.n_known in (3, 8):
+        metrics[f"q{outcomes.n_known}"] = metrics["accuracy"]
     return Scores(
-        outcomes=found,
-        measured=figures,
+        outcomes=outcomes,
+        metrics=metrics,
         groups=groups,
-        with_vector=with_vector,
+        has_vector=has_vector,
         n_without_vector=n_without_vector,
         cost=cost,
     )
 
 
-def groups_of(data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """(n,) which outcomes are drawn together, or None where each is drawn by itself.
+def resampling_groups(data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """(n,) resampling group of each outcome, or None where each is resampled by itself.
 
-    Those of one group of the task (`heads.tasks.TaskData.groups`), and where a row has none, those of one protein or
-    pair.
+    The group of the task (`heads.tasks.TaskData.groups`); for rows without one, the protein or the pair.
     """
     unit = _numbered(data.keys[rows])
     if data.groups is not None:
-        named = data.groups[rows]
-        unit = _numbered(np.where(named >= 0, named, int(data.groups.max()) + 1 + unit))
+        group = data.groups[rows]
+        unit = _numbered(np.where(group >= 0, group, int(data.groups.max()) + 1 + unit))
     if data.input != "residue" and len(np.unique(unit)) == len(rows):
         return None
-    return np.repeat(unit, row_lengths(data, rows))
+    return np.repeat(unit, outcomes_per_row(data, rows))
 
 
 def resampling_unit(data: TaskData, rows: NDArray[np.int64]) -> str:
-    """What intervals on some rows draw, in words."""
+    """What the bootstrap resamples, in words."""
     if data.groups is None:
         return "proteins" if data.input == "residue" else "rows"
-    units = groups_of(data, rows)
-    return f"{len(rows) if units is None else len(np.unique(units)):,} groups of equal {data.group_column!r}"
+    groups = resampling_groups(data, rows)
+    return f"{len(rows) if groups is None else len(np.unique(groups)):,} groups of equal {data.group_column!r}"
 
 
-def row_lengths(data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) outcomes that each row has: one, or one a residue."""
+def outcomes_per_row(data: TaskData, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) number of outcomes of each row: one, or one a residue."""
     if data.input != "residue":
         return np.ones(len(rows), np.int64)
     return np.fromiter((len(str(data.labels[row])) for row in rows.tolist()), np.int64, len(rows))
 
 
 def validation_rows(source: Source, data: TaskData) -> SplitData | None:
-    """Validation rows of a source, or None; of residues without proteins that were trained on, as in fitting."""
+    """Validation rows of a source, or None; for residues without the proteins that are in training, as in `fit`."""
     rows = data.splits["valid"]
     if data.input == "residue":
         rows = rows[~isin_keys(data.digests[rows], data.digests[data.splits["train"]])]
@@ -219,10 +219,10 @@ def validation_predictions(head: Head, data: TaskData, valid: SplitData | None) 
     proteins = np.repeat(_numbered(data.keys[valid.rows[is_new]]), lengths[is_new])
     if head.target_type == "multilabel":
         return _label_answers(head, features, y, proteins)
-    outcomes = outcomes_of(head, features, y)
+    outcomes = predict_outcomes(head, features, y)
     if isinstance(outcomes, NumberOutcomes):
         return ValidationPredictions(residuals=np.abs(outcomes.predicted - outcomes.true).astype(np.float32))
-    assert isinstance(outcomes, ClassOutcomes)  # noqa: S101 - what is neither labels nor numbers
+    assert isinstance(outcomes, ClassOutcomes)  # noqa: S101 - neither labels nor numbers
     # A residue without a label is not an example; a class that is not in training is a wrong answer.
     answered = outcomes.predicted >= 0
     if head.target_type == "class":
@@ -230,6 +230,11 @@ def validation_predictions(head: Head, data: TaskData, valid: SplitData | None) 
     return ValidationPredictions(
         confidences=outcomes.confidence[answered], right=outcomes.right[answered], clusters=proteins[answered]
     )
+
+
+def main_metric(named: str | None, data: TaskData, metrics: Mapping[str, Any]) -> str:
+    """The metric to compare by: the task's own if it was measured, else the usual one of its target type."""
+    return named if named is not None and named in metrics else MAIN_METRICS[data.target_type]
 
 
 def _label_answers(head: Head, features: Features, y: Any, proteins: NDArray[np.int64]) -> ValidationPredictions:
@@ -251,33 +256,16 @@ def _label_answers(head: Head, features: Features, y: Any, proteins: NDArray[np.
     return ValidationPredictions(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
-def main_metric(named: str | None, data: TaskData, figures: Mapping[str, Any]) -> str:
-    """The metric to compare by: the task's own if it was measured, else the usual one of its kind."""
-    return named if named is not None and named in figures else MAIN_METRICS[data.target_type]
-
-
 def _numbered(values: NDArray[Any]) -> NDArray[np.int64]:
     """A number from 0 for each distinct row."""
     return np.unique(values, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
 
 
-def _fallback(data: TaskData) -> float:
-    """What is taken to be predicted of a row without a vector: the mean of the training rows."""
-    return float(np.mean(data.targets(data.rows("train")))) if data.target_type == "regression" else 0.0
-
-
-def _back(lengths: NDArray[np.int64], present: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Order that puts outcomes of the rows with a vector, then of the others, into the order of the rows."""
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    there = np.repeat(present, lengths)
-    return np.argsort(np.concatenate([owner[there], owner[~there]]), kind="stable")
-
-
-def _per_protein(found: ClassOutcomes, groups: NDArray[np.int64]) -> Sums:
-    """Mean over proteins of the share of right residues."""
-    share = 1 / np.bincount(groups)[groups]
+def _accuracy_per_protein(outcomes: ClassOutcomes, proteins: NDArray[np.int64]) -> Sums:
+    """Mean over proteins of the share of correct residues."""
+    share = 1 / np.bincount(proteins)[proteins]
 
     def statistic(sums: Float64) -> dict[str, Float64]:
         return {"accuracy_per_protein": sums[:, 0] / sums[:, 1]}
 
-    return Sums(columns=np.stack([found.right * share, share], axis=1), statistic=statistic)
+    return Sums(columns=np.stack([outcomes.right * share, share], axis=1), statistic=statistic)

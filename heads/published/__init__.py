@@ -1,4 +1,4 @@
-"""Tables that others printed: their rows with our heads and settings, their figures, what is wrong in them."""
+"""Published tables: their methods with our heads and parameters, their figures, their errata."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from embedstore.catalog import Catalog
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSpec:
-    """A row of the catalog of published tables.
+    """An entry of the catalog of published tables.
 
     Attributes
     ----------
     name
-        What the table is called on the command line.
+        Its name on the command line.
     target
         ``"module:attribute"`` of a `heads.published.table.PublishedTable`.
     summary
@@ -42,6 +42,6 @@ TABLES: Catalog[TableSpec] = Catalog(
     ),
     group="embedstore.tables",
 )
-"""Every published table by name: a file each."""
+"""Every published table by name."""
 
 __all__ = ["TABLES", "TableSpec"]

@@ -1,4 +1,4 @@
-"""Cheap methods that stand beside every published table."""
+"""Simple baselines that are added to published tables."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from heads.published.table import PublishedRow
 COMPOSITION = PublishedRow(
     name="amino acids and dipeptides",
     head="composition",
-    floor=True,
+    baseline=True,
     note="logistic or ridge regression on the composition",
 )
 
 KMER = PublishedRow(
-    name="1- to 3-mers", head="kmer", floor=True, note="tf-idf of the words in logistic or ridge regression"
+    name="1- to 3-mers", head="kmer", baseline=True, note="tf-idf of k-mers in logistic or ridge regression"
 )
 
 ON_VARIANTS = (
     PublishedRow(
         name="one-hot ridge",
         head="one_hot_ridge",
-        floor=True,
+        baseline=True,
         variants=True,
         note="ridge regression on the residue at each position",
     ),
     PublishedRow(
         name="position means + BLOSUM62",
         head="position_means",
-        floor=True,
+        baseline=True,
         variants=True,
         note="position means, BLOSUM62 and residues in boosted trees",
     ),
 )
-"""For variants of one protein, whose residues correspond by position."""
+"""For variants of one protein, which are aligned position by position."""

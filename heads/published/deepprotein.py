@@ -1,4 +1,4 @@
-"""The architectures of DeepProtein, with what it printed for each task."""
+"""The architectures of DeepProtein, with their published figures for each task."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ DEEPPROTEIN = PublishedTable(
         _graph("NeuralFP", "neural_fp", _rho(fluorescence=0.413, beta_lactamase=0.133)),
         _graph("AttentiveFP", "attentive_fp"),
         _graph("MPNN", "mpnn"),
-        _graph("graph transformer", "graph_transformer", note="ours for its PAGTN and Graphormer"),
+        _graph("graph transformer", "graph_transformer", note="replaces its PAGTN and Graphormer"),
         PublishedRow(
             name="frozen PLM + MLP",
             head="mlp",
@@ -67,7 +67,7 @@ DEEPPROTEIN = PublishedTable(
                 "batch_rows": 32,
                 "start": None,
             },
-            note="mean-pooled vectors; ours: of the store's spaces, stopped early",
+            note="mean-pooled vectors; here of the store's spaces, with early stopping",
         ),
         PublishedRow(
             name="DeepProt-T5",
@@ -79,8 +79,8 @@ DEEPPROTEIN = PublishedTable(
                 Figure(task="ppi_affinity", metric="rmse", value=2.41, printed="RMSE 2.41"),
                 Figure(task="ppi_affinity", metric="pearson", value=0.643, printed="Pearson 0.643"),
             ),
-            note="the whole ProtT5 encoder learns: a GPU's work; a smaller model: finetune.model. Published with 30 to "
-            "50 epochs, batches of 10 to 16 and proteins cut at 300 residues",
+            note="the whole ProtT5 encoder is trained, which needs a GPU; a smaller model: finetune.model. Published "
+            "with 30 to 50 epochs, batches of 10 to 16 and proteins cut at 300 residues",
         ),
         COMPOSITION,
         KMER,
@@ -95,10 +95,10 @@ DEEPPROTEIN = PublishedTable(
     ),
     notes=(
         "Networks from sequence: published with Adam at 1e-4 (graphs 1e-5), batches of 32, up to 100 epochs, seeds 7, "
-        "42 and 100; ours have these but for the seeds, and stop when validation has not gained for some epochs.",
-        "The graph networks read the atom graph of the protein's SMILES, in which there is no structure.",
+        "42 and 100; here the same but for the seeds, with early stopping on the validation loss.",
+        "The graph networks read the atom graph of the protein's SMILES, which has no 3D structure.",
         "Its networks on descriptors (amino-acid and pseudo-amino-acid composition, conjoint triad, quasi-sequence "
-        "order) are no heads here; the compositions below are the nearest.",
+        "order) are not heads here; the composition baselines are the closest.",
     ),
 )
-"""DeepProtein's architectures, the simplest first, then the floors that it has none of."""
+"""DeepProtein's architectures, the simplest first, then baselines, of which it has none."""

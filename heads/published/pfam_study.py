@@ -1,4 +1,4 @@
-"""Table 3 of the Pfam study, and what the comparison that it took most of it from says on remote domains."""
+"""Table 3 of the Pfam study, with the figures on remote domains of the comparison that it cites."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ STUDY = PublishedTable(
             name="Top-pick HMM",
             head="hmm_top_pick",
             figures=(_error(1.414), _clustered(18.1)),
-            note="published: Pfam's own seed alignments; ours: the training members aligned anew, or the table's "
+            note="published: Pfam's own seed alignments; here: the training members realigned, or the table's "
             "alignment by hmm_top_pick.alignment",
         ),
         PublishedRow(name="phmmer", head="phmmer", figures=(_error(1.531), _clustered(32.6))),
@@ -51,13 +51,13 @@ STUDY = PublishedTable(
             name="k-mers",
             head="kmer",
             figures=(_error(9.994),),
-            note="ours: tf-idf of words of 1 to 3 residues in logistic regression",
+            note="here: tf-idf of 1- to 3-mers in logistic regression",
         ),
         PublishedRow(
             name="RNN",
             head="rnn",
             figures=(_error(1.8),),
-            note="its sizes are not in print; ours: a bidirectional LSTM",
+            note="its sizes are not published; here: a bidirectional LSTM",
         ),
         PublishedRow(
             name=_PROTCNN,
@@ -69,7 +69,7 @@ STUDY = PublishedTable(
             name="ProtENN",
             head="protenn",
             figures=(_error(0.159), _clustered(12.2)),
-            note="the majority of several ProtCNNs: how many is a setting, protenn.members",
+            note="majority vote of several ProtCNNs; their number is the parameter protenn.members",
         ),
         PublishedRow(
             name=_PROTBERT,
@@ -78,7 +78,7 @@ STUDY = PublishedTable(
                 _error(10.9),
                 _error(0.07, "0.0007% error, corrected to 0.07%", of=_HUNDRED),
             ),
-            note="published: ProtBert, length 512, half precision, one epoch; ours: the store's spaces, whole "
+            note="published: ProtBert, length 512, half precision, one epoch; here: the store's spaces, whole "
             "proteins, a linear head. The published training itself: heads finetune --preset protbert_study",
         ),
         COMPOSITION,
@@ -103,4 +103,4 @@ STUDY = PublishedTable(
         Erratum(text="Q3 of 81 to 87, Q10 of 81 and Q2 of 91 are ProtT5's figures, not ProtBert's.", rows=(_PROTBERT,)),
     ),
 )
-"""The study's rows in its order."""
+"""The study's rows, in its order."""

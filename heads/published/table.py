@@ -1,4 +1,4 @@
-"""What is declared of a published table: rows, figures, errata."""
+"""Declaration of a published table: rows, figures, errata."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Figure:
     task
         Our name of the task.
     metric, value
-        What was printed, by our name of the metric; a percentage as a fraction. Corrected where the print is wrong.
+        The value, by our name of the metric; a percentage as a fraction. Corrected where the print is wrong.
     printed
-        As it stands in print.
+        As printed.
     of
-        Which of the published figures it is, a few words: it heads a column.
+        Which of several published figures it is, in a few words; the heading of a column.
     """
 
     task: str
@@ -33,7 +33,7 @@ class Figure:
     of: str = ""
 
     def as_metric(self, metric: str) -> float | None:
-        """The value in another metric; None where one cannot be had from the other.
+        """The value in another metric; None where it cannot be converted.
 
         >>> round(Figure(task="pfam", metric="error_rate", value=0.01414, printed="1.414%").as_metric("accuracy"), 5)
         0.98586
@@ -45,22 +45,22 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedRow:
-    """A row of a published table, and the head that stands for it.
+    """A row of a published table, and the head that reproduces it.
 
     Attributes
     ----------
     name
-        What the row is called in print.
+        Its printed name.
     head
-        Name in `heads.HEADS`. One that reads vectors makes a row of each space.
+        Name in `heads.HEADS`. A head that reads vectors is compared on each space.
     params
-        Settings that are not the head's own defaults.
+        Parameters that differ from the head's defaults.
     figures
-        Published ones.
+        Published figures.
     note
-        In what ours is another method than the published one.
-    floor
-        Whether the row is none of the table's, but a cheap method that should stand beside it.
+        How the head differs from the published method.
+    baseline
+        Whether it is a simple baseline that the table does not have.
     variants
         Whether it needs proteins of one length.
     """
@@ -70,7 +70,7 @@ class PublishedRow:
     params: Mapping[str, Any] = field(default_factory=dict)
     figures: tuple[Figure, ...] = ()
     note: str = ""
-    floor: bool = False
+    baseline: bool = False
     variants: bool = False
 
 
@@ -81,9 +81,9 @@ class Erratum:
     Attributes
     ----------
     text
-        What was printed, and what holds.
+        The printed statement, and the correct one.
     rows, tasks
-        Names of the rows, and of the tasks, that it concerns; none: all.
+        Names of the rows, and of the tasks, that it concerns; empty: all.
     """
 
     text: str
@@ -100,17 +100,17 @@ class PublishedTable:
     name
         In `heads.published.TABLES`.
     title, citation
-        For people.
-    kinds, inputs
-        What it is a comparison of: some of `heads.tasks.targets.KINDS` and of `heads.tasks.data.INPUTS`.
+        For readers.
+    target_types, inputs
+        Of the tasks that were compared: some of `heads.tasks.targets.KINDS` and of `heads.tasks.data.INPUTS`.
     measured_on
-        On which rows the published figures were measured, for each task that has figures.
+        On which rows the figures were measured, for each task that has figures.
     rows
-        In the published order; the floors last.
+        In the published order; baselines last.
     errata
-        What is wrong in print.
+        Errors in print.
     notes
-        What a reader must know besides.
+        What else to know.
     """
 
     name: str

@@ -13,7 +13,7 @@ from embedstore.errors import InputError, MissingPackageError, WorkerDiedError
 from heads.alignment.blastp import BlastpHead
 from heads.alignment.class_scores import ClassScores, ScoreSigmoid, ScoreSoftmax, class_scores, fit_softmax
 from heads.alignment.diamond import DiamondHead
-from heads.alignment.family_alignment import align_as_given, align_family, given_alignment
+from heads.alignment.family_alignment import align_family, read_alignment, select_aligned
 from heads.alignment.hits import Hits, hits_of
 from heads.alignment.hmm_top_pick import HmmTopPickHead
 from heads.alignment.hmmer import amino, digital
@@ -122,7 +122,7 @@ def test_what_does_not_pass_loose_filters_is_searched_without_any() -> None:
     without, loosely = (
         HmmTopPickHead(second_pass=how).fit(*families(60, **HARD)).hits(queries) for how in (True, "loose")
     )
-    np.testing.assert_array_equal(loosely.found, without.found)
+    np.testing.assert_array_equal(loosely.has_hit, without.has_hit)
     # Scores are the same however a profile came to be compared.
     scores = dict(zip(zip(without.query, without.target, strict=True), without.score, strict=True))
     assert len(loosely) < len(without)
@@ -178,7 +178,7 @@ def test_profiles_are_made_of_the_alignment_that_is_given(tmp_path: Path) -> Non
     np.testing.assert_array_equal(head.hits(X).score, by_itself.hits(X).score)
 
     table.write_text("\n".join(["sequence_name,sequence,aligned_sequence", *lines[1:]]) + "\n")
-    with pytest.raises(InputError, match=r"class '.*' \(.* proteins\): the alignment that is given lacks 1 of its"):
+    with pytest.raises(InputError, match=r"class '.*' \(.* proteins\): the alignment lacks 1 of its"):
         HmmTopPickHead(alignment=table).fit(X, y)
     table.write_text("sequence_name,sequence,aligned_sequence\np0,MKV,M-L\n")
     with pytest.raises(InputError, match="aligned_sequence of 'p0' is not its sequence with gaps"):
@@ -194,12 +194,12 @@ def test_a_protein_of_two_families_has_the_row_of_each(tmp_path: Path) -> None:
     table = tmp_path / "families.csv"
     lines = ["a0,MKVLA,MKVLA--", "a1,MKVLAGG,MKVLAGG", "b0,MKVLA,--MKVLA-", "b1,AAMKVLAA,AAMKVLAA"]
     table.write_text("\n".join(["sequence_name,sequence,aligned_sequence", *lines]) + "\n")
-    rows = given_alignment(table)
-    assert list(align_as_given(["MKVLA", "MKVLAGG"], rows).textize().alignment) == ["MKVLA--", "MKVLAGG"]
-    assert list(align_as_given(["MKVLA", "AAMKVLAA"], rows).textize().alignment) == ["--MKVLA-", "AAMKVLAA"]
+    rows = read_alignment(table)
+    assert list(select_aligned(["MKVLA", "MKVLAGG"], rows).textize().alignment) == ["MKVLA--", "MKVLAGG"]
+    assert list(select_aligned(["MKVLA", "AAMKVLAA"], rows).textize().alignment) == ["--MKVLA-", "AAMKVLAA"]
     table.write_text("\n".join(["sequence_name,sequence,aligned_sequence", *lines[:2], "b0,MKVLA,--MKVLA"]) + "\n")
     with pytest.raises(InputError, match="of 'b0' differs from that of an equal sequence before it, and both have 7"):
-        given_alignment(table)
+        read_alignment(table)
 
 
 @pytest.mark.parametrize("aligner", ["pyfamsa", "mafft"])
@@ -341,7 +341,7 @@ def scores_of(*rows: list[tuple[int, float]]) -> ClassScores:
 
 
 def test_shares_grow_with_the_score_and_with_its_lead() -> None:
-    weak, strong, close, nothing, tie = ScoreSoftmax(slope=3, floor=10).shares(
+    weak, strong, close, nothing, tie = ScoreSoftmax(slope=3, floor=10).probabilities(
         scores_of([(1, 12)], [(1, 300)], [(1, 300), (2, 290)], [], [(3, 40), (0, 40)]), 5
     )
     assert 0.2 < weak[1] < 0.6 < 0.99 < strong[1]
@@ -353,7 +353,7 @@ def test_shares_grow_with_the_score_and_with_its_lead() -> None:
 
 
 def test_a_best_hit_below_the_floor_still_leads() -> None:
-    (shares,) = ScoreSoftmax(slope=3, floor=1000).shares(scores_of([(4, 20)]), 5)
+    (shares,) = ScoreSoftmax(slope=3, floor=1000).probabilities(scores_of([(4, 20)]), 5)
     assert shares.argmax() == 4
     assert shares.sum() == pytest.approx(1)
 
@@ -365,14 +365,14 @@ def test_probabilities_are_as_often_right_as_they_say() -> None:
     codes = np.where(right, 0, rng.integers(1, 50, 2000))
     scores = scores_of(*([(0, score)] for score in bits.tolist()))
     fitted = fit_softmax(scores, codes, 50)
-    shares = fitted.shares(scores, 50)[:, 0]
+    shares = fitted.probabilities(scores, 50)[:, 0]
     for low, high in ((0.2, 0.5), (0.5, 0.7), (0.7, 0.9)):
         there = (shares > low) & (shares <= high)
         assert abs(shares[there].mean() - right[there].mean()) < 0.06
 
 
 def test_several_labels_are_shared_out_by_score_and_by_share_of_the_best() -> None:
-    shares = ScoreSigmoid().shares(scores_of([(0, 200), (1, 190), (2, 20)], []), 4)
+    shares = ScoreSigmoid().probabilities(scores_of([(0, 200), (1, 190), (2, 20)], []), 4)
     assert shares[0, 0] > shares[0, 1] > 0.5 > shares[0, 2] > shares[0, 3] == 0
     assert not shares[1].any()
 

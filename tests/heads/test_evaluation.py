@@ -50,11 +50,11 @@ def test_a_head_on_shuffled_labels_scores_at_chance(
 
 def test_planted_duplicates_across_splits_are_reported(store: Store) -> None:
     report = heads.evaluate(store, heads.fit(store, task="pfam"))
-    assert (report.n_keys_in_train, report.audit.n_exact, report.audit.n_exact_rows) == (1, 1, 1)
-    assert report.audit.n_sampled == 48
-    assert report.audit.n_near >= 1
+    assert (report.n_keys_in_train, report.leakage.n_exact, report.leakage.n_exact_rows) == (1, 1, 1)
+    assert report.leakage.n_sampled == 48
+    assert report.leakage.n_near >= 1
     assert sum(one.n for one in report.by_identity) == 48
-    assert "words" in report.audit.method
+    assert "words" in report.leakage.method
 
 
 def test_near_duplicates_are_found_by_words_and_strangers_are_not() -> None:
@@ -82,7 +82,7 @@ def test_a_report_has_a_learning_curve_reliability_costs_and_confusions(store: S
     assert report.fit_seconds is not None
     plain = json.loads(json.dumps(report.to_dict()))
     assert set(plain["mcc"]) == {"value", "low", "high"}
-    assert (plain["audit"]["method"], plain["by_identity"]) == ("not asked for", [])
+    assert (plain["leakage"]["method"], plain["by_identity"]) == ("not asked for", [])
     with pytest.raises(InputError, match=r"The fractions are \(2,\); expected shares over 0 to 1"):
         heads.evaluate(store, heads.fit(store, task="pfam"), fractions=(2,))
 
@@ -122,7 +122,7 @@ def test_a_comparison_is_valid_json_and_one_page_without_any_reference(
     comparison: heads.Comparison, tmp_path: Path
 ) -> None:
     document = json.loads(comparison.save_json(tmp_path / "c.json").read_text())
-    assert [row["name"] for row in document["rows"]] == [row.name for row in comparison.rows]
+    assert [row["name"] for row in document["results"]] == [row.name for row in comparison.results]
     assert document["about"]["train_sha256"]
     text = comparison.save_html(tmp_path / "c.html").read_text()
     page = Links()
@@ -137,7 +137,7 @@ def test_a_comparison_is_valid_json_and_one_page_without_any_reference(
 
 
 def test_rows_are_tested_against_the_best_on_the_same_rows(comparison: heads.Comparison) -> None:
-    best, *others = comparison.rows
+    best, *others = comparison.results
     assert best.against_best is None
     assert {row.against_best.test for row in others if row.against_best} == {"mcnemar"}
     for row in others:
@@ -156,13 +156,13 @@ def test_a_row_that_fails_is_named_and_stops_no_other(store: Store, tmp_path: Pa
     found = heads.compare(
         store, task="pfam", heads=["knn", "linear"], params={"knn": {"k": -1}}, relatives="none", n_resamples=50
     )
-    assert [row.name for row in found.rows] == ["linear · kmer", "knn · kmer"]
-    assert "k is (-1,); expected whole numbers" in found.rows[-1].failure
+    assert [row.name for row in found.results] == ["linear · kmer", "knn · kmer"]
+    assert "k is (-1,); expected whole numbers" in found.results[-1].failure
     assert "expected whole numbers" in found.save_html(tmp_path / "c.html").read_text()
-    assert found.to_dict()["rows"][-1]["metrics"] == {}
+    assert found.to_dict()["results"][-1]["metrics"] == {}
     with pytest.raises(InputError, match="No method of the comparison worked"):
         heads.compare(store, task="pfam", heads=["knn"], params={"knn": {"k": -1}}, relatives="none")
-    with pytest.raises(InputError, match="head 'mlp', which does not take part: knn"):
+    with pytest.raises(InputError, match="head 'mlp', which is not compared; compared are knn"):
         heads.compare(store, task="pfam", heads=["knn"], params={"mlp": {}})
 
 
@@ -175,8 +175,8 @@ def test_a_row_that_fails_in_no_way_of_ours_stops_no_other(error: Exception, sto
             raise error
 
     found = heads.compare(store, task="pfam", heads=["linear"], methods=[Failing()], relatives="none")
-    assert [row.name for row in found.rows] == ["linear · kmer", "failing"]
-    assert str(error) in found.rows[-1].failure
+    assert [row.name for row in found.results] == ["linear · kmer", "failing"]
+    assert str(error) in found.results[-1].failure
 
 
 def test_a_comparison_that_is_stopped_has_lost_no_row_that_was_done(store: Store, tmp_path: Path) -> None:
@@ -190,9 +190,9 @@ def test_a_comparison_that_is_stopped_has_lost_no_row_that_was_done(store: Store
     given: dict[str, Any] = {"task": "pfam", "relatives": "none", "n_resamples": 50, "on_result": kept.append}
     with pytest.raises(KeyboardInterrupt):
         heads.compare(store, table="study", heads=["kmer", "linear"], methods=[Stopped()], **given)
-    assert [len(found.rows) for found in kept] == [1, 2]
+    assert [len(found.results) for found in kept] == [1, 2]
     assert kept[0].pending == ("frozen embedding + linear · kmer", "stopped")
-    assert "<b>Not finished.</b> 1 more were to be compared: stopped." in kept[1].save_html(
+    assert "<b>Not finished.</b> 1 more methods were to be compared: stopped." in kept[1].save_html(
         tmp_path / "so_far.html"
     ).read_text(encoding="utf-8")
     kept.clear()
@@ -203,7 +203,7 @@ def test_a_comparison_that_is_stopped_has_lost_no_row_that_was_done(store: Store
 def test_figures_on_rows_that_heads_have_seen_say_so(store: Store, tmp_path: Path) -> None:
     found = heads.compare(store, task="pfam", heads=["linear"], split="valid", relatives="none", n_resamples=50)
     assert "Not held out." in found.save_html(tmp_path / "valid.html").read_text()
-    assert "chose their settings on these rows" in found.to_dict()["seen"]
+    assert "Hyper-parameters were selected" in found.to_dict()["seen"]
     held_out = heads.compare(store, task="pfam", heads=["linear"], relatives="none", n_resamples=50)
     assert held_out.to_dict()["seen"] is None
     page = held_out.save_html(tmp_path / "test.html").read_text()
@@ -234,15 +234,15 @@ def test_a_checkpoint_is_of_one_training_and_stops_no_other(store: Store, tmp_pa
         relatives="none",
         n_resamples=50,
     )
-    assert found.rows[0].failure == ""
+    assert found.results[0].failure == ""
     assert {file: file.read_bytes() for file in place.iterdir() if file.is_file()} == kept
     assert sorted(file.name for file in place.iterdir() if file.is_dir()) == ["seed_0", "seed_1"]
 
 
 def test_several_seeds_are_one_row_with_their_mean(store: Store) -> None:
     found = heads.compare(store, task="pfam", heads=["linear"], seeds=2, relatives="none", n_resamples=50)
-    assert len(found.rows[0].by_seed) == 2
-    assert found.rows[0].metrics["accuracy"].value == pytest.approx(np.mean(found.rows[0].by_seed))
+    assert len(found.results[0].by_seed) == 2
+    assert found.results[0].metrics["accuracy"].value == pytest.approx(np.mean(found.results[0].by_seed))
     assert found.about["seeds"] == [0, 1]
 
 
@@ -282,9 +282,9 @@ class Majority:
 
 def test_rows_of_another_kind_take_part_without_a_change(store: Store) -> None:
     found = heads.compare(store, task="pfam", heads=["linear"], methods=[Majority()], relatives="none", n_resamples=100)
-    assert [row.name for row in found.rows] == ["linear · kmer", "majority"]
-    assert found.rows[1].against_best is not None
-    assert found.rows[1].against_best.p_value < 0.01
+    assert [row.name for row in found.results] == ["linear · kmer", "majority"]
+    assert found.results[1].against_best is not None
+    assert found.results[1].against_best.p_value < 0.01
 
 
 def test_compare_on_the_command_line_writes_both_files(
@@ -297,9 +297,9 @@ def test_compare_on_the_command_line_writes_both_files(
         env={"EMBEDSTORE": str(store.path)},
     )
     assert done.exit_code == 0, done.output
-    assert len(json.loads(done.stdout)["rows"]) == 2
+    assert len(json.loads(done.stdout)["results"]) == 2
     assert {path.name for path in tmp_path.iterdir()} == {"pfam-compare.html", "pfam-compare.json"}
-    assert "stand in the training rows too" in done.stderr
+    assert "are also in the training rows" in done.stderr
 
 
 def test_a_page_that_cannot_be_written_meanwhile_ends_no_comparison(
@@ -310,7 +310,7 @@ def test_a_page_that_cannot_be_written_meanwhile_ends_no_comparison(
     (tmp_path / "pages").rmdir()
     given: dict[str, Any] = {"task": "pfam", "relatives": "none", "n_resamples": 20, "on_result": pages.save_so_far}
     found = heads.compare(store, heads=["centroid", "knn"], **given)
-    assert len(found.rows) == 2
+    assert len(found.results) == 2
     assert "mine.html could not be written" in capsys.readouterr().err
     for folder in (".", "..", ""):
         with pytest.raises(InputError, match="is a folder; expected a name"):
@@ -322,9 +322,9 @@ def test_only_a_comparison_that_is_named_is_replaced(
     out: list[str], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = ["compare", "--task", "pfam", "--heads", "centroid,knn", "--relatives", "none", *out]
+    arguments = ["compare", "--task", "pfam", "--heads", "centroid,knn", "--relatives", "none", *out]
     for _ in range(2):
-        done = CliRunner().invoke(app, words, env={"EMBEDSTORE": str(store.path)})
+        done = CliRunner().invoke(app, arguments, env={"EMBEDSTORE": str(store.path)})
         assert done.exit_code == 0, done.output
         assert "the rows so far" in done.stderr
     pages = {path.name for path in tmp_path.iterdir() if path.suffix == ".html"}

@@ -18,8 +18,8 @@ from heads.evaluation.scoring import Scores
 
 
 def _judged(outcomes: ClassOutcomes | NumberOutcomes, **given: Any) -> Scores:
-    usual: dict[str, Any] = {"groups": None, "with_vector": np.ones(len(outcomes), np.bool_), "n_without_vector": 0}
-    return Scores(outcomes=outcomes, measured={}, cost=Cost(), **(usual | given))
+    usual: dict[str, Any] = {"groups": None, "has_vector": np.ones(len(outcomes), np.bool_), "n_without_vector": 0}
+    return Scores(outcomes=outcomes, metrics={}, cost=Cost(), **(usual | given))
 
 
 def _outcomes(right: NDArray[np.bool_], confidence: NDArray[np.float32]) -> ClassOutcomes:
@@ -100,7 +100,7 @@ def test_rows_that_got_no_number_are_not_held_against_the_interval() -> None:
     true = np.concatenate([rng.normal(size=900), np.full(100, 50.0)])
     there = np.arange(1000) < 900
     (found,) = check_guarantees(
-        validation, _judged(NumberOutcomes(true=true, predicted=np.zeros(1000)), with_vector=there)
+        validation, _judged(NumberOutcomes(true=true, predicted=np.zeros(1000)), has_vector=there)
     )
     assert (found.answered, found.holds) == (0.9, True)
     assert found.observed.value > 0.93

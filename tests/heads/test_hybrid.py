@@ -92,7 +92,7 @@ def test_a_hybrid_stands_in_a_comparison(store: Store) -> None:
     found = heads.compare(
         store, task="pfam", heads=["hybrid", "linear", "kmer"], params={"hybrid": {"members": ["linear", "kmer"]}}
     )
-    assert {row.name: bool(row.failure) for row in found.rows} == {
+    assert {row.name: bool(row.failure) for row in found.results} == {
         "hybrid · kmer": False, "linear · kmer": False, "kmer": False
     }  # fmt: skip
 

@@ -10,10 +10,9 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from heads.base import Head
-from heads.evaluation.metrics import NumberOutcomes, compare_paired, mcnemar, measure
-from heads.evaluation.metrics.average import average
+from heads.evaluation.metrics import NumberOutcomes, average, compare_paired, mcnemar, measure
 from heads.evaluation.metrics.bootstrap import resamples
-from heads.evaluation.outcomes import join, outcomes_of, take, with_missing
+from heads.evaluation.outcomes import add_missing, join, predict_outcomes, subset
 from heads.features.base import ArrayFeatures
 
 
@@ -36,7 +35,7 @@ class Told(Head):
 
 
 def told(head: Head, outputs: Any, y: Any) -> Any:
-    return outcomes_of(head, ArrayFeatures(np.asarray(outputs, np.float32), block_rows=17), y)
+    return predict_outcomes(head, ArrayFeatures(np.asarray(outputs, np.float32), block_rows=17), y)
 
 
 def figures(found: Any, **options: Any) -> dict[str, float]:
@@ -162,7 +161,7 @@ def test_every_metric_of_a_resample_is_that_of_the_rows_it_repeats() -> None:
         counts = np.concatenate(list(resamples(60, 3, seed=1))).astype(np.int64)
         for number, drawn in enumerate(counts):
             rows = np.repeat(np.arange(60), drawn)
-            again = figures(take(outcomes, rows))
+            again = figures(subset(outcomes, rows))
             here = {name: one.draws[number] for name, one in measured.items()}
             assert here == pytest.approx({name: again[name] for name in here}, abs=1e-5)
 
@@ -221,14 +220,14 @@ def test_rows_of_unseen_classes_and_without_a_vector_are_wrong() -> None:
     found = told(head, [[0.9, 0.1], [0.2, 0.8]], ["a", "z"])
     assert (found.right.tolist(), found.rank.tolist()) == ([True, False], [0, 2])
     np.testing.assert_allclose(found.p_true, [0.9, 0])
-    whole = with_missing(found, head, ["b", "y"], fallback=0.0)
+    whole = add_missing(found, head, ["b", "y"], fallback=0.0)
     assert whole.names.tolist() == ["a", "b", "y", "z"]
     assert [whole.names[code] for code in whole.true] == ["a", "z", "b", "y"]
     assert figures(whole)["accuracy"] == 0.25
     number = Told(target_type="regression", classes=[])
-    assert with_missing(told(number, [[1.0]], [2.0]), number, [5.0], fallback=3.0).predicted.tolist() == [1.0, 3.0]
+    assert add_missing(told(number, [[1.0]], [2.0]), number, [5.0], fallback=3.0).predicted.tolist() == [1.0, 3.0]
     several = Told(target_type="multilabel", classes=["a", "b"], thresholds=np.float32([0.5, 0.5]))
-    lost = with_missing(told(several, [[0.9, 0.9]], [["a", "b"]]), several, [["b", "q"]], fallback=0.0)
+    lost = add_missing(told(several, [[0.9, 0.9]], [["a", "b"]]), several, [["b", "q"]], fallback=0.0)
     assert (lost.n_true.tolist(), lost.n_unseen.tolist(), lost.exact.tolist()) == ([2, 2], [0, 1], [True, False])
     assert figures(lost)["micro_recall"] == 0.5
 
@@ -238,7 +237,7 @@ def test_outcomes_are_joined_and_taken_row_by_row() -> None:
     head = Told(target_type="class", classes=[0, 1, 2])
     whole, parts = told(head, p, true), [told(head, p[:15], true[:15]), told(head, p[15:], true[15:])]
     order = np.random.default_rng(0).permutation(40)
-    for name, value in figures(take(join(parts), order)).items():
+    for name, value in figures(subset(join(parts), order)).items():
         assert value == pytest.approx(figures(whole)[name], abs=1e-6)
 
 

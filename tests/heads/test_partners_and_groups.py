@@ -17,7 +17,7 @@ from embedstore.errors import InputError
 from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
 from heads.evaluation.pair_classes import partners_seen
-from heads.evaluation.scoring import groups_of, resampling_unit
+from heads.evaluation.scoring import resampling_groups, resampling_unit
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 
@@ -62,7 +62,7 @@ def test_an_evaluation_of_pairs_has_the_metric_of_each_class_and_counts_a_swappe
 ) -> None:
     heads.fit(affinity, task=TaskSelection(**OF_PAIRS), head="linear", out=tmp_path / "head")
     report = heads.evaluate(affinity, tmp_path / "head")
-    assert report.audit.n_exact == 1
+    assert report.leakage.n_exact == 1
     assert [(one.identity, one.seen, one.n) for one in report.by_partners[:3]] == [
         (1.0, "both", 5), (1.0, "one", 6), (1.0, "none", 9),
     ]  # fmt: skip
@@ -94,7 +94,7 @@ def test_a_comparison_of_pairs_shows_the_classes(affinity: Store, tmp_path: Path
     assert done.exit_code == 0, done.output
     assert "by proteins trained on" in done.stdout
     found = json.loads((tmp_path / "p.json").read_text())
-    assert [one["n"] for one in found["rows"][0]["by_partners"]][:3] == [5, 6, 9]
+    assert [one["n"] for one in found["results"][0]["by_partners"]][:3] == [5, 6, 9]
     assert "6 pairs (30.0%)" in (tmp_path / "p.html").read_text()
 
 
@@ -112,17 +112,17 @@ def grouped(tmp_path_factory: pytest.TempPathFactory, simulated: Any) -> Path:
 def test_rows_of_one_group_are_drawn_together_and_those_without_one_by_sequence(grouped: Path) -> None:
     data = read_task(TaskSelection(labels=str(grouped), group_column="group"), None)
     rows = data.rows("test")
-    units = groups_of(data, rows)
+    units = resampling_groups(data, rows)
     assert units is not None
     assert len(np.unique(units)) == 5 + 10
     assert [len(np.unique(units[n:50:5])) for n in range(5)] == [1] * 5
     assert resampling_unit(data, rows) == "15 groups of equal 'group'"
     alone = read_task(TaskSelection(labels=str(grouped), group_column="none"), None)
-    assert groups_of(alone, rows) is None
+    assert resampling_groups(alone, rows) is None
     assert resampling_unit(alone, rows) == "rows"
 
 
-def test_the_groups_of_a_task_are_drawn_unless_told_otherwise(tmp_path: Path, simulated: Any) -> None:
+def test_the_resampling_groups_a_task_are_drawn_unless_told_otherwise(tmp_path: Path, simulated: Any) -> None:
     rows = [
         (name, sequence, family, f"{family}.{number % 2}", "test" if number >= 40 else "train")
         for number, (name, sequence, family) in enumerate(simulated.proteins(60, seed=4))
@@ -156,7 +156,7 @@ def test_the_interval_of_a_head_that_is_right_by_group_is_wider_over_groups(stor
     one, other = by_rows.metrics["accuracy"], by_groups.metrics["accuracy"]
     assert one.value == other.value
     assert other.high - other.low > 2 * (one.high - one.low)
-    assert (by_rows.drawn, by_groups.drawn) == ("rows", "6 groups of equal 'family'")
+    assert (by_rows.resampling_unit, by_groups.resampling_unit) == ("rows", "6 groups of equal 'family'")
 
 
 def test_the_command_line_the_functions_and_a_saved_selection_name_rows_alike() -> None:

@@ -70,21 +70,21 @@ def test_the_studys_printed_errors_become_accuracies() -> None:
 def test_rows_stand_in_the_published_order_beside_the_published_figures(store: Store) -> None:
     found = followed(store, heads=[*CHEAP, "knn"])
     beside = found.published
-    assert [(line.row, line.published_row) for line in beside.lines] == [
+    assert [(line.method, line.published_row) for line in beside.results] == [
         ("k-mers", "k-mers"),
         ("frozen embedding + linear · kmer", "frozen embedding + linear"),
         ("amino acids and dipeptides", "amino acids and dipeptides"),
         ("knn · kmer", ""),
     ]
-    assert {row.name for row in found.rows} == {line.row for line in beside.lines}
+    assert {row.name for row in found.results} == {line.method for line in beside.results}
     assert beside.columns == ("published (17,929 families)", "published (100 families)")
-    first, second, floor, _ = beside.lines
+    first, second, baseline, _ = beside.results
     assert first.published == {"published (17,929 families)": pytest.approx(0.90006)}
     assert second.printed["published (100 families)"] == "0.0007% error, corrected to 0.07%"
-    assert floor.floor
-    assert not floor.published
+    assert baseline.baseline
+    assert not baseline.published
     assert "measured on other rows: the random split of Pfam 32" in beside.caution
-    assert "Ours: 48 test rows of pfam, 6 classes" in beside.caution
+    assert "Here: 48 test rows of pfam, 6 classes" in beside.caution
     assert "Published as error rate; shown as accuracy" in beside.caution
 
 
@@ -105,7 +105,7 @@ def test_labels_that_nobody_published_on_stand_alone_and_it_says_so(store: Store
     options = {"task": TaskSelection(dataset="pfam", label_column="family_accession"), "heads": ["kmer"]}
     beside = followed(store, **options).published
     assert beside.columns == ()
-    assert "has no figures on these labels" in beside.caution
+    assert "has no figures for these labels" in beside.caution
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,12 @@ def test_labels_that_nobody_published_on_stand_alone_and_it_says_so(store: Store
             {"task": TaskSelection(task="pfam", target_type="regression")},
             r"Table 'study' .* predict class of a protein, and pfam is regression .*--heads\)",
         ),
-        ({"heads": ["knn"]}, r"No row of table 'study' .*takes part in pfam: its heads are hmm_top_pick, phmmer"),
-        ({"params": {"knn": {"k": 1}}}, "Parameters were given for head 'knn', which does not take part: kmer, linear"),
-        ({"epochs": 3}, "epochs is 3, and no head that takes part has that parameter: kmer, linear, composition"),
+        ({"heads": ["knn"]}, r"No row of table 'study' .*can be compared on pfam: its heads are hmm_top_pick, phmmer"),
+        (
+            {"params": {"knn": {"k": 1}}},
+            "Parameters were given for head 'knn', which is not compared; compared are kmer, linear",
+        ),
+        ({"epochs": 3}, "epochs is 3, and no head that is compared has that parameter: kmer, linear, composition"),
         ({"epochs": 0, "heads": ["rnn"]}, "epochs is 0; expected 1 or more"),
     ],
 )
@@ -146,8 +149,8 @@ def test_a_row_whose_program_or_space_is_missing_fails_with_how_to_get_it_and_th
     bare = embedstore.open(tmp_path / "bare.zarr", mode="a")
     bare.add("pfam", splits_table)
     found = followed(bare, heads=["blastp", "linear", "kmer"])
-    failures = {row.name: row.failure for row in found.rows}
-    assert [line.row for line in found.published.lines] == ["BLASTp", "k-mers", "frozen embedding + linear"]
+    failures = {row.name: row.failure for row in found.results}
+    assert [line.method for line in found.published.results] == ["BLASTp", "k-mers", "frozen embedding + linear"]
     assert "Install it: `apt-get install" in failures["BLASTp"]
     assert "Make one: `embedstore build" in failures["frozen embedding + linear"]
     assert failures["k-mers"] == ""
@@ -157,17 +160,17 @@ def test_a_row_whose_program_or_space_is_missing_fails_with_how_to_get_it_and_th
 
 def test_settings_of_the_caller_go_before_the_tables_and_those_before_a_small_trials() -> None:
     given = Settings(params={"rnn": {"hidden": 8}}, small=True, epochs=2)
-    found = given.of("rnn", {"clip": 0.5, "hidden": 16})
+    found = given.params_of("rnn", {"clip": 0.5, "hidden": 16})
     assert (found["hidden"], found["clip"], found["epochs"]) == (8, 0.5, 2)
     assert found["learning_rate"] == HEADS["rnn"].small["learning_rate"]
-    assert given.of("linear") == {}
-    assert Settings().of("rnn", {"clip": 0.5}) == {"clip": 0.5}
+    assert given.params_of("linear") == {}
+    assert Settings().params_of("rnn", {"clip": 0.5}) == {"clip": 0.5}
 
 
 def test_a_network_says_how_long_it_was_trained_and_with_what(store: Store) -> None:
     found = followed(store, heads=["rnn"], small=True, epochs=1)
-    assert found.published.lines[0].epochs == 1
-    assert found.rows[0].settings["params"]["hidden"] == HEADS["rnn"].small["hidden"]
+    assert found.published.results[0].epochs == 1
+    assert found.results[0].settings["params"]["hidden"] == HEADS["rnn"].small["hidden"]
 
 
 def variants(tmp_path: Path, *, longer: str) -> Store:
@@ -185,7 +188,7 @@ def variants(tmp_path: Path, *, longer: str) -> Store:
 
 
 @pytest.mark.parametrize("longer", ["", "MK"])
-def test_floors_of_variants_stand_beside_deepprotein_where_lengths_agree(tmp_path: Path, longer: str) -> None:
+def test_baselines_of_variants_stand_beside_deepprotein_where_lengths_agree(tmp_path: Path, longer: str) -> None:
     names = ["deepprotein_cnn", "composition", "one_hot_ridge"]
     params = {"deepprotein_cnn": {"filters": (4,), "kernels": (3,), "embedding": 8, "predictor": ()}}
     found = followed(
@@ -197,9 +200,9 @@ def test_floors_of_variants_stand_beside_deepprotein_where_lengths_agree(tmp_pat
         params=params,
     )
     beside = found.published
-    assert beside.lines[0].published == {"published": 0.721}
+    assert beside.results[0].published == {"published": 0.721}
     expected = ["CNN", "amino acids and dipeptides", *([] if longer else ["one-hot ridge"])]
-    assert [line.row for line in beside.lines] == expected
+    assert [line.method for line in beside.results] == expected
     left = {"one-hot ridge": "one_hot_ridge needs proteins of one length"} if longer else {}
     assert beside.left_out == left
 
@@ -222,10 +225,10 @@ def test_the_command_tells_table_caution_and_errata_and_writes_them(
     assert "measured on other rows" in told
     assert "Erratum: 0.0007%" in told
     page = (tmp_path / "pfam-compare.html").read_text()
-    assert "Beside the published figures" in page
+    assert "Published results" in page
     assert "9.994% error" in page
-    assert "Wrong in print" in page
+    assert "Errors in print" in page
     document = json.loads(run("--json").stdout)["published"]
-    assert document["lines"][0]["published"] == {"published (17,929 families)": pytest.approx(0.90006)}
+    assert document["results"][0]["published"] == {"published (17,929 families)": pytest.approx(0.90006)}
     lines = run("--tsv").stdout.splitlines()
-    assert [line.split("\t")[0] for line in lines] == ["row", "k-mers", "frozen embedding + linear · kmer"]
+    assert [line.split("\t")[0] for line in lines] == ["method", "k-mers", "frozen embedding + linear · kmer"]

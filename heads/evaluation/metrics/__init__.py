@@ -1,6 +1,13 @@
-"""Metrics of every kind of target, each with a 95% bootstrap interval over proteins."""
+"""Metrics for every target type, each with a 95% bootstrap interval."""
 
-from heads.evaluation.metrics.bootstrap import N_RESAMPLES, BootstrapEstimate, Interval, measure, wilson_interval
+from heads.evaluation.metrics.bootstrap import (
+    N_RESAMPLES,
+    BootstrapEstimate,
+    Interval,
+    average,
+    measure,
+    wilson_interval,
+)
 from heads.evaluation.metrics.classification import ClassOutcomes, classification_metrics
 from heads.evaluation.metrics.multilabel import LabelOutcomes
 from heads.evaluation.metrics.paired import Paired, compare_paired, mcnemar
@@ -8,7 +15,7 @@ from heads.evaluation.metrics.regression import NumberOutcomes
 from heads.evaluation.metrics.reliability import Bin, reliability
 
 Outcomes = ClassOutcomes | LabelOutcomes | NumberOutcomes
-"""What a head made of rows of one kind."""
+"""Predictions of examples with their true targets, of one target type."""
 
 __all__ = [
     "N_RESAMPLES",
@@ -20,6 +27,7 @@ __all__ = [
     "NumberOutcomes",
     "Outcomes",
     "Paired",
+    "average",
     "classification_metrics",
     "compare_paired",
     "mcnemar",

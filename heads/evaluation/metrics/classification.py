@@ -1,4 +1,4 @@
-"""Metrics of one class a row: from the counts of (true, predicted) pairs, from probabilities, from ranks."""
+"""Metrics of classification and of ordered levels."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from heads.evaluation.metrics.reliability import reliability_part
 from heads.features.base import Float32
 
 TOPS = (3, 5)
-"""How many of the most probable classes the true one is looked for among."""
+"""Values of k of the top-k accuracies."""
 
 _TINY = 1e-15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ClassOutcomes:
-    """What a head made of N rows that have one class each; of an (N, C) array only what metrics need.
+    """Predicted and true classes of N examples; of the (N, C) probabilities only what metrics need.
 
     Attributes
     ----------
     names
-        (C + U,) the classes that the head knows, then those that stand among the true ones alone.
+        (C + U,) the head's classes, then true classes that it does not know.
     n_known
         C.
     true, predicted
-        (N,) int64 positions among the names; -1 for no prediction, which is wrong and no class.
+        (N,) int64 codes; -1 for no prediction, which counts as an error.
     confidence, p_true
         (N,) float32 probability of the predicted and of the true class.
     rank
-        (N,) int64: how many classes are more probable than the true one; C where the head does not know it.
+        (N,) int64 number of classes that are more probable than the true one; C where the head does not know it.
     squares
-        (N,) float32: sum of the squared probabilities of the row.
+        (N,) float32 sum of the squared probabilities.
     scores
-        (N, C) float32 probabilities, or None where they would be many.
+        (N, C) float32 probabilities, or None where there would be too many.
     ordered
-        Whether the classes are levels, ascending.
+        Whether the classes are ordered levels.
     """
 
     names: NDArray[Any]
@@ -62,13 +62,12 @@ class ClassOutcomes:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """(N,) whether the prediction is the true class."""
-        right: NDArray[np.bool_] = self.true == self.predicted
-        return right
+        """(N,) whether the prediction is correct."""
+        return np.asarray(self.true == self.predicted)
 
     def parts(self) -> list[Part]:
-        """Everything that can be measured of them."""
-        # Classes that training never saw stand after the others; levels count by their order.
+        """All metrics."""
+        # Unknown levels come last among the names, but are compared by their order.
         rank = np.argsort(np.argsort(self.names)) if self.ordered else np.arange(len(self.names))
         predicted = np.where(self.predicted >= 0, rank[self.predicted], -1)
         parts: list[Part] = [
@@ -81,14 +80,14 @@ class ClassOutcomes:
         return parts
 
     def worst_pairs(self, n: int = 20) -> list[dict[str, Any]]:
-        """The most frequent confusions: true and predicted class, number of rows, share of the true class's rows."""
+        """The most frequent confusions: true and predicted class, number of rows, share of the true class."""
         wrong = ~self.right & (self.predicted >= 0)
         cells, counts = np.unique(self.true[wrong] * len(self.names) + self.predicted[wrong], return_counts=True)
         sizes = np.bincount(self.true, minlength=len(self.names))
-        found = []
+        pairs = []
         for place in np.lexsort((cells, -counts))[:n].tolist():
             true, predicted = divmod(int(cells[place]), len(self.names))
-            found.append(
+            pairs.append(
                 {
                     "true": self.names[true].item(),
                     "predicted": self.names[predicted].item(),
@@ -96,7 +95,7 @@ class ClassOutcomes:
                     "share": float(counts[place] / sizes[true]),
                 }
             )
-        return found
+        return pairs
 
 
 def classification_metrics(
@@ -109,16 +108,15 @@ def classification_metrics(
 ) -> dict[str, Interval]:
     """Metrics of predicted labels: accuracy, error rate, balanced accuracy, macro-F1, MCC, each with its interval.
 
-    As in scikit-learn (with which they agree), macro-F1 is the mean over the classes that stand among the true or the
-    predicted labels, balanced accuracy over those among the true. They are not computed by it: it builds a matrix of
-    all classes by all classes for some, which at Pfam's size is gigabytes.
+    They agree with scikit-learn's: macro-F1 is the mean over the true and the predicted classes, balanced accuracy over
+    the true ones. They are not computed by scikit-learn, whose confusion matrix of Pfam's classes takes gigabytes.
 
     Parameters
     ----------
     y_true, y_predicted
         (N,) labels.
     no_prediction
-        What stands among the predicted labels for "none": wrong, and no class of its own.
+        The predicted label that stands for no prediction: an error, and not a class.
     n_resamples
         Number of resamples.
     seed
@@ -142,23 +140,23 @@ def classification_metrics(
             "and at least one row."
         )
     classes, codes = np.unique(np.concatenate([true, predicted]), return_inverse=True)
-    found = codes[len(true) :].astype(np.int64)
+    predicted_codes = codes[len(true) :].astype(np.int64)
     if no_prediction is not None:
-        found[predicted == no_prediction] = -1
-    part = confusion_part(codes[: len(true)].astype(np.int64), found, n_classes=len(classes))
-    measured = measure([part], len(true), n_resamples=n_resamples, seed=seed)
-    return {name: one.interval for name, one in measured.items()}
+        predicted_codes[predicted == no_prediction] = -1
+    part = confusion_part(codes[: len(true)].astype(np.int64), predicted_codes, n_classes=len(classes))
+    metrics = measure([part], len(true), n_resamples=n_resamples, seed=seed)
+    return {name: estimate.interval for name, estimate in metrics.items()}
 
 
 def confusion_part(
     true: NDArray[np.int64], predicted: NDArray[np.int64], *, n_classes: int, ordered: bool = False
 ) -> Sums:
-    """Metrics of the counts of (true, predicted) pairs; a predicted code of -1 is no class, ordered ones are ranks."""
+    """Metrics of the counts of (true, predicted) codes; -1 is no prediction, codes of ordered levels are ranks."""
     if not ordered:
-        # Of thousands of classes a few stand among the rows, and each resample has sums of all.
+        # Only the classes that occur: each resample has sums over all of them.
         given = predicted >= 0
-        there, codes = np.unique(np.concatenate([true, predicted[given]]), return_inverse=True)
-        n_classes, true = len(there), codes[: len(true)]
+        present, codes = np.unique(np.concatenate([true, predicted[given]]), return_inverse=True)
+        n_classes, true = len(present), codes[: len(true)]
         predicted = predicted.copy()
         predicted[given] = codes[len(true) :]
     pairs, cell = np.unique(true * (n_classes + 1) + predicted + 1, return_inverse=True)
@@ -190,7 +188,7 @@ class _Confusion:
         given = order[self.predicted[order] >= 0]
         of_predicted = _sums_by(self.predicted[given], draws[:, given], self.n_classes)
         either, n, n_right = of_true + of_predicted, draws.sum(axis=1), hits.sum(axis=1)
-        # Correlation of the two partitions (Gorodkin 2004); rows without a prediction are a class of their own.
+        # Correlation of the two partitions (Gorodkin 2004); rows without a prediction are one class.
         left_over = n - of_predicted.sum(axis=1)
         covariance = n_right * n - (of_true * of_predicted).sum(axis=1)
         spread = (n**2 - (of_true**2).sum(axis=1)) * (n**2 - (of_predicted**2).sum(axis=1) - left_over**2)
@@ -199,13 +197,13 @@ class _Confusion:
             "accuracy": accuracy,
             "error_rate": 1 - accuracy,
             "balanced_accuracy": ratio(hits, of_true).sum(axis=1) / (of_true > 0).sum(axis=1),
-            # F1 = 2 TP / (true + predicted); a class that stands in neither is no part of the mean.
+            # F1 = 2 TP / (true + predicted); a class in neither is left out of the mean.
             "macro_f1": ratio(2 * hits, either).sum(axis=1) / (either > 0).sum(axis=1),
             "mcc": ratio(covariance, np.sqrt(np.maximum(spread, 0))),
         }
 
     def ordinal(self, draws: Float64) -> Mapping[str, Float64]:
-        """As `nominal`, and how far off: the mean number of levels, and Cohen's kappa with quadratic weights."""
+        """As `nominal`, and the mean absolute error in levels, and Cohen's kappa with quadratic weights."""
         given = self.predicted >= 0
         counts, true, predicted = draws[:, given], self.true[given], self.predicted[given]
         n = counts.sum(axis=1)
@@ -219,17 +217,17 @@ class _Confusion:
         }
 
 
-def _probability_part(found: ClassOutcomes) -> Sums:
+def _probability_part(outcomes: ClassOutcomes) -> Sums:
     """Top-k accuracies, log-loss and Brier score (over both classes halved where there are two, as scikit-learn's)."""
-    tops = [k for k in TOPS if k < found.n_known]
-    half = 0.5 if found.n_known == 2 else 1.0
-    own = np.where(found.true < found.n_known, 2 * found.p_true.astype(np.float64), 0.0)
+    tops = [k for k in TOPS if k < outcomes.n_known]
+    half = 0.5 if outcomes.n_known == 2 else 1.0
+    own = np.where(outcomes.true < outcomes.n_known, 2 * outcomes.p_true.astype(np.float64), 0.0)
     columns = np.stack(
         [
-            np.ones(len(found)),
-            -np.log(np.maximum(found.p_true.astype(np.float64), _TINY)),
-            half * (found.squares.astype(np.float64) - own + 1),
-            *((found.rank < k).astype(np.float64) for k in tops),
+            np.ones(len(outcomes)),
+            -np.log(np.maximum(outcomes.p_true.astype(np.float64), _TINY)),
+            half * (outcomes.squares.astype(np.float64) - own + 1),
+            *((outcomes.rank < k).astype(np.float64) for k in tops),
         ],
         axis=1,
     )

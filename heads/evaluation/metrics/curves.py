@@ -11,27 +11,27 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from heads.evaluation.metrics.bootstrap import N_RESAMPLES, Float64, Part, Weighted, ratio
 from heads.features.base import Float32
 
-SCORES_LIMIT = 2**22
-"""Most scores, rows by classes, that are kept for curves: 16 MiB."""
+MAX_SCORES = 2**22
+"""Most scores (rows times classes) that are kept for curves: 16 MiB."""
 
-MOST_CURVES = 100
-"""Classes up to which each has a curve: one costs milliseconds, and the mean of a thousand tells little."""
+MAX_CURVES = 100
+"""Most classes with curves; one costs milliseconds, and the mean of a thousand says little."""
 
 _DRAWS = 2**26
 _FEWEST = 100
 
 
 class Curve:
-    """Scores and truths of one class, sorted once; resamples only weigh them.
+    """Scores and truth of one class, sorted once for all resamples.
 
     Parameters
     ----------
     scores
         (n,) numbers.
     positive
-        (n,) bool, some of either kind.
+        (n,) bool, with both values.
     rows
-        (n,) int64: the row whose weight an entry has; None for its own.
+        (n,) int64 row of each entry, for its weight; None for 0 to n - 1.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class Curve:
         order = np.argsort(-scores, kind="stable")
         self._rows = order if rows is None else rows[order]
         self._positive = positive[order]
-        falls = np.append(True, np.diff(scores[order]) != 0)
-        self._starts = np.flatnonzero(falls)
+        is_new = np.append(True, np.diff(scores[order]) != 0)
+        self._starts = np.flatnonzero(is_new)
 
     def areas(self, weights: Float64) -> tuple[Float64, Float64]:
-        """(r,) AUROC and average precision of (r, rows) weights; NaN where one kind was not drawn."""
-        drawn = weights[:, self._rows]
-        positives = np.add.reduceat(drawn * self._positive, self._starts, axis=1)
-        negatives = np.add.reduceat(drawn * ~self._positive, self._starts, axis=1)
+        """(r,) AUROC and average precision of (r, rows) weights; NaN where a resample lacks positives or negatives."""
+        counts = weights[:, self._rows]
+        positives = np.add.reduceat(counts * self._positive, self._starts, axis=1)
+        negatives = np.add.reduceat(counts * ~self._positive, self._starts, axis=1)
         true, false = positives.cumsum(axis=1), negatives.cumsum(axis=1)
         n_true, n_false = true[:, -1], false[:, -1]
         above = (positives * (n_false[:, None] - false + negatives / 2)).sum(axis=1)
@@ -57,7 +57,7 @@ class Curve:
 
 
 def one_against_rest(scores: Float32, true: NDArray[np.int64], *, n_classes: int) -> list[Part]:
-    """AUROC and AUPRC: of the second of two classes; of more classes the mean over those that have rows.
+    """AUROC and AUPRC of the second of two classes, or the mean over more than two.
 
     Parameters
     ----------
@@ -75,8 +75,8 @@ def one_against_rest(scores: Float32, true: NDArray[np.int64], *, n_classes: int
 def mean_over(
     scores: Float32, is_positive: Callable[[int], NDArray[np.bool_]], columns: list[int], *, prefix: str
 ) -> list[Part]:
-    """Mean areas over the columns of (N, C) scores that have both kinds of row; none over more than `MOST_CURVES`."""
-    if len(columns) > MOST_CURVES:
+    """Mean areas over the columns of (N, C) scores with positives and negatives; none for more than `MAX_CURVES`."""
+    if len(columns) > MAX_CURVES:
         return []
     curves, rocs, precisions = [], [], []
     for column in columns:
@@ -92,9 +92,9 @@ def mean_over(
         total, n = np.zeros((2, len(weights))), np.zeros(len(weights))
         for curve in curves:
             areas = np.stack(curve.areas(weights))
-            there = np.isfinite(areas).all(axis=0)
-            total[:, there] += areas[:, there]
-            n += there
+            is_defined = np.isfinite(areas).all(axis=0)
+            total[:, is_defined] += areas[:, is_defined]
+            n += is_defined
         with np.errstate(invalid="ignore"):
             return {f"{prefix}auroc": total[0] / n, f"{prefix}auprc": total[1] / n}
 
@@ -109,5 +109,5 @@ def mean_over(
 
 
 def draws_for(n_scores: int) -> int:
-    """Resamples that so many sorted scores are worth: fewer where they are many."""
+    """Number of resamples for so many sorted scores: fewer for more scores."""
     return int(np.clip(_DRAWS // max(n_scores, 1), _FEWEST, N_RESAMPLES))

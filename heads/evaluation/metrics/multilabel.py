@@ -1,4 +1,4 @@
-"""Metrics of any number of labels a row."""
+"""Metrics of multilabel predictions."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from heads.evaluation.metrics.reliability import N_BINS, bins_of, ece_of
 from heads.features.base import Float32
 
 N_THRESHOLDS = 101
-"""Thresholds 0.00, 0.01 … 1.00 over which Fmax is sought, as in CAFA."""
+"""Thresholds 0.00, 0.01 … 1.00 for Fmax, as in CAFA."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LabelOutcomes:
-    """What a head made of N rows that have any number of C labels.
+    """Predicted and true labels of N examples, of C labels.
 
     Attributes
     ----------
     names
-        (C,) the labels that the head knows.
+        (C,) the head's labels.
     true, predicted
         (N, C) sparse bool.
     n_unseen
-        (N,) int64: labels of each row that the head does not know; always missed.
+        (N,) int64 number of labels of each example that the head does not know.
     n_over, n_right_over
-        (N, N_THRESHOLDS) float32: labels of each row with at least that probability, and the right ones of them.
+        (N, N_THRESHOLDS) float32 number of labels with at least that probability, and of correct ones among them.
     bins
-        (N, 3, N_BINS) float32: of each row's probabilities in a bin, the number, the sum, and the number of true ones.
+        (N, 3, N_BINS) float32, for the probabilities in each bin: number, sum, and number of true labels.
     scores
-        (N, C) float32 probabilities, or None where they would be many.
+        (N, C) float32 probabilities, or None where there would be too many.
     """
 
     names: NDArray[Any]
@@ -54,19 +54,19 @@ class LabelOutcomes:
 
     @property
     def n_true(self) -> Float64:
-        """(N,) labels of each row."""
+        """(N,) number of true labels."""
         return np.asarray(self.true.sum(axis=1), np.float64).ravel() + self.n_unseen
 
     @property
     def exact(self) -> NDArray[np.bool_]:
-        """(N,) whether the predicted labels of a row are exactly its own."""
+        """(N,) whether the predicted labels are exactly the true ones."""
         right = np.asarray(self.true.multiply(self.predicted).sum(axis=1), np.float64).ravel()
         given = np.asarray(self.predicted.sum(axis=1), np.float64).ravel()
         exact: NDArray[np.bool_] = (right == given) & (right == self.n_true)
         return exact
 
     def parts(self) -> list[Part]:
-        """F1 over all labels and by label, Fmax, Jaccard index, share of rows with exactly the right labels; areas."""
+        """Micro and macro F1, Fmax, Jaccard index, exact match, calibration error, areas under curves."""
         parts: list[Part] = [_decided_part(self), _macro_part(self), _fmax_part(self), _ece_part(self)]
         if self.scores is not None:
             members = self.true.toarray().astype(np.bool_)
@@ -76,7 +76,7 @@ class LabelOutcomes:
         return parts
 
     def worst_pairs(self, n: int = 20) -> list[dict[str, Any]]:
-        """A label that is missed beside one that is given wrongly: both, number of rows, share of the first's rows."""
+        """Pairs of a missed and a wrongly predicted label: number of rows, share of the missed label's rows."""
         true, predicted = self.true.astype(np.float64), self.predicted.astype(np.float64)
         both = true.multiply(predicted)
         missed, wrong = (true - both).tocsr(), (predicted - both).tocsr()
@@ -96,8 +96,8 @@ class LabelOutcomes:
 
 
 def threshold_counts(scores: Float32, members: NDArray[np.bool_]) -> tuple[Float32, Float32]:
-    """Labels at or over each of the thresholds, and the right ones among them: (n, N_THRESHOLDS) each, of a block."""
-    # A probability of 0.29 stored as float32 is a little less than the threshold 0.29.
+    """Number of labels at or over each threshold, and of correct ones among them: (n, N_THRESHOLDS) each."""
+    # 0.29 as float32 is a little less than the threshold 0.29.
     place = np.clip(np.floor(scores * (N_THRESHOLDS - 1) + 1e-4).astype(np.int64), 0, N_THRESHOLDS - 1)
     cell = np.arange(len(scores))[:, None] * N_THRESHOLDS + place
     size = len(scores) * N_THRESHOLDS
@@ -114,21 +114,21 @@ def bin_sums(scores: Float32, members: NDArray[np.bool_]) -> Float32:
     cell = (np.arange(len(scores))[:, None] * N_BINS + bins_of(scores)).ravel()
     size = len(scores) * N_BINS
     sums = [np.bincount(cell, weights=w, minlength=size) for w in (None, scores.ravel(), members.ravel())]
-    return np.stack([one.reshape(len(scores), N_BINS) for one in sums], axis=1).astype(np.float32)
+    return np.stack([counts.reshape(len(scores), N_BINS) for counts in sums], axis=1).astype(np.float32)
 
 
-def _decided_part(found: LabelOutcomes) -> Sums:
-    right = np.asarray(found.true.multiply(found.predicted).sum(axis=1), np.float64).ravel()
-    given = np.asarray(found.predicted.sum(axis=1), np.float64).ravel()
-    either = found.n_true + given - right
+def _decided_part(outcomes: LabelOutcomes) -> Sums:
+    right = np.asarray(outcomes.true.multiply(outcomes.predicted).sum(axis=1), np.float64).ravel()
+    given = np.asarray(outcomes.predicted.sum(axis=1), np.float64).ravel()
+    either = outcomes.n_true + given - right
     columns = np.stack(
         [
-            np.ones(len(found)),
+            np.ones(len(outcomes)),
             right,
             given,
-            found.n_true,
+            outcomes.n_true,
             np.where(either > 0, ratio(right, either), 1.0),
-            found.exact,
+            outcomes.exact,
         ],
         axis=1,
     ).astype(np.float64)
@@ -146,10 +146,10 @@ def _decided_part(found: LabelOutcomes) -> Sums:
     return Sums(columns=columns, statistic=statistic, proportions=frozenset({"subset_accuracy"}))
 
 
-def _macro_part(found: LabelOutcomes) -> Sums:
-    """Mean F1 over the labels that the head knows; one that neither stands nor is given counts as 0."""
-    true, predicted = found.true.astype(np.float64), found.predicted.astype(np.float64)
-    n_labels = len(found.names)
+def _macro_part(outcomes: LabelOutcomes) -> Sums:
+    """Mean F1 over the head's labels; a label that is neither true nor predicted counts as 0."""
+    true, predicted = outcomes.true.astype(np.float64), outcomes.predicted.astype(np.float64)
+    n_labels = len(outcomes.names)
 
     def statistic(sums: Float64) -> dict[str, Float64]:
         right, either = sums[:, :n_labels], sums[:, n_labels:]
@@ -159,16 +159,17 @@ def _macro_part(found: LabelOutcomes) -> Sums:
     return Sums(columns=columns, statistic=statistic, shifted=frozenset({"macro_f1"}))
 
 
-def _fmax_part(found: LabelOutcomes) -> Sums:
-    """Protein-centric Fmax (Radivojac et al. 2013): precision over rows with a label given, recall over all rows.
+def _fmax_part(outcomes: LabelOutcomes) -> Sums:
+    """Protein-centric Fmax (Radivojac et al. 2013).
 
-    Threshold 0.00, at which everything is given, is not one. Rows without any true label are left out of the recall.
+    Precision is over rows with a prediction, recall over rows with a label. Threshold 0.00, at which everything is
+    predicted, is left out.
     """
-    over = found.n_over[:, 1:].astype(np.float64)
-    right = found.n_right_over[:, 1:].astype(np.float64)
-    has_label = (found.n_true > 0).astype(np.float64)
+    over = outcomes.n_over[:, 1:].astype(np.float64)
+    right = outcomes.n_right_over[:, 1:].astype(np.float64)
+    has_label = (outcomes.n_true > 0).astype(np.float64)
     columns = np.concatenate(
-        [ratio(right, over), (over > 0).astype(np.float64), ratio(right, found.n_true[:, None]), has_label[:, None]],
+        [ratio(right, over), (over > 0).astype(np.float64), ratio(right, outcomes.n_true[:, None]), has_label[:, None]],
         axis=1,
     )
     width = N_THRESHOLDS - 1
@@ -181,15 +182,15 @@ def _fmax_part(found: LabelOutcomes) -> Sums:
     return Sums(columns=columns, statistic=statistic)
 
 
-def _ece_part(found: LabelOutcomes) -> Sums:
+def _ece_part(outcomes: LabelOutcomes) -> Sums:
     """The expected calibration error over all probabilities of all labels."""
-    counts, probabilities, right = (found.bins[:, place].astype(np.float64) for place in range(3))
+    counts, probabilities, right = (outcomes.bins[:, place].astype(np.float64) for place in range(3))
     columns = np.concatenate([counts.sum(axis=1, keepdims=True), probabilities - right], axis=1)
     return Sums(columns=columns, statistic=ece_of, shifted=frozenset({"ece"}))
 
 
 def _micro_curve(scores: Float32, members: NDArray[np.bool_]) -> list[Part]:
-    """Average precision over all labels of all rows together."""
+    """Average precision over all labels of all rows."""
     flat = members.ravel()
     if not flat.any() or flat.all():
         return []

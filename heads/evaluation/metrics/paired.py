@@ -1,4 +1,4 @@
-"""Whether two heads differ, on the rows that both were measured on."""
+"""Paired comparison of two heads on the same rows."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Paired:
     Attributes
     ----------
     difference
-        First less second, with its 95% interval.
+        First minus second, with its 95% interval.
     p_value
-        Two-sided, that there is none.
+        Two-sided, of no difference.
     test
         ``"mcnemar"`` or ``"paired bootstrap"``.
     """
@@ -32,7 +32,7 @@ class Paired:
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Exact two-sided p-value that two heads are right equally often (McNemar 1947): a sign test where they disagree.
+    """Exact two-sided p-value that two heads have equal accuracy (McNemar 1947): a sign test where they disagree.
 
     >>> mcnemar(np.array([True] * 8 + [False] * 2), np.array([False] * 8 + [False] * 2))
     0.0078125
@@ -48,15 +48,15 @@ def compare_paired(
     second: BootstrapEstimate,
     right: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
 ) -> Paired:
-    """The difference of a metric between two heads that were measured with the same rows, groups and seed.
+    """The difference of a metric between two heads that were scored with the same rows, groups and seed.
 
     Parameters
     ----------
     first, second
-        The metric of either.
+        The metric of each.
     right
-        (N,) whether each is right, for accuracy of rows that are drawn one by one: the p-value is then McNemar's.
-        None: the paired bootstrap's, twice the smaller share of resamples on one side of zero.
+        (N,) whether each is correct, for accuracy without resampling groups: the p-value is McNemar's. None: that of
+        the paired bootstrap, twice the smaller share of resamples on one side of zero.
 
     Raises
     ------
@@ -67,12 +67,12 @@ def compare_paired(
     differences = first.draws[:n] - second.draws[:n]
     differences = differences[np.isfinite(differences)]
     if not len(differences):
-        raise InputError("There is no resample to compare by; ask for some (n_resamples=).")
+        raise InputError("There are no resamples to compare by. Ask for some (n_resamples=).")
     low, high = np.quantile(differences, [0.025, 0.975])
     value = first.value - second.value
     interval = Interval(value=value, low=float(low), high=float(high))
     if right is not None:
         return Paired(difference=interval, p_value=mcnemar(*right), test="mcnemar")
-    # One more on each side: the p-value of a finite number of resamples is never zero.
+    # One more on each side, because the p-value of a finite number of resamples is never 0.
     one_side = 1 + min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     return Paired(difference=interval, p_value=min(1.0, 2 * one_side / (len(differences) + 1)), test="paired bootstrap")

@@ -1,4 +1,4 @@
-"""Metrics of predicted numbers."""
+"""Metrics of regression."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from heads.evaluation.metrics.bootstrap import Float64, Part, Weighted, ratio
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class NumberOutcomes:
-    """What a head made of N rows that have a number each.
+    """Predicted and true numbers of N examples.
 
     Attributes
     ----------
@@ -29,12 +29,12 @@ class NumberOutcomes:
         return len(self.true)
 
     def parts(self) -> list[Part]:
-        """Correlations and errors. A constant, predicted or true, is correlated with nothing: 0."""
+        """Correlations and errors; the correlation with a constant is 0."""
         return [_moments(self.true, self.predicted), _ranks(self.true, self.predicted)]
 
 
 def _moments(true: Float64, predicted: Float64) -> Weighted:
-    # Differences from the mean, so that sums of squares keep their digits.
+    # Centred, for the precision of sums of squares.
     x, y = true - true.mean(), predicted - true.mean()
     error = y - x
     columns = np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y, error**2, np.abs(error)], axis=1)
@@ -72,7 +72,7 @@ def _ranks(true: Float64, predicted: Float64) -> Weighted:
 
 
 class _Ranks:
-    """Ranks of resampled numbers, which are sorted once: equal ones share the middle of their places."""
+    """Ranks of resampled numbers, which are sorted once; ties share their mean rank."""
 
     def __init__(self, values: Float64) -> None:
         self._order = np.argsort(values, kind="stable")
@@ -82,7 +82,7 @@ class _Ranks:
         self._group[self._order] = np.cumsum(new) - 1
 
     def centred(self, weights: Float64) -> Float64:
-        """(r, n) ranks less their mean."""
+        """(r, n) ranks minus their mean."""
         sizes = np.add.reduceat(weights[:, self._order], self._starts, axis=1)
         middle = sizes.cumsum(axis=1) - sizes / 2
         ranks: Float64 = middle[:, self._group] - weights.sum(axis=1, keepdims=True) / 2

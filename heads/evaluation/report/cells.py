@@ -1,8 +1,8 @@
-"""Numbers and names in words, and the pieces of a page that hold them."""
+"""Numbers and names as text, and the elements of a page that hold them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -24,30 +24,39 @@ _NAMES = {
 
 
 def swatch(place: int) -> str:
-    """The colour of a row."""
+    """The colour of a method."""
     return f'<span class="swatch" style="background:var(--c{place % N_COLOURS})"></span>'
 
 
 def section(title: str, content: str) -> str:
-    """A part of the page under a heading; the content is HTML."""
+    """A section of the page; the content is HTML."""
     return f"<section><h2>{escape(title)}</h2>{content}</section>"
 
 
-def cell(found: Mapping[str, Any] | None, name: str) -> str:
+def table(labels: Sequence[str], headings: Sequence[str], rows: Sequence[str]) -> str:
+    """A table of rows of HTML: columns of text under `labels`, then columns of numbers under `headings`."""
+    head = "".join(f'<th scope="col">{label}</th>' for label in labels)
+    head += "".join(f'<th class="n" scope="col">{text}</th>' for text in headings)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def cell(estimate: Mapping[str, Any] | None, name: str) -> str:
     """A metric with its interval, for a table."""
-    if found is None or found["value"] is None:
+    if estimate is None or estimate["value"] is None:
         return "–"
-    told = number(found["value"], name)
-    if found["low"] is None:
-        return told
-    return f"{told}<small>[{number(found['low'], name)}, {number(found['high'], name)}]</small>"
+    if estimate["low"] is None:
+        return number(estimate["value"], name)
+    return f"{number(estimate['value'], name)}<small>{_interval(estimate, name)}</small>"
 
 
-def with_interval(found: Mapping[str, Any], name: str) -> str:
+def with_interval(estimate: Mapping[str, Any], name: str) -> str:
     """A metric with its interval, for a sentence."""
-    if found["low"] is None:
-        return number(found["value"], name)
-    return f"{number(found['value'], name)} [{number(found['low'], name)}, {number(found['high'], name)}]"
+    value = number(estimate["value"], name)
+    return value if estimate["low"] is None else f"{value} {_interval(estimate, name)}"
+
+
+def _interval(estimate: Mapping[str, Any], name: str) -> str:
+    return f"[{number(estimate['low'], name)}, {number(estimate['high'], name)}]"
 
 
 def number(value: float | None, name: str) -> str:
@@ -58,8 +67,14 @@ def number(value: float | None, name: str) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """A metric as people write it."""
+    """A metric as it is written in text."""
     return _NAMES.get(metric, metric.replace("_", " "))
+
+
+def heading(metric: str) -> str:
+    """A metric as it is written at the start of a heading."""
+    name = metric_name(metric)
+    return name[:1].upper() + name[1:]
 
 
 def seconds(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Charts as SVG text: no library, no script, colours from the page's style."""
+"""Charts as SVG text, with colours from the page's style."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _SHAPES = ("circle", "square", "diamond", "triangle")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A value with its interval, and the row that it belongs to.
+    """A value of a method, with its interval.
 
     Attributes
     ----------
     name
-        Of the row.
+        Of the method.
     colour
-        Place of the row in the table, from 0.
+        Index of the method in the table.
     value, low, high
-        None where there is none.
+        The interval may be None.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Mark:
 
 
 def bars(marks: Sequence[Mark], *, label: str, percent: bool) -> str:
-    """Horizontal bars from 0 (or from the least value under it), each with its interval and its figure."""
+    """Horizontal bars from 0, or from the lowest negative value, each with its interval and its value."""
     left, right, top = 250, 205, 12
     height = top + _ROW * len(marks) + 30
     ends = [value for mark in marks for value in (mark.value, mark.low, mark.high) if value is not None]
@@ -59,29 +59,29 @@ def bars(marks: Sequence[Mark], *, label: str, percent: bool) -> str:
             else f" [{_figure(mark.low, percent=percent)}, {_figure(mark.high, percent=percent)}]"
         )
         parts.append(_text(WIDTH - right + 10, y + 4, figure + between, css="soft"))
-    told = "; ".join(f"{mark.name}: {_figure(mark.value, percent=percent)}" for mark in marks)
-    return _svg(WIDTH, height, f"{label}. {told}", parts)
+    values = "; ".join(f"{mark.name}: {_figure(mark.value, percent=percent)}" for mark in marks)
+    return _svg(WIDTH, height, f"{label}. {values}", parts)
 
 
 def reliability(bins: Sequence[Mapping[str, Any]], *, colour: int, label: str) -> str:
-    """Share of right answers against their probability, with intervals; the diagonal is perfect."""
+    """Share of correct answers against their probability, with intervals; the diagonal is perfect calibration."""
     size, left, top, side = 220, 34, 8, 172
     x, y = _Scale(0, 1, left, left + side), _Scale(0, 1, top + side, top)
-    most = max((one["n"] for one in bins), default=1)
+    most = max((item["n"] for item in bins), default=1)
     parts = [
         *(f'<line class="grid" x1="{x(0):.1f}" y1="{y(t):.1f}" x2="{x(1):.1f}" y2="{y(t):.1f}"/>' for t in (0, 0.5, 1)),
         *(_text(left - 6, y(t) + 4, f"{t:g}", anchor="end", css="soft") for t in (0, 0.5, 1)),
         *(_text(x(t), top + side + 16, f"{t:g}", anchor="middle", css="soft") for t in (0, 0.5, 1)),
         f'<line class="ideal" x1="{x(0):.1f}" y1="{y(0):.1f}" x2="{x(1):.1f}" y2="{y(1):.1f}"/>',
     ]
-    for one in bins:
-        at = x(one["confidence"])
-        radius = 2.2 + 4.2 * math.sqrt(one["n"] / most)
+    for item in bins:
+        at = x(item["confidence"])
+        radius = 2.2 + 4.2 * math.sqrt(item["n"] / most)
         parts.append(
-            f'<line stroke="{_colour(colour)}" stroke-width="1.6" x1="{at:.1f}" y1="{y(one["low"]):.1f}" '
-            f'x2="{at:.1f}" y2="{y(one["high"]):.1f}"/>'
-            f'<circle cx="{at:.1f}" cy="{y(one["right"]):.1f}" r="{radius:.1f}" fill="{_colour(colour)}">'
-            f"<title>said {one['confidence']:.3f}, right {one['right']:.3f}, {one['n']:,} answers</title></circle>"
+            _vertical(at, y(item["low"]), y(item["high"]), colour)
+            + f'<circle cx="{at:.1f}" cy="{y(item["right"]):.1f}" r="{radius:.1f}" fill="{_colour(colour)}">'
+            f"<title>probability {item['confidence']:.3f}, correct {item['right']:.3f}, {item['n']:,} answers</title>"
+            "</circle>"
         )
     return _svg(size, top + side + 24, label, parts)
 
@@ -89,16 +89,13 @@ def reliability(bins: Sequence[Mapping[str, Any]], *, colour: int, label: str) -
 def by_bins(
     bins: Sequence[str], counts: Sequence[int], series: Sequence[Sequence[Mark | None]], *, label: str, percent: bool
 ) -> str:
-    """Groups of points with intervals, a group a bin, a shape and a colour a row."""
+    """Points with intervals: a group for each bin, a shape and a colour for each method."""
     left, top, bottom, height = 62, 16, 58, 300
     ends = [v for row in series for mark in row if mark for v in (mark.low, mark.high, mark.value) if v is not None]
     top_value = 1.0 if percent else max(*ends, 1e-9)
     y = _Scale(min([0.0, *ends]), top_value, height - bottom, top)
     width = (WIDTH - left - 14) / max(len(bins), 1)
-    parts = []
-    for tick in y.ticks():
-        parts.append(f'<line class="grid" x1="{left}" y1="{y(tick):.1f}" x2="{WIDTH - 14}" y2="{y(tick):.1f}"/>')
-        parts.append(_text(left - 8, y(tick) + 4, _figure(tick, percent=percent, short=True), anchor="end", css="soft"))
+    parts = _rows(y, left, percent=percent)
     for place, (name, count) in enumerate(zip(bins, counts, strict=True)):
         centre = left + width * (place + 0.5)
         parts.append(_text(centre, height - bottom + 20, name, anchor="middle", css="soft"))
@@ -109,69 +106,56 @@ def by_bins(
             if mark is None:
                 continue
             x = centre + step * (number - (len(series) - 1) / 2)
-            if mark.low is not None and mark.high is not None:
-                parts.append(
-                    f'<line stroke="{_colour(mark.colour)}" stroke-width="1.6" x1="{x:.1f}" y1="{y(mark.low):.1f}" '
-                    f'x2="{x:.1f}" y2="{y(mark.high):.1f}"/>'
-                )
-            parts.append(_point(x, y(mark.value), mark, _figure(mark.value, percent=percent)))
+            parts.append(_point(x, y, mark, percent=percent))
     parts.append(_text(left - 8, height - bottom + 37, "rows", anchor="end", css="soft"))
     return _svg(WIDTH, height - 10, label, parts)
 
 
 def cost(marks: Sequence[Mark], seconds: Sequence[float], *, label: str, percent: bool) -> str:
-    """A value against seconds on a logarithmic axis, each point with its name."""
+    """A value against seconds on a logarithmic axis, with the name of each point."""
     left, top, bottom, height = 62, 18, 48, 320
-    logs = [math.log10(max(one, 1e-3)) for one in seconds]
+    logs = [math.log10(max(value, 1e-3)) for value in seconds]
     first, last = math.floor(min(logs)), max(math.ceil(max(logs)), math.floor(min(logs)) + 1)
     x = _Scale(first, last, left + 12, WIDTH - 30)
     ends = [v for mark in marks for v in (mark.value, mark.low, mark.high) if v is not None]
     room = (max(ends) - min(ends)) * 0.12 or 0.05
     y = _Scale(min(ends) - room, max(ends) + room, height - bottom, top)
-    parts = []
-    for tick in y.ticks():
-        parts.append(f'<line class="grid" x1="{left}" y1="{y(tick):.1f}" x2="{WIDTH - 14}" y2="{y(tick):.1f}"/>')
-        parts.append(_text(left - 8, y(tick) + 4, _figure(tick, percent=percent, short=True), anchor="end", css="soft"))
+    parts = _rows(y, left, percent=percent)
     for power in range(first, last + 1):
         parts.append(f'<line class="grid" x1="{x(power):.1f}" y1="{top}" x2="{x(power):.1f}" y2="{height - bottom}"/>')
         parts.append(_text(x(power), height - bottom + 18, f"{10.0**power:g}", anchor="middle", css="soft"))
     parts.append(_text((left + WIDTH) / 2, height - 8, "seconds to fit and to predict", anchor="middle", css="soft"))
-    taken: list[tuple[float, float, float]] = []
+    labels: list[tuple[float, float, float]] = []
     for mark, log in sorted(zip(marks, logs, strict=True), key=lambda pair: -pair[0].value):
         at, up = x(log), y(mark.value)
-        if mark.low is not None and mark.high is not None:
-            parts.append(
-                f'<line stroke="{_colour(mark.colour)}" stroke-width="1.6" x1="{at:.1f}" y1="{y(mark.low):.1f}" '
-                f'x2="{at:.1f}" y2="{y(mark.high):.1f}"/>'
-            )
-        parts.append(_point(at, up, mark, _figure(mark.value, percent=percent), radius=6.0))
+        parts.append(_point(at, y, mark, percent=percent, radius=6.0))
         text = _short(mark.name, 30)
         before = at > (left + WIDTH) * 0.62
         start = at - 11 - 7.0 * len(text) if before else at + 11
-        spot = _free(taken, start, start + 7.0 * len(text), up, top + 8, height - bottom - 4)
-        taken.append((start, start + 7.0 * len(text), spot))
+        spot = _free(labels, start, start + 7.0 * len(text), up, top + 8, height - bottom - 4)
+        labels.append((start, start + 7.0 * len(text), spot))
         parts.append(_text(at - 11 if before else at + 11, spot + 4, text, anchor="end" if before else "start"))
     return _svg(WIDTH, height, label, parts)
 
 
 def _free(
-    taken: Sequence[tuple[float, float, float]], start: float, stop: float, y: float, top: float, low: float
+    labels: Sequence[tuple[float, float, float]], start: float, stop: float, y: float, top: float, low: float
 ) -> float:
-    """The height nearest to `y` at which a name touches no other."""
+    """The height nearest to `y` at which a name overlaps no other."""
     steps = [0.0]
     for number in range(1, 20):
         steps += [number * 8.0, -number * 8.0]
     for step in steps:
         spot = y + step
         if top <= spot <= low and all(
-            stop < begin or start > end or abs(spot - other) >= 16 for begin, end, other in taken
+            stop < begin or start > end or abs(spot - other) >= 16 for begin, end, other in labels
         ):
             return spot
     return y
 
 
 class _Scale:
-    """Values to places."""
+    """Maps values to coordinates."""
 
     def __init__(self, low: float, high: float, start: float, stop: float) -> None:
         self.low, self.high = low, high if high > low else low + 1
@@ -209,19 +193,45 @@ def _whisker(mark: Mark, scale: _Scale, y: float) -> str:
     return f'<line class="err" x1="{low:.1f}" y1="{y:.1f}" x2="{high:.1f}" y2="{y:.1f}"/>{caps}'
 
 
-def _point(x: float, y: float, mark: Mark, figure: str, *, radius: float = 4.6) -> str:
-    told = f"<title>{escape(mark.name)}: {figure}</title>"
+def _rows(scale: _Scale, left: float, *, percent: bool) -> list[str]:
+    """Horizontal grid lines with their values."""
+    parts = []
+    for tick in scale.ticks():
+        y, label = scale(tick), _figure(tick, percent=percent, short=True)
+        parts.append(f'<line class="grid" x1="{left}" y1="{y:.1f}" x2="{WIDTH - 14}" y2="{y:.1f}"/>')
+        parts.append(_text(left - 8, y + 4, label, anchor="end", css="soft"))
+    return parts
+
+
+def _vertical(x: float, low: float, high: float, colour: int) -> str:
+    return (
+        f'<line stroke="{_colour(colour)}" stroke-width="1.6" x1="{x:.1f}" y1="{low:.1f}" x2="{x:.1f}" '
+        f'y2="{high:.1f}"/>'
+    )
+
+
+def _point(x: float, scale: _Scale, mark: Mark, *, percent: bool, radius: float = 4.6) -> str:
+    """A point with its interval."""
+    y = scale(mark.value)
+    interval = ""
+    if mark.low is not None and mark.high is not None:
+        interval = _vertical(x, scale(mark.low), scale(mark.high), mark.colour)
+    return interval + _shape(x, y, mark, _figure(mark.value, percent=percent), radius)
+
+
+def _shape(x: float, y: float, mark: Mark, figure: str, radius: float) -> str:
+    title = f"<title>{escape(mark.name)}: {figure}</title>"
     fill = f'fill="{_colour(mark.colour)}"'
     shape = _SHAPES[mark.colour // N_COLOURS % 4] if mark.colour >= N_COLOURS else _SHAPES[mark.colour % 4]
     if shape == "circle":
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" {fill}>{told}</circle>'
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" {fill}>{title}</circle>'
     corners = {
         "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
         "diamond": ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
         "triangle": ((0, -1.2), (1.15, 0.9), (-1.15, 0.9)),
     }[shape]
     points = " ".join(f"{x + dx * radius:.1f},{y + dy * radius:.1f}" for dx, dy in corners)
-    return f'<polygon points="{points}" {fill}>{told}</polygon>'
+    return f'<polygon points="{points}" {fill}>{title}</polygon>'
 
 
 def _figure(value: float | None, *, percent: bool, short: bool = False) -> str:
@@ -241,9 +251,9 @@ def _short(text: str, most: int) -> str:
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", css: str = "", title: str = "") -> str:
-    said = f"<title>{escape(title)}</title>" if title and title != text else ""
-    kind = f' class="{css}"' if css else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{kind}>{said}{escape(text)}</text>'
+    tooltip = f"<title>{escape(title)}</title>" if title and title != text else ""
+    css_class = f' class="{css}"' if css else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{css_class}>{tooltip}{escape(text)}</text>'
 
 
 def _svg(width: float, height: float, label: str, parts: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from typing import Any
@@ -10,44 +10,56 @@ from typing import Any
 from heads.evaluation.report.cells import (
     PERCENT,
     cell,
+    heading,
     memory,
     metric_name,
     seconds,
     section,
     swatch,
+    table,
     with_interval,
 )
 from heads.evaluation.report.charts import Mark, bars, by_bins, cost, reliability
 from heads.evaluation.report.published import published_section
 
-_IN_TABLE = {
+_TABLE_METRICS = {
     "class": ("accuracy", "macro_f1", "mcc", "auroc", "ece"),
     "multilabel": ("micro_f1", "macro_f1", "fmax", "micro_auprc"),
     "regression": ("spearman", "pearson", "rmse"),
     "ordinal": ("quadratic_kappa", "accuracy", "mae_levels"),
 }
-_MOST_CONFUSIONS = 12
-_MOST_FIGURES = 8
+_TARGETS = {
+    "class": "One class",
+    "multilabel": "Any number of labels",
+    "regression": "A number",
+    "ordinal": "A level of an ordered scale",
+}
+_INPUTS = {"protein": "a protein", "residue": "for each residue", "pair": "for each pair of proteins"}
+_MAX_CONFUSIONS = 12
+_MAX_SHOWN = 8
+
+Document = Mapping[str, Any]
+Results = Sequence[Mapping[str, Any]]
 
 
-def render(document: Mapping[str, Any]) -> str:
-    """HTML of what `heads.api.compare.Comparison.to_dict` gives."""
-    rows = [row for row in document["rows"] if not row["failure"]]
-    title = f"{document['task']}: {len(rows)} rows compared"
+def render(document: Document) -> str:
+    """HTML of `heads.evaluation.comparison_result.Comparison.to_dict`."""
+    results = [result for result in document["results"] if not result["failure"]]
     sections = [
-        _head(document, rows),
+        _head(document, results),
         _leakage(document),
         published_section(document),
-        _table(document, rows),
-        _bar_section(document, rows),
-        _identity_section(document, rows),
-        _partner_section(document, rows),
-        _cost_section(document, rows),
-        _reliability_section(document, rows),
-        _confusion_section(document, rows),
-        _all_figures(document, rows),
-        _what_was_run(document, rows),
+        _metrics_table(document, results),
+        _main_metric(document, results),
+        _identity(document, results),
+        _partners(document, results),
+        _cost(document, results),
+        _reliability(document, results),
+        _confusions(document, results),
+        _all_metrics(results),
+        _about(document, results),
     ]
+    title = f"{document['task']}: {len(results)} methods compared"
     css = files("heads.evaluation.report").joinpath("page.css").read_text(encoding="utf-8")
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -58,275 +70,232 @@ def render(document: Mapping[str, Any]) -> str:
     )
 
 
-def _head(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    about, best = document["about"], rows[0]
-    main = document["main_metric"]
-    found = best["metrics"][main]
+def _head(document: Document, results: Results) -> str:
+    about, best, main, split = document["about"], results[0], document["main_metric"], document["split"]
     facts = [
         (best["name"], f"best by {metric_name(main)}"),
-        (with_interval(found, main), f"its {metric_name(main)}, 95% interval"),
-        (f"{about['n_rows'][document['split']]:,}", f"rows of the {document['split']} split"),
+        (with_interval(best["metrics"][main], main), f"its {metric_name(main)}, 95% interval"),
+        (f"{about['n_rows'][split]:,}", f"rows of the {split} split"),
         (f"{about['n_rows']['train']:,}", "training rows"),
     ]
     items = "".join(f"<li><b>{escape(value)}</b><span>{escape(what)}</span></li>" for value, what in facts)
+    predicted = f"{_TARGETS[document['target_type']]} {_INPUTS[document['input']]}"
     return (
-        f"<h1>{escape(document['task'])}, {escape(document['split'])} split</h1>"
-        f'<p class="lead">{escape(_target_type(document))}; split: {escape(about["split_rule"])}. All '
-        f"rows were fitted on "
-        f"the same training rows and judged on the same {escape(document['split'])} rows.</p>{_trial(about)}"
-        f'{_pending(document)}<ul class="facts">{items}</ul>'
+        f"<h1>{escape(document['task'])}, {escape(split)} split</h1>"
+        f'<p class="lead">{escape(predicted)}; split: {escape(about["split_rule"])}. All methods were fitted on the '
+        f"same training rows and scored on the same {escape(split)} rows.</p>{_warnings(document)}"
+        f'<ul class="facts">{items}</ul>'
     )
 
 
-def _trial(about: Mapping[str, Any]) -> str:
-    """What has to be said where networks are not as large, or not trained as long, as they are by default."""
-    cut = [
+def _warnings(document: Document) -> str:
+    """Warnings for a quick trial, and for methods that were not reached."""
+    about, pending = document["about"], document["pending"]
+    limits = [
         *(["of the catalog's small settings"] if about["small"] else []),
         *([f"trained for {about['epochs']} epochs at most"] if about["epochs"] else []),
     ]
-    if not cut:
-        return ""
-    return (
-        f'<p class="alert mild"><b>A quick trial.</b> Networks are {" and ".join(cut)}: no measure of the methods.</p>'
-    )
+    warnings = ""
+    if limits:
+        warnings += (
+            f'<p class="alert mild"><b>A quick trial.</b> Networks are {" and ".join(limits)}: the results do not show '
+            "what the methods can do.</p>"
+        )
+    if pending:
+        warnings += (
+            f'<p class="alert"><b>Not finished.</b> {len(pending)} more methods were to be compared: '
+            f"{escape(', '.join(pending))}. The best method, and the tests against it, are those so far.</p>"
+        )
+    return warnings
 
 
-def _pending(document: Mapping[str, Any]) -> str:
-    """What has to be said where rows were not reached."""
-    names = document["pending"]
-    if not names:
-        return ""
-    return (
-        f'<p class="alert"><b>Not finished.</b> {len(names)} more were to be compared: {escape(", ".join(names))}. The '
-        "best row, and the tests against it, are those among the rows so far.</p>"
-    )
-
-
-def _target_type(document: Mapping[str, Any]) -> str:
-    what = {
-        "class": "One class",
-        "multilabel": "Any number of labels",
-        "regression": "A number",
-        "ordinal": "A level of an ordered scale",
-    }[document["target_type"]]
-    of = {"protein": "a protein", "residue": "for each residue", "pair": "for each pair of proteins"}[document["input"]]
-    return f"{what} {of}"
-
-
-def _leakage(document: Mapping[str, Any]) -> str:
-    audit = document["audit"]
-    split, parts = document["split"], []
+def _leakage(document: Document) -> str:
+    leakage, split = document["leakage"], escape(document["split"])
+    parts = []
     if document["seen"]:
         parts.append(f'<p class="alert"><b>Not held out.</b> {escape(document["seen"])}</p>')
-    if audit["n_exact"]:
+    if leakage["n_exact"]:
         parts.append(
-            f'<p class="alert"><b>{audit["n_exact"]:,} sequences</b> of the {escape(split)} split '
-            f"({audit['n_exact_rows']:,} rows) stand in the training rows too. The figures flatter.</p>"
+            f'<p class="alert"><b>{leakage["n_exact"]:,} sequences</b> of the {split} split '
+            f"({leakage['n_exact_rows']:,} rows) are also in the training rows. The metrics are too optimistic.</p>"
         )
     else:
-        parts.append(f"<p>No sequence of the {escape(split)} split stands in the training rows.</p>")
-    share = audit["near_share"]
+        parts.append(f"<p>No sequence of the {split} split is in the training rows.</p>")
+    share = leakage["near_share"]
     if share is not None:
         mild = ' class="alert mild"' if share["value"] > 0.1 else ""
         parts.append(
-            f"<p{mild}>Near duplicates (identity of {audit['identity']:.0%} or more to a training protein): "
-            f"<b>{share['value']:.1%}</b> [{share['low']:.1%}, {share['high']:.1%}] of {audit['n_sampled']:,} rows "
-            f"looked at.</p>"
+            f"<p{mild}>Near duplicates ({leakage['identity']:.0%} identity or more to a training protein): "
+            f"<b>{share['value']:.1%}</b> [{share['low']:.1%}, {share['high']:.1%}] of a sample of "
+            f"{leakage['n_sampled']:,} rows.</p>"
         )
-    parts.append(f'<p class="note">Relatives: {escape(audit["method"])}.</p>')
+    parts.append(f'<p class="note">Nearest training proteins: {escape(leakage["method"])}.</p>')
     return section("Leakage", "".join(parts))
 
 
-def _table(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def _metrics_table(document: Document, results: Results) -> str:
     main = document["main_metric"]
-    wanted = dict.fromkeys([main, *_IN_TABLE[document["target_type"]]])
-    shown = [name for name in wanted if any(name in row["metrics"] for row in rows)]
-    lower = set(document["lower_is_better"])
-    heads = "".join(
-        f'<th class="n" scope="col">{escape(metric_name(name))} {"↓" if name in lower else "↑"}</th>' for name in shown
-    )
-    body = []
-    for number, row in enumerate(rows):
-        cells = "".join(f'<td class="n">{cell(row["metrics"].get(name), name)}</td>' for name in shown)
-        tag = '<span class="tag">best</span>' if number == 0 else ""
-        body.append(
-            f'<tr{" class=best" if not number else ""}><th scope="row">{swatch(number)}{escape(row["name"])}{tag}</th>'
-            f'{cells}<td class="n">{_test(row, main)}</td><td class="n">{seconds(row["fit_seconds"])}</td>'
-            f'<td class="n">{seconds(row["predict_seconds"])}</td><td class="n">{memory(row["peak_bytes"])}</td></tr>'
+    wanted = dict.fromkeys([main, *_TABLE_METRICS[document["target_type"]]])
+    shown = [name for name in wanted if any(name in result["metrics"] for result in results)]
+    arrows = {name: "↓" if name in document["lower_is_better"] else "↑" for name in shown}
+    headings = [f"{escape(metric_name(name))} {arrows[name]}" for name in shown]
+    rows = []
+    for index, result in enumerate(results):
+        tag = '<span class="tag">best</span>' if index == 0 else ""
+        cells = [
+            *(cell(result["metrics"].get(name), name) for name in shown),
+            _difference(result, main),
+            seconds(result["fit_seconds"]),
+            seconds(result["predict_seconds"]),
+            memory(result["peak_bytes"]),
+        ]
+        rows.append(
+            f'<tr{"" if index else " class=best"}><th scope="row">{swatch(index)}{escape(result["name"])}{tag}</th>'
+            f"{_numbers(cells)}</tr>"
         )
-    body += [
-        f'<tr class="failed"><th scope="row">{escape(row["name"])}</th>'
-        f'<td colspan="{len(shown) + 4}">{escape(row["failure"])}</td></tr>'
-        for row in document["rows"]
-        if row["failure"]
+    rows += [
+        f'<tr class="failed"><th scope="row">{escape(result["name"])}</th>'
+        f'<td colspan="{len(shown) + 4}">{escape(result["failure"])}</td></tr>'
+        for result in document["results"]
+        if result["failure"]
     ]
-    drawn = document["about"]["drawn"]
+    about = document["about"]
     note = (
-        f"Brackets: 95% bootstrap intervals over {escape(drawn)} ({document['about']['n_resamples']:,} resamples, the "
-        "same for every row). Difference: the best row less this one, on the same rows; p from McNemar's exact test "
-        "for accuracy of single rows and from the paired bootstrap elsewhere, corrected for the number of rows (Holm). "
-        "The best row is best on these very rows, so its lead flatters a little."
+        f"Brackets: 95% bootstrap intervals over {escape(about['resampling_unit'])} ({about['n_resamples']:,} "
+        "resamples, the same for every method). Difference: the best method less this one, on the same rows; p-values "
+        "by McNemar's exact test for accuracy of single rows and by the paired bootstrap elsewhere, corrected for the "
+        "number of methods (Holm). The best method was selected on these rows, so its lead is a little too large."
     )
-    table = (
-        f'<div class="scroll"><table><thead><tr><th scope="col">row</th>{heads}<th class="n" scope="col">best less this'
-        '</th><th class="n" scope="col">fit</th><th class="n" scope="col">predict</th><th class="n" scope="col">peak '
-        f"memory</th></tr></thead><tbody>{''.join(body)}</tbody></table></div>"
-    )
-    return section("Results", f'{table}<p class="note">{note}</p>')
+    headings += ["best less this", "fit", "predict", "peak memory"]
+    return section("Results", f'{table(["method"], headings, rows)}<p class="note">{note}</p>')
 
 
-def _test(row: Mapping[str, Any], main: str) -> str:
-    paired = row["against_best"]
+def _difference(result: Mapping[str, Any], main: str) -> str:
+    paired = result["against_best"]
     if paired is None:
         return "–"
-    p_value = "p &lt; 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.3f}"
+    p_value = "p &lt; 0.001" if result["p_holm"] < 0.001 else f"p = {result['p_holm']:.3f}"
     return f"{cell(paired['difference'], main)}<small>{p_value}</small>"
 
 
-def _left_out(n_rows: int) -> str:
-    """Says that a chart has not all of so many rows."""
-    return f" The best {_MOST_FIGURES} of {n_rows} rows." if n_rows > _MOST_FIGURES else ""
-
-
-def _bar_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def _main_metric(document: Document, results: Results) -> str:
     metric = "error_rate" if document["main_metric"] in ("accuracy", "error_rate") else document["main_metric"]
-    marks = _marks(rows, metric)
-    lower = metric in document["lower_is_better"]
-    chart = bars(marks, label=f"{metric_name(metric)} of each row", percent=metric in PERCENT)
-    less = "Shorter is better" if lower else "Longer is better"
-    title = metric_name(metric)[:1].upper() + metric_name(metric)[1:]
-    return section(title, f'<p class="note">{less}; whiskers are 95% intervals.</p><div class="chart">{chart}</div>')
+    chart = bars(_marks(results, metric), label=f"{metric_name(metric)} of each method", percent=metric in PERCENT)
+    better = "Shorter is better" if metric in document["lower_is_better"] else "Longer is better"
+    return section(
+        heading(metric), f'<p class="note">{better}; whiskers are 95% intervals.</p><div class="chart">{chart}</div>'
+    )
 
 
-def _identity_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    shown = [(place, row) for place, row in enumerate(rows) if row["by_identity"]][:_MOST_FIGURES]
+def _identity(document: Document, results: Results) -> str:
+    available = [(index, result) for index, result in enumerate(results) if result["by_identity"]]
+    shown = available[:_MAX_SHOWN]
     if not shown:
         return ""
-    bins = [(one["start"], one["n"]) for one in shown[0][1]["by_identity"]]
-    names = ["none found" if start is None else f"{100 * start:.0f}–{100 * start + 10:.0f}%" for start, _ in bins]
+    bins = [(item["start"], item["n"]) for item in shown[0][1]["by_identity"]]
+    names = ["no match" if start is None else f"{100 * start:.0f}–{100 * start + 10:.0f}%" for start, _ in bins]
     series = []
-    for place, row in shown:
-        found = {one["start"]: one for one in row["by_identity"]}
-        series.append([_bin_mark(found.get(start), row["name"], place) for start, _ in bins])
-    numbers = document["target_type"] == "regression"
-    what = {"regression": "Mean absolute error", "multilabel": "Share with exactly the right labels"}
-    title = f"{what.get(document['target_type'], 'Accuracy')} by identity to the nearest training protein"
-    chart = by_bins(names, [n for _, n in bins], series, label=title, percent=not numbers)
-    n_rows = sum(bool(row["by_identity"]) for row in rows)
-    note = f"Identity: {escape(document['audit']['method'])}.{_left_out(n_rows)}"
-    return section(title, f'{_legend(shown)}<div class="chart">{chart}</div><p class="note">{note}</p>')
+    for index, result in shown:
+        by_start = {item["start"]: item for item in result["by_identity"]}
+        series.append([_mark(result["name"], index, by_start.get(start)) for start, _ in bins])
+    measures = {"regression": "Mean absolute error", "multilabel": "Exact match of the label set"}
+    title = f"{measures.get(document['target_type'], 'Accuracy')} by identity to the nearest training protein"
+    percent = document["target_type"] != "regression"
+    chart = by_bins(names, [n for _, n in bins], series, label=title, percent=percent)
+    legend = "".join(f"<li>{swatch(index)}{escape(result['name'])}</li>" for index, result in shown)
+    note = f"Identity: {escape(document['leakage']['method'])}.{_shown_note(len(available))}"
+    return section(title, f'<ul class="legend">{legend}</ul><div class="chart">{chart}</div><p class="note">{note}</p>')
 
 
-def _partner_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    classes = rows[0]["by_partners"]
+def _partners(document: Document, results: Results) -> str:
+    classes = results[0]["by_partners"]
     if not classes:
         return ""
     main = document["main_metric"]
-    heads = "".join(
-        f'<th class="n" scope="col">{_seen(one)}<small>{one["n"]:,} pairs ({one["share"]:.1%})</small></th>'
-        for one in classes
-    )
-    body = "".join(
-        f'<tr><th scope="row">{swatch(place)}{escape(row["name"])}</th>'
-        + "".join(f'<td class="n">{cell(one, main)}</td>' for one in row["by_partners"])
-        + "</tr>"
-        for place, row in enumerate(rows)
-    )
+    headings = [
+        item["seen"]
+        + ("" if item["identity"] == 1 else f", {item['identity']:.0%} identity")
+        + f"<small>{item['n']:,} pairs ({item['share']:.1%})</small>"
+        for item in classes
+    ]
+    rows = [
+        f'<tr><th scope="row">{swatch(index)}{escape(result["name"])}</th>'
+        f"{_numbers(cell(item, main) for item in result['by_partners'])}</tr>"
+        for index, result in enumerate(results)
+    ]
     note = (
-        "How many of the two proteins of a pair stand in training pairs: as the same sequence, and where relatives "
-        "were looked for, as a near duplicate too. A head that knows both proteins need know nothing of pairs."
+        "How many of the two proteins of a pair are in training pairs: as the same sequence, and where nearest "
+        "training proteins were searched for, as a near duplicate too. A head can score well on pairs of known "
+        "proteins without learning about interactions."
     )
-    table = (
-        f'<div class="scroll"><table><thead><tr><th scope="col">row</th>{heads}</tr></thead><tbody>{body}</tbody>'
-        "</table></div>"
-    )
-    title = metric_name(main)[:1].upper() + metric_name(main)[1:]
-    return section(f"{title} by proteins trained on", f'{table}<p class="note">{note}</p>')
+    content = f'{table(["method"], headings, rows)}<p class="note">{note}</p>'
+    return section(f"{heading(main)} by proteins in training", content)
 
 
-def _seen(one: Mapping[str, Any]) -> str:
-    return one["seen"] if one["identity"] == 1 else f"{one['seen']}, {one['identity']:.0%} identity"
-
-
-def _bin_mark(found: Mapping[str, Any] | None, name: str, colour: int) -> Mark | None:
-    if found is None or found["value"] is None:
-        return None
-    return Mark(name=name, colour=colour, value=found["value"], low=found["low"], high=found["high"])
-
-
-def _cost_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def _cost(document: Document, results: Results) -> str:
     main = document["main_metric"]
-    timed = [row for row in rows if row["fit_seconds"] is not None and row["predict_seconds"] is not None]
+    timed = [result for result in results if None not in (result["fit_seconds"], result["predict_seconds"])]
     if not timed:
         return ""
-    marks = [mark for mark, row in zip(_marks(rows, main), rows, strict=True) if row in timed]
-    spent = [row["fit_seconds"] + row["predict_seconds"] for row in timed]
-    chart = cost(marks, spent, label=f"{metric_name(main)} against seconds", percent=main in PERCENT)
-    note = "Vectors were made before; what that cost is not in these seconds."
+    marks = [mark for mark, result in zip(_marks(results, main), results, strict=True) if result in timed]
+    total = [result["fit_seconds"] + result["predict_seconds"] for result in timed]
+    chart = cost(marks, total, label=f"{metric_name(main)} against seconds", percent=main in PERCENT)
+    note = "The time to compute the vectors is not included."
     return section(f"Cost against {metric_name(main)}", f'<div class="chart">{chart}</div><p class="note">{note}</p>')
 
 
-def _reliability_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    figures: list[str] = []
-    for place, row in enumerate(rows):
-        if not row["reliability"] or len(figures) == _MOST_FIGURES:
-            continue
-        error = row["metrics"].get("ece")
-        plot = reliability(row["reliability"], colour=place, label=f"Reliability of {row['name']}")
-        told = "" if error is None else f"<small>ECE {with_interval(error, 'ece')}</small>"
-        figures.append(f"<figure>{plot}<figcaption>{swatch(place)}{escape(row['name'])}{told}</figcaption></figure>")
-    if not figures:
+def _reliability(document: Document, results: Results) -> str:
+    available = [(index, result) for index, result in enumerate(results) if result["reliability"]]
+    if not available:
         return ""
+    figures = []
+    for index, result in available[:_MAX_SHOWN]:
+        error = result["metrics"].get("ece")
+        plot = reliability(result["reliability"], colour=index, label=f"Reliability of {result['name']}")
+        caption = "" if error is None else f"<small>ECE {with_interval(error, 'ece')}</small>"
+        figures.append(
+            f"<figure>{plot}<figcaption>{swatch(index)}{escape(result['name'])}{caption}</figcaption></figure>"
+        )
     what = "every label" if document["target_type"] == "multilabel" else "the answer"
     note = (
-        f"Probability of {what} (across) against the share that is right (up), with 95% intervals; larger points hold "
-        f"more answers; the dashed line is perfect.{_left_out(sum(bool(row['reliability']) for row in rows))}"
+        f"Probability of {what} (x) against the share of correct answers (y), with 95% intervals; larger points hold "
+        f"more answers; the dashed line is perfect calibration.{_shown_note(len(available))}"
     )
     return section(
         "Reliability of the probabilities", f'<p class="note">{note}</p><div class="small">{"".join(figures)}</div>'
     )
 
 
-def _confusion_section(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    shown = [row for row in rows if row["worst_pairs"]]
-    if not shown:
-        return ""
-    several = document["target_type"] == "multilabel"
-    heads = ("label missed", "label given instead") if several else ("true class", "taken for")
+def _confusions(document: Document, results: Results) -> str:
+    shown = [result for result in results if result["worst_pairs"]]
+    is_multilabel = document["target_type"] == "multilabel"
+    headings = ["label missed", "label predicted instead"] if is_multilabel else ["true class", "predicted class"]
     parts = []
-    for number, row in enumerate(shown):
-        lines = "".join(
-            f"<tr><td>{escape(str(one['true']))}</td><td>{escape(str(one['predicted']))}</td>"
-            f'<td class="n">{one["n"]:,}</td><td class="n">{one["share"]:.1%}</td></tr>'
-            for one in row["worst_pairs"][:_MOST_CONFUSIONS]
+    for index, result in enumerate(shown):
+        rows = [
+            f"<tr><td>{escape(str(pair['true']))}</td><td>{escape(str(pair['predicted']))}</td>"
+            f'<td class="n">{pair["n"]:,}</td><td class="n">{pair["share"]:.1%}</td></tr>'
+            for pair in result["worst_pairs"][:_MAX_CONFUSIONS]
+        ]
+        content = table(headings, ["rows", "of its rows"], rows)
+        parts.append(
+            f"<details{'' if index else ' open'}><summary>{escape(result['name'])}</summary>{content}</details>"
         )
-        table = (
-            f'<div class="scroll"><table><thead><tr><th scope="col">{heads[0]}</th><th scope="col">{heads[1]}</th>'
-            f'<th class="n" scope="col">rows</th><th class="n" scope="col">of its rows</th></tr></thead>'
-            f"<tbody>{lines}</tbody></table></div>"
-        )
-        opened = " open" if number == 0 else ""
-        parts.append(f"<details{opened}><summary>{escape(row['name'])}</summary>{table}</details>")
-    return section("Worst confusions", "".join(parts))
+    return section("Most frequent confusions", "".join(parts)) if parts else ""
 
 
-def _all_figures(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
-    heads = "".join(f'<th class="n" scope="col">{escape(row["name"])}</th>' for row in rows)
-    lines = "".join(
+def _all_metrics(results: Results) -> str:
+    names = dict.fromkeys(name for result in results for name in result["metrics"])
+    rows = [
         f'<tr><th scope="row">{escape(metric_name(name))}</th>'
-        + "".join(f'<td class="n">{cell(row["metrics"].get(name), name)}</td>' for row in rows)
-        + "</tr>"
+        f"{_numbers(cell(result['metrics'].get(name), name) for result in results)}</tr>"
         for name in names
-    )
-    table = (
-        f'<div class="scroll"><table><thead><tr><th scope="col">metric</th>{heads}</tr></thead><tbody>{lines}</tbody>'
-        "</table></div>"
-    )
-    return section("All figures", f"<details><summary>Every metric of every row</summary>{table}</details>")
+    ]
+    content = table(["metric"], [escape(result["name"]) for result in results], rows)
+    return section("All metrics", f"<details><summary>Every metric of every method</summary>{content}</details>")
 
 
-def _what_was_run(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+def _about(document: Document, results: Results) -> str:
     about = document["about"]
     facts = {
         "date": about["date"],
@@ -336,35 +305,37 @@ def _what_was_run(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
         "training rows, SHA-256": about["train_sha256"],
         "spaces": "; ".join(source["id"] for source in about["sources"]),
         "seeds": ", ".join(map(str, about["seeds"])),
-        "bootstrap": f"{about['n_resamples']:,} resamples of {about['drawn']}",
-        "versions": ", ".join(f"{name} {found}" for name, found in about["versions"].items() if found),
+        "bootstrap": f"{about['n_resamples']:,} resamples of {about['resampling_unit']}",
+        "versions": ", ".join(f"{name} {version}" for name, version in about["versions"].items() if version),
         "machine": ", ".join(about["machine"].values()),
     }
-    wrong = [
-        f"{row['name']}: {row['n_unseen']:,} of unseen classes, {row['n_without_vector']:,} without a vector"
-        for row in rows
-        if row["n_unseen"] or row["n_without_vector"]
+    errors = [
+        f"{result['name']}: {result['n_unseen']:,} of classes not in training, {result['n_without_vector']:,} without "
+        "a vector"
+        for result in results
+        if result["n_unseen"] or result["n_without_vector"]
     ]
-    if wrong:
-        facts["counted as wrong"] = "; ".join(wrong)
+    if errors:
+        facts["counted as errors"] = "; ".join(errors)
     items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
-    return section("What was run", f"<dl>{items}</dl>")
+    return section("About this comparison", f"<dl>{items}</dl>")
 
 
-def _marks(rows: Sequence[Mapping[str, Any]], metric: str) -> list[Mark]:
-    return [
-        Mark(
-            name=row["name"],
-            colour=place,
-            value=row["metrics"][metric]["value"],
-            low=row["metrics"][metric]["low"],
-            high=row["metrics"][metric]["high"],
-        )
-        for place, row in enumerate(rows)
-        if row["metrics"].get(metric, {}).get("value") is not None
-    ]
+def _numbers(cells: Iterable[str]) -> str:
+    return "".join(f'<td class="n">{content}</td>' for content in cells)
 
 
-def _legend(shown: Sequence[tuple[int, Mapping[str, Any]]]) -> str:
-    items = "".join(f"<li>{swatch(place)}{escape(row['name'])}</li>" for place, row in shown)
-    return f'<ul class="legend">{items}</ul>'
+def _shown_note(n_results: int) -> str:
+    """A note for a chart that does not show all methods."""
+    return f" The best {_MAX_SHOWN} of {n_results} methods." if n_results > _MAX_SHOWN else ""
+
+
+def _marks(results: Results, metric: str) -> list[Mark]:
+    marks = (_mark(result["name"], index, result["metrics"].get(metric)) for index, result in enumerate(results))
+    return [mark for mark in marks if mark is not None]
+
+
+def _mark(name: str, colour: int, estimate: Mapping[str, Any] | None) -> Mark | None:
+    if estimate is None or estimate["value"] is None:
+        return None
+    return Mark(name=name, colour=colour, value=estimate["value"], low=estimate["low"], high=estimate["high"])
