@@ -29,8 +29,12 @@ from heads.evaluation.leakage import SAMPLE_ROWS, Relatives, leakage_report
 from heads.evaluation.methods import Method, Settings, compared_heads, head_methods
 from heads.evaluation.metrics import N_RESAMPLES, ClassOutcomes, average, compare_paired
 from heads.evaluation.pair_classes import by_partners
-from heads.evaluation.published_comparison import PublishedComparison, compare_with_published
-from heads.evaluation.published_methods import SelectedMethods, select_methods
+from heads.evaluation.published_comparison import (
+    PublishedComparison,
+    SelectedMethods,
+    compare_with_published,
+    select_methods,
+)
 from heads.evaluation.scoring import LOWER_IS_BETTER, main_metric, resampling_unit
 from heads.features.vectors import StoreLike, as_store, store_if_any
 from heads.tasks.data import TaskData

@@ -99,23 +99,16 @@ class Calibrator:
 
 
 def fit_calibrator(examples: CalibrationSet, *, n_monotone: int, n_folds: int = N_FOLDS) -> tuple[Calibrator, Float64]:
-    """Fit a calibrator, and cross-fit the logit of each example.
+    """Fit a calibrator on examples of which some are correct and some wrong, and cross-fit the logit of each.
 
-    Parameters
-    ----------
-    examples
-        Some correct and some wrong.
-    n_monotone
-        The probability must not decrease with any of the first `n_monotone` features.
-    n_folds
-        Folds of the cross-fitting.
+    The probability does not decrease with any of the first `n_monotone` features.
 
     Returns
     -------
     calibrator : Calibrator
         Fitted on all examples; its isotonic correction on the cross-fitted logits.
     logits : numpy.ndarray
-        (n,) each by a calibrator that was not fitted on the example's group.
+        (n,) each by a calibrator that was not fitted on the example's group, with `n_folds` folds.
     """
     calibrator = _fit_logistic(examples, n_monotone)
     # Groups go to folds by size, so that folds are about equal.

@@ -1,4 +1,4 @@
-"""From which probability on a label is given, where a protein may have several."""
+"""Decision thresholds of multilabel predictions."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 GRID = np.linspace(0.02, 0.98, 49)
-"""Thresholds that are tried."""
+"""Candidate thresholds."""
 
 _PRIOR_POSITIVES = 10
-"""Rows of a label for which its own best threshold and the common one weigh the same."""
+"""Number of rows of a label at which its own best threshold and the common one have equal weight."""
 
 
 def choose_thresholds(shares: NDArray[np.float32], members: csr_array) -> NDArray[np.float32]:
     """Threshold of each label, (C,) float32, by F1 on validation rows.
 
-    A label with few validation rows would get a threshold by chance: its own best one is drawn towards the one that is
-    best for all labels together (micro-averaged F1), the more the fewer rows it has.
+    The best threshold of each label is shrunk towards the best common one (micro-averaged F1), the more the fewer
+    validation rows the label has.
 
     Parameters
     ----------
     shares
         (N, C) probabilities.
     members
-        (N, C) sparse bool, the labels that rows have.
+        (N, C) sparse bool labels of the rows.
     """
     n_labels = shares.shape[1]
     predicted = np.zeros((len(GRID), n_labels))
@@ -36,9 +36,9 @@ def choose_thresholds(shares: NDArray[np.float32], members: csr_array) -> NDArra
     positives = np.asarray(members.sum(axis=0)).ravel().astype(np.float64)
     entries = members.tocoo()
     for number, threshold in enumerate(GRID):
-        given = shares >= threshold
-        predicted[number] = given.sum(axis=0)
-        right[number] = np.bincount(entries.col, weights=given[entries.row, entries.col], minlength=n_labels)
+        is_over = shares >= threshold
+        predicted[number] = is_over.sum(axis=0)
+        right[number] = np.bincount(entries.col, weights=is_over[entries.row, entries.col], minlength=n_labels)
     own = GRID[_f1(right, predicted, positives).argmax(axis=0)]
     common = GRID[_f1(right.sum(axis=1), predicted.sum(axis=1), positives.sum()).argmax()]
     weight = positives / (positives + _PRIOR_POSITIVES)

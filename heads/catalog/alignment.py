@@ -25,7 +25,7 @@ HOMOLOGY = (
     ),
     HeadSpec(
         name="length",
-        target="heads.sequence_baselines.length:LengthHead",
+        target="heads.sequence_baselines.composition:LengthHead",
         target_types=("class", "multilabel"),
         inputs=("protein",),
         reads="sequences",

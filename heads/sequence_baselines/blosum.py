@@ -1,4 +1,4 @@
-"""BLOSUM62: how alike two residues are, in half bits."""
+"""The BLOSUM62 substitution matrix."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ _LOWER = """
 
 
 def blosum62() -> NDArray[np.int64]:
-    """(21, 21) int64 by the codes of `heads.features.residue_codes`; a letter that is no residue scores -1, as X does.
+    """(21, 21) int64 scores in half bits, by the codes of `heads.features.residue_codes`; other letters score -1, as X.
 
     Henikoff and Henikoff 1992, Amino acid substitution matrices from protein blocks, PNAS 89:10915.
 

@@ -1,4 +1,4 @@
-"""Boosted regression trees that are arrays: scikit-learn grows them, and no pickle is needed to keep them."""
+"""Boosted regression trees as arrays: fitted by scikit-learn, saved without pickle."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 
 
 class BoostedTrees(NamedTuple):
-    """Trees laid end to end; a node's children are counted within its tree, -1 in a leaf.
+    """Concatenated trees; children are indexed within a tree, -1 in a leaf.
 
     Attributes
     ----------
     starts
-        (T + 1,) int64, where each tree's nodes begin.
+        (T + 1,) int64 first node of each tree.
     feature, left, right
         (nodes,) int32.
     threshold, value
-        (nodes,) float64; a row goes left where its number is at most the threshold. Values are already shrunk.
+        (nodes,) float64; a row goes left if its feature is at most the threshold. Values include the learning rate.
     base
-        (1,) float64, what is predicted before any tree.
+        (1,) float64 prediction without trees.
     """
 
     starts: NDArray[np.int64]
@@ -34,7 +34,7 @@ class BoostedTrees(NamedTuple):
 
     @classmethod
     def fit(cls, X: NDArray[np.float32], y: NDArray[np.float64], *, seed: int, **options: Any) -> Self:
-        """Grow them with scikit-learn's ``GradientBoostingRegressor(**options)``."""
+        """Fit scikit-learn's ``GradientBoostingRegressor(**options)``."""
         from sklearn.ensemble import GradientBoostingRegressor
 
         model = GradientBoostingRegressor(random_state=seed, **options).fit(X, y)
@@ -55,16 +55,14 @@ class BoostedTrees(NamedTuple):
         rows = np.arange(len(X))
         for start in self.starts[:-1].tolist():
             node = np.full(len(X), start)
-            inner = self.left[node] >= 0
-            while inner.any():
-                goes_left = X[rows, np.where(inner, self.feature[node], 0)] <= self.threshold[node]
+            while (is_inner := self.left[node] >= 0).any():
+                goes_left = X[rows, np.where(is_inner, self.feature[node], 0)] <= self.threshold[node]
                 child = start + np.where(goes_left, self.left[node], self.right[node])
-                node = np.where(inner, child, node)
-                inner = self.left[node] >= 0
+                node = np.where(is_inner, child, node)
             out += self.value[node]
         return out
 
     @classmethod
     def restore(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """What ``_asdict()`` gave, out of more."""
+        """The trees in a saved head's arrays."""
         return cls(**{name: arrays[name] for name in cls._fields})

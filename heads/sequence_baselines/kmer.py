@@ -1,4 +1,4 @@
-"""Words of one to three residues, weighted by tf-idf, in a linear model: the floor that is hard to beat cheaply."""
+"""A linear model on tf-idf weights of k-mers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError
 from heads.features.base import Float32
 from heads.features.kmers import kmer_counts
-from heads.sequence_baselines.linear_baseline import LinearFloor
+from heads.sequence_baselines.linear_baseline import LinearBaseline
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -19,32 +19,29 @@ if TYPE_CHECKING:
 MAX_K = 4
 
 
-class KmerHead(LinearFloor):
-    """Logistic or ridge regression on tf-idf weights of all words of 1 to `k` residues.
+class KmerHead(LinearBaseline):
+    """Logistic or ridge regression on tf-idf weights of all k-mers of length 1 to `k`.
 
-    A word's count is multiplied by ``1 + ln((1 + N) / (1 + n))``, n of the N training proteins having it, and a row is
-    scaled to length 1, as in scikit-learn's ``TfidfVectorizer(analyzer="char", ngram_range=(1, k))``. Letters that are
-    none of the twenty residues are one letter. Words that no training protein has are left out.
+    Counts are multiplied by ``1 + ln((1 + N) / (1 + n))``, where n of the N training proteins have the k-mer, and rows
+    are scaled to length 1, as in scikit-learn's ``TfidfVectorizer(analyzer="char", ngram_range=(1, k))``. Letters other
+    than the twenty residues count as one letter. K-mers of no training protein are left out.
 
     Parameters
     ----------
     k
-        Length of the longest words.
-    penalty
-        On squared coefficients (for classes scikit-learn's 1 / C, for numbers its alpha). None: the one of `penalties`
-        with the least loss on the validation rows, or 0.1 (numbers: 1) without them.
-    penalties
-        What to choose from.
-    target_type
-        What is predicted.
+        Length of the longest k-mers.
+    penalty, penalties, target_type
+        See `heads.sequence_baselines.linear_baseline.LinearBaseline`.
 
     Attributes
     ----------
     words_
-        (F,) int64 which words are columns.
+        (F,) int64 indices of the k-mers in training.
     idf_
         (F,) float32 their weights.
     """
+
+    default_penalties = (1.0, 0.1, 0.01)
 
     words_: NDArray[np.int64]
     idf_: Float32
@@ -54,15 +51,13 @@ class KmerHead(LinearFloor):
         *,
         k: int = 3,
         penalty: float | None = None,
-        penalties: Sequence[float] = (1.0, 0.1, 0.01),
+        penalties: Sequence[float] | None = None,
         target_type: str = "class",
     ) -> None:
+        super().__init__(penalty=penalty, penalties=penalties, target_type=target_type)
         self.k = k
-        self.penalty = penalty
-        self.penalties = penalties
-        self.target_type = target_type
 
-    def _learn_numbers(self, residues: Sequence[str]) -> csr_array:
+    def _fit_features(self, residues: Sequence[str]) -> csr_array:
         if self.k not in range(1, MAX_K + 1):
             raise InputError(f"k is {self.k}; expected a whole number from 1 to {MAX_K}.")
         counts = kmer_counts(residues, self.k)
@@ -71,7 +66,7 @@ class KmerHead(LinearFloor):
         self.idf_ = (1 + np.log((1 + len(residues)) / (1 + n_with[self.words_]))).astype(np.float32)
         return self._weighted(counts)
 
-    def _numbers(self, residues: Sequence[str], first_row: int = 0) -> csr_array:
+    def _features(self, residues: Sequence[str], first_row: int = 0) -> csr_array:
         return self._weighted(kmer_counts(residues, self.k))
 
     def _weighted(self, counts: csr_array) -> csr_array:
@@ -81,8 +76,8 @@ class KmerHead(LinearFloor):
         weighted.data /= np.repeat(np.where(norms > 0, norms, 1), np.diff(weighted.indptr)).astype(np.float32)
         return weighted
 
-    def _number_arrays(self) -> dict[str, NDArray[Any]]:
+    def _feature_arrays(self) -> dict[str, NDArray[Any]]:
         return {"words": self.words_, "idf": self.idf_}
 
-    def _restore_numbers(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def _restore_features(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         self.words_, self.idf_ = arrays["words"], arrays["idf"]

@@ -1,4 +1,4 @@
-"""What other variants at the same positions did, BLOSUM62 and the residues, in boosted trees."""
+"""Boosted trees on position means, BLOSUM62 and residues, for variants of one protein."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from heads.sequence_baselines.boosted_trees import BoostedTrees
 from heads.sequence_baselines.variants import aligned_codes, consensus
 
 _PRIOR_ROWS = 1.0
-"""Variants' worth of the overall mean that a position's mean is mixed with."""
+"""Weight of the overall mean in a position's mean, in variants."""
 
 _NEIGHBOURS = (-4, -3, -2, -1, 1, 2, 3, 4)
 
@@ -24,16 +24,15 @@ _NEIGHBOURS = (-4, -3, -2, -1, 1, 2, 3, 4)
 class PositionMeansHead(Head):
     """Boosted trees on position means, BLOSUM62 and residues, for variants of one protein, all of one length.
 
-    The wild type is the commonest residue of each position. A position's mean is that of all training variants that
-    differ there; a training variant's own value is left out of its means. Where a variant differs in several places,
-    sum, least and mean of their numbers stand for it.
+    The wild type is the most frequent residue of each position. A position's mean is over all training variants that
+    differ there, without the variant itself. Features of several mutations are combined by sum, minimum and mean.
 
     Parameters
     ----------
     n_trees, depth, learning_rate, min_leaf
         Of the trees.
     seed
-        Of the rows that each tree sees, nine of ten.
+        Of the 90% of rows that each tree is fitted on.
     target_type
         What is predicted.
 
@@ -42,7 +41,7 @@ class PositionMeansHead(Head):
     wild_type_
         (L,) uint8 codes.
     sums_, counts_
-        (L,) float64 sum of the values less the mean, and number, of the training variants that differ at a position.
+        (L,) float64 sum of the centred values, and number, of the training variants that differ at a position.
     trees_
         The trees.
     """
@@ -79,14 +78,14 @@ class PositionMeansHead(Head):
             )
         codes = aligned_codes(sequences_of(train.features).residues)
         values = train.targets.require_values()
-        # In units of their spread, about their mean: trees on large numbers would lose digits.
+        # Standardised, because trees on large numbers lose precision.
         self._centre, self._scale = float(values.mean()), float(values.std()) or 1.0
         scaled = (values - self._centre) / self._scale
         self.wild_type_ = consensus(codes)
         differs = codes != self.wild_type_
         self.sums_, self.counts_ = scaled @ differs, differs.sum(axis=0).astype(np.float64)
         self.trees_ = BoostedTrees.fit(
-            self._numbers(codes, scaled),
+            self._features(codes, scaled),
             scaled,
             seed=self.seed,
             n_estimators=self.n_trees,
@@ -97,8 +96,8 @@ class PositionMeansHead(Head):
             max_features=0.5,
         )
 
-    def _numbers(self, codes: NDArray[np.uint8], own: NDArray[np.float64] | None = None) -> Float32:
-        """(N, F) float32; `own` are the values of training variants, which their own means leave out."""
+    def _features(self, codes: NDArray[np.uint8], own: NDArray[np.float64] | None = None) -> Float32:
+        """(N, F) float32; `own` are the values of training variants, which are left out of their own means."""
         length = len(self.wild_type_)
         near = np.zeros(length)
         means = self.sums_ / (self.counts_ + _PRIOR_ROWS)
@@ -106,36 +105,36 @@ class PositionMeansHead(Head):
             near += np.where(
                 (np.arange(length) + step >= 0) & (np.arange(length) + step < length), np.roll(means, -step), 0
             ) / len(_NEIGHBOURS)
-        likeness = blosum62()
+        blosum = blosum62()
         out = np.zeros((len(codes), 1 + 4 * 3 + 42), np.float32)
         for row, variant in enumerate(codes):
-            places = np.flatnonzero(variant != self.wild_type_)
-            if not len(places):
+            positions = np.flatnonzero(variant != self.wild_type_)
+            if not len(positions):
                 continue
-            value, less = (0.0, 0) if own is None else (own[row], 1)
-            there = (self.sums_[places] - value) / (self.counts_[places] - less + _PRIOR_ROWS)
-            score = likeness[self.wild_type_[places], variant[places]]
-            # A neighbour's mean holds the variant's own value only if it differs there too: too little to matter.
-            numbers = np.stack([there, near[places], score, places])
-            out[row, 0] = len(places)
-            out[row, 1:13] = np.concatenate([numbers.sum(axis=1), numbers.min(axis=1), numbers.mean(axis=1)])
-            out[row, 13:34] = np.bincount(self.wild_type_[places], minlength=21)
-            out[row, 34:] = np.bincount(variant[places], minlength=21)
+            value, n_own = (0.0, 0) if own is None else (own[row], 1)
+            mean = (self.sums_[positions] - value) / (self.counts_[positions] - n_own + _PRIOR_ROWS)
+            score = blosum[self.wild_type_[positions], variant[positions]]
+            # Neighbouring means may hold the variant's own value, if it differs there too; the effect is small.
+            features = np.stack([mean, near[positions], score, positions])
+            out[row, 0] = len(positions)
+            out[row, 1:13] = np.concatenate([features.sum(axis=1), features.min(axis=1), features.mean(axis=1)])
+            out[row, 13:34] = np.bincount(self.wild_type_[positions], minlength=21)
+            out[row, 34:] = np.bincount(variant[positions], minlength=21)
         return out
 
     def _outputs(self, X: Features) -> Iterator[Float32]:
         features = sequences_of(X)
         for rows, _ in features.blocks():
             codes = aligned_codes(features.residues[rows], len(self.wild_type_), first_row=rows.start)
-            values = self._centre + self._scale * self.trees_.predict(self._numbers(codes))
+            values = self._centre + self._scale * self.trees_.predict(self._features(codes))
             yield values.astype(np.float32)[:, None]
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        kept: dict[str, NDArray[Any]] = {"wild_type": self.wild_type_, "sums": self.sums_, "counts": self.counts_}
-        return kept | {name: getattr(self.trees_, name) for name in BoostedTrees._fields}
+        means: dict[str, NDArray[Any]] = {"wild_type": self.wild_type_, "sums": self.sums_, "counts": self.counts_}
+        return means | {name: getattr(self.trees_, name) for name in BoostedTrees._fields}
 
     def settings(self) -> dict[str, Any]:
-        """Mean and spread of the training values."""
+        """Mean and standard deviation of the training values."""
         return {"centre": self._centre, "scale": self._scale}
 
     def _restore(

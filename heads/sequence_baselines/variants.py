@@ -1,4 +1,4 @@
-"""Variants of one protein, which have the same length, as rows of residue codes."""
+"""Variants of one protein, all of one length, as residue codes."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def aligned_codes(residues: Sequence[str], length: int | None = None, *, first_r
 
 
 def consensus(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The commonest residue of each position, (L,): of single mutants, the wild type."""
+    """The most frequent residue of each position, (L,): the wild type of single mutants."""
     counts = np.stack([(codes == code).sum(axis=0) for code in range(21)])
     return np.asarray(counts.argmax(axis=0), np.uint8)

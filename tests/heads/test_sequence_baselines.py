@@ -35,7 +35,7 @@ def test_logits_of_some_rows_at_a_time_make_the_same_floor(target_type: str, mon
     (X, y), (queries, _) = families(50), families(20, seed=2)
     labels = y if target_type == "class" else [[name, "all"] for name in y]
     whole = CompositionHead(target_type=target_type).fit(X, labels).predict_proba(queries)
-    monkeypatch.setattr("heads.sequence_baselines.logistic.LOGIT_CELLS", 7 * 6)
+    monkeypatch.setattr("heads.sequence_baselines.logistic.MAX_LOGITS", 7 * 6)
     parts = CompositionHead(target_type=target_type).fit(X, labels).predict_proba(queries)
     np.testing.assert_allclose(parts, whole, atol=2e-3)
 
@@ -84,7 +84,7 @@ def test_a_training_variants_own_value_is_not_in_its_numbers() -> None:
     head = PositionMeansHead(n_trees=5).fit(lonely, values)
     codes = np.full((40, 40), 10, np.uint8)
     np.fill_diagonal(codes, 18)
-    numbers = head._numbers(codes, (values - values.mean()) / values.std())
+    numbers = head._features(codes, (values - values.mean()) / values.std())
     # Nobody else differs there.
     assert np.abs(numbers[:, 1]).max() < 1e-6
 

@@ -85,17 +85,15 @@ class ClassOutcomes:
         cells, counts = np.unique(self.true[wrong] * len(self.names) + self.predicted[wrong], return_counts=True)
         sizes = np.bincount(self.true, minlength=len(self.names))
         pairs = []
-        for place in np.lexsort((cells, -counts))[:n].tolist():
-            true, predicted = divmod(int(cells[place]), len(self.names))
-            pairs.append(
-                {
-                    "true": self.names[true].item(),
-                    "predicted": self.names[predicted].item(),
-                    "n": int(counts[place]),
-                    "share": float(counts[place] / sizes[true]),
-                }
-            )
+        for index in np.lexsort((cells, -counts))[:n].tolist():
+            true, predicted = divmod(int(cells[index]), len(self.names))
+            pairs.append(confused_pair(self.names[true], self.names[predicted], counts[index], sizes[true]))
         return pairs
+
+
+def confused_pair(true: Any, predicted: Any, n: Any, size: Any) -> dict[str, Any]:
+    """A confusion for JSON: the two classes, the number of rows and its share of the true class."""
+    return {"true": true.item(), "predicted": predicted.item(), "n": int(n), "share": float(n / size)}
 
 
 def classification_metrics(

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array, hstack
 from sklearn.metrics import average_precision_score
 
 from heads.evaluation.metrics.bootstrap import Float64, Part, Sums, Weighted, ratio
+from heads.evaluation.metrics.classification import confused_pair
 from heads.evaluation.metrics.curves import Curve, draws_for, mean_over
 from heads.evaluation.metrics.reliability import N_BINS, bins_of, ece_of
 from heads.features.base import Float32
@@ -79,19 +80,14 @@ class LabelOutcomes:
         """Pairs of a missed and a wrongly predicted label: number of rows, share of the missed label's rows."""
         true, predicted = self.true.astype(np.float64), self.predicted.astype(np.float64)
         both = true.multiply(predicted)
-        missed, wrong = (true - both).tocsr(), (predicted - both).tocsr()
-        pairs = (missed.T @ wrong).tocoo()
+        pairs = ((true - both).T @ (predicted - both)).tocoo()
         sizes = np.asarray(true.sum(axis=0)).ravel()
         order = np.lexsort((pairs.col, pairs.row, -pairs.data))[:n]
+        rows, columns, counts = pairs.row[order], pairs.col[order], pairs.data[order]
         return [
-            {
-                "true": self.names[pairs.row[place]].item(),
-                "predicted": self.names[pairs.col[place]].item(),
-                "n": int(pairs.data[place]),
-                "share": float(pairs.data[place] / sizes[pairs.row[place]]),
-            }
-            for place in order.tolist()
-            if pairs.data[place] > 0
+            confused_pair(self.names[true], self.names[wrong], n, sizes[true])
+            for true, wrong, n in zip(rows, columns, counts, strict=True)
+            if n > 0
         ]
 
 

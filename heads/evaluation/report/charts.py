@@ -52,13 +52,9 @@ def bars(marks: Sequence[Mark], *, label: str, percent: bool) -> str:
             f'fill="{_colour(mark.colour)}" fill-opacity=".82"/>'
         )
         parts.append(_whisker(mark, scale, y))
-        figure = _figure(mark.value, percent=percent)
-        between = (
-            ""
-            if mark.low is None
-            else f" [{_figure(mark.low, percent=percent)}, {_figure(mark.high, percent=percent)}]"
-        )
-        parts.append(_text(WIDTH - right + 10, y + 4, figure + between, css="soft"))
+        figure, low, high = (_figure(value, percent=percent) for value in (mark.value, mark.low, mark.high))
+        label_text = figure if mark.low is None else f"{figure} [{low}, {high}]"
+        parts.append(_text(WIDTH - right + 10, y + 4, label_text, css="soft"))
     values = "; ".join(f"{mark.name}: {_figure(mark.value, percent=percent)}" for mark in marks)
     return _svg(WIDTH, height, f"{label}. {values}", parts)
 
