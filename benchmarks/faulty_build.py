@@ -37,10 +37,10 @@ def slow_down() -> None:
     Embedder.embed = _slow_embed  # type: ignore[method-assign]
 
 
-def worker_main(connection: Connection, recipe: worker_process.WorkerConfig, device: str) -> None:
+def worker_main(connection: Connection, config: worker_process.WorkerConfig, device: str) -> None:
     """The life of a worker, slowed down."""
     slow_down()
-    worker_process.worker_main(connection, recipe, device)
+    worker_process.worker_main(connection, config, device)
 
 
 def build(store: Store, model: str, family: str, n_processes: int = 1) -> None:

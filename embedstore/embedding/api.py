@@ -1,4 +1,4 @@
-"""Embeds what spaces lack: plan, work, ledger."""
+"""Building spaces: plan which sequences are missing, embed them, account for each."""
 
 from __future__ import annotations
 
@@ -54,30 +54,30 @@ def plan(
         Time for embedding a sample, from which the build's time and memory are estimated: at least two batches, and
         no further one after so many seconds. 0 takes none, and does not load the model's weights.
     """
-    job = _Job(store, model, pooling, residues, dtype, long, max_residues, overlap, batch_residues)
-    with job.work(datasets) as work:
-        totals = work.totals(job.long)
-        job.check(totals)
-        found = estimate(store, work, job.embedder, sample_seconds, n_workers=len(devices or [""]))
+    setup = _BuildSetup(store, model, pooling, residues, dtype, long, max_residues, overlap, batch_residues)
+    with setup.planner(datasets) as planner:
+        totals = planner.totals(setup.long)
+        setup.check(totals)
+        sample = estimate(store, planner, setup.embedder, sample_seconds, n_workers=len(devices or [""]))
         return BuildPlan(
-            spaces=work.space_ids,
+            spaces=planner.space_ids,
             model=model.name,
-            datasets=work.datasets,
+            datasets=planner.datasets,
             n_expected=totals.n_expected,
             n_present=totals.n_expected - totals.n_missing,
             n_missing=totals.n_missing,
             n_residues=totals.n_residues,
             longest=totals.longest,
             n_long=totals.n_long,
-            long=str(job.long),
-            batch_residues=job.batch_residues,
+            long=str(setup.long),
+            batch_residues=setup.batch_residues,
             n_batches=totals.n_batches,
             padded_share=totals.padded_share,
-            n_bytes=job.n_bytes(totals),
+            n_bytes=setup.n_bytes(totals),
             free_bytes=store.free_bytes(),
-            seconds=found.seconds,
-            seconds_range=found.seconds_range,
-            memory_bytes=found.memory_bytes,
+            seconds=sample.seconds,
+            seconds_range=sample.seconds_range,
+            memory_bytes=sample.memory_bytes,
         )
 
 
@@ -148,33 +148,33 @@ def build(
         If a sequence is unaccounted for.
     """
     started = time.monotonic()
-    job = _Job(store, model, pooling, residues, dtype, long, max_residues, overlap, batch_residues)
-    with job.work(datasets) as work:
-        totals = work.totals(job.long)
-        job.check(totals)
-        check_disk_space(store, job.n_bytes(totals))
-        spaces = [store.create_space(identity) for identity in job.identities]
-        tally = BuildCounters(skipped=[{} for _ in spaces])
+    setup = _BuildSetup(store, model, pooling, residues, dtype, long, max_residues, overlap, batch_residues)
+    with setup.planner(datasets) as planner:
+        totals = planner.totals(setup.long)
+        setup.check(totals)
+        check_disk_space(store, setup.n_bytes(totals))
+        spaces = [store.create_space(identity) for identity in setup.identities]
+        counters = BuildCounters(skipped=[{} for _ in spaces])
 
-        def done(more: BuildCounters) -> None:
-            tally.add(more)
-            seen = min(tally.n_done, totals.n_residues)
-            note = f"{more.padded_share:.0%} padding"
-            progress(Progress(stage="embed", done=seen, total=totals.n_residues, unit="residues", note=note))
+        def count(added: BuildCounters) -> None:
+            counters.add(added)
+            n_done = min(counters.n_done, totals.n_residues)
+            note = f"{added.padded_share:.0%} padding"
+            progress(Progress(stage="embed", done=n_done, total=totals.n_residues, unit="residues", note=note))
 
         if devices:
-            n_died = _run_processes(job, work, totals, devices, done)
+            n_died = _run_processes(setup, planner, totals, devices, count)
         else:
             n_died = 0
-            with Worker(store, job.embedder, spaces) as worker:
-                for unit in work.units():
+            with Worker(store, setup.embedder, spaces) as worker:
+                for unit in planner.units():
                     if unit.batches:
-                        worker.run(unit, done)
-        return _close_ledger(store, work, totals, tally, n_died=n_died, started=started)
+                        worker.run(unit, count)
+        return _close_ledger(store, planner, totals, counters, n_died=n_died, started=started)
 
 
-class _Job:
-    """The arguments of a build, checked and turned into what they mean."""
+class _BuildSetup:
+    """The arguments of a build, checked and resolved against the model."""
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ class _Job:
         names = [pooling] if isinstance(pooling, str) else list(pooling)
         self.poolings = list(dict.fromkeys([*names, *([RESIDUES] if residues else [])]))
         if not self.poolings:
-            raise InputError("No pooling was named, and no residue vectors were asked for: there is nothing to keep.")
+            raise InputError("No pooling was named, and residues is False: there is nothing to store.")
         self.store, self.model = store, model
         self.long: LongSequencePolicy = long_sequence_policy(
             long,
@@ -206,13 +206,13 @@ class _Job:
         self.identities = [space_spec(model, pooling=name, dtype=dtype, long=self.long) for name in self.poolings]
         self._item_bytes = np.dtype(dtype).itemsize
 
-    def work(self, datasets: Sequence[str] | None) -> BuildPlanner:
-        """What there is to do."""
-        cut = self.long.limit if self.long.kind == "truncate" else None
-        return BuildPlanner(self.store, datasets, self.identities, budget=self.batch_residues, cut=cut)
+    def planner(self, datasets: Sequence[str] | None) -> BuildPlanner:
+        """The planner of the missing sequences."""
+        max_length = self.long.limit if self.long.kind == "truncate" else None
+        return BuildPlanner(self.store, datasets, self.identities, budget=self.batch_residues, max_length=max_length)
 
     def check(self, totals: PlanTotals) -> None:
-        """Raise InputError where a protein is too long and that shall be an error."""
+        """Raise InputError if a protein is too long and the policy is ``error``."""
         if self.long.kind == "error" and totals.n_long:
             named = ", ".join(key_text(key) for key in totals.long_keys)
             raise InputError(
@@ -222,7 +222,7 @@ class _Job:
             )
 
     def n_bytes(self, totals: PlanTotals) -> int:
-        """What the vectors of all that is missing take."""
+        """Bytes of all missing vectors."""
         rows = [
             totals.n_residues_missing[number] if name == RESIDUES else totals.n_rows_missing[number]
             for number, name in enumerate(self.poolings)
@@ -231,100 +231,106 @@ class _Job:
 
 
 def _run_processes(
-    job: _Job, work: BuildPlanner, totals: PlanTotals, devices: Sequence[str], done: Callable[[BuildCounters], None]
+    setup: _BuildSetup,
+    planner: BuildPlanner,
+    totals: PlanTotals,
+    devices: Sequence[str],
+    count: Callable[[BuildCounters], None],
 ) -> int:
-    """Run the work in one process a device, again and again while workers die and work gets done; how many died."""
-    if job.model.load_options is None:
+    """Run the units in one process a device, again while workers die and make progress; returns how many died."""
+    if setup.model.load_options is None:
         raise InputError(
-            f"{job.model.name} was not made by load_model, so that other processes cannot load it. Leave devices= out."
+            f"{setup.model.name} was not made by load_model, so that other processes cannot load it. "
+            "Leave devices= out."
         )
     on_cpu = sum(device == "cpu" for device in devices)
-    recipe = WorkerConfig(
-        store=str(job.store.path),
-        load_options=job.model.load_options,
-        poolings=job.poolings,
-        identities=job.identities,
-        long=str(job.long),
-        batch_residues=job.batch_residues,
+    config = WorkerConfig(
+        store=str(setup.store.path),
+        load_options=setup.model.load_options,
+        poolings=setup.poolings,
+        identities=setup.identities,
+        long=str(setup.long),
+        batch_residues=setup.batch_residues,
         n_threads=max(1, (os.cpu_count() or 1) // max(1, on_cpu)),
     )
-    size = piece_residues(totals.n_residues, n_workers=len(devices), batch_residues=job.batch_residues)
+    n_residues = piece_residues(totals.n_residues, n_workers=len(devices), batch_residues=setup.batch_residues)
     n_died, n_missing = 0, totals.n_missing
     while n_missing:
-        deaths = run_processes(recipe, devices, _pieces(work, size), done)
-        if not deaths:
+        failures = run_processes(config, devices, _split_units(planner, n_residues), count)
+        if not failures:
             break
-        n_died += len(deaths)
-        work.refresh()
-        left = work.totals(job.long).n_missing
-        if left >= n_missing:
+        n_died += len(failures)
+        planner.refresh()
+        n_left = planner.totals(setup.long).n_missing
+        if n_left >= n_missing:
             raise WorkerDiedError(
-                f"{deaths[0].told} Nothing was embedded since the last time a worker died. {deaths[0].advice} "
+                f"{failures[0].description} Nothing was embedded since the last time a worker died. "
+                f"{failures[0].advice} "
                 "What is committed is kept: run the same command again to go on."
             )
-        for death in deaths:
-            _log.warning("%s Its unfinished work is done again.", death.told)
-        n_missing = left
+        for failure in failures:
+            _log.warning("%s Its unfinished work is done again.", failure.description)
+        n_missing = n_left
     return n_died
 
 
-def _pieces(work: BuildPlanner, n_residues: int) -> Iterator[WorkUnit]:
-    for unit in work.units():
+def _split_units(planner: BuildPlanner, n_residues: int) -> Iterator[WorkUnit]:
+    for unit in planner.units():
         yield from split_unit(unit, n_residues=n_residues)
 
 
 def _close_ledger(
-    store: Store, work: BuildPlanner, totals: PlanTotals, tally: BuildCounters, *, n_died: int, started: float
+    store: Store, planner: BuildPlanner, totals: PlanTotals, counters: BuildCounters, *, n_died: int, started: float
 ) -> BuildReport:
-    """Look again at what the spaces hold, account for every key, and record it."""
-    spaces: list[Space | ResidueSpace] = [store.create_space(identity) for identity in work.identities]
-    for space, found in zip(spaces, tally.skipped, strict=True):
-        write_skipped(space, found)
-    work.refresh()
+    """Read again which keys the spaces hold, account for every key, and record the build."""
+    spaces: list[Space | ResidueSpace] = [store.create_space(identity) for identity in planner.identities]
+    for space, sample in zip(spaces, counters.skipped, strict=True):
+        write_skipped(space, sample)
+    planner.refresh()
     n_embedded = n_residues = 0
     skipped: dict[str, str] = {}
-    lost: list[bytes] = []
-    for unit in work.units():
-        for number, reasons in enumerate(tally.skipped):
+    unaccounted: list[bytes] = []
+    for unit in planner.units():
+        for number, reasons in enumerate(counters.skipped):
             for row in unit.keys.digests[unit.keys.missing[number]]:
                 key = row.tobytes()
                 if key in reasons:
                     skipped[key_text(key)] = reasons[key]
                 else:
-                    lost.append(key)
-        got = ~unit.needed
-        n_embedded += int(got.sum())
-        n_residues += int(unit.keys.lengths[got].sum())
-    if lost:
+                    unaccounted.append(key)
+        is_done = ~unit.needed
+        n_embedded += int(is_done.sum())
+        n_residues += int(unit.keys.lengths[is_done].sum())
+    if unaccounted:
         raise LedgerError(
-            f"{len(lost):,} of {totals.n_expected:,} sequences are neither embedded nor skipped, among them "
-            f"{', '.join(map(key_text, lost[:5]))}. Running the build again embeds them. Unless vectors of "
-            f"{', '.join(work.space_ids)} were removed meanwhile (`embedstore rm`), this is a defect of embedstore: "
+            f"{len(unaccounted):,} of {totals.n_expected:,} sequences are neither embedded nor skipped, among them "
+            f"{', '.join(map(key_text, unaccounted[:5]))}. Running the build again embeds them. Unless vectors of "
+            f"{', '.join(planner.space_ids)} were removed meanwhile (`embedstore rm`), this is a defect of embedstore: "
             "please report it."
         )
     n_present = totals.n_expected - totals.n_missing
     report = BuildReport(
-        spaces=work.space_ids,
-        datasets=work.datasets,
+        spaces=planner.space_ids,
+        datasets=planner.datasets,
         n_expected=totals.n_expected,
         n_present=n_present,
         n_embedded=n_embedded - n_present,
         n_skipped=len(skipped),
         n_residues=n_residues - totals.n_residues_present,
-        n_unknown_residues=tally.n_unknown_residues,
-        n_halved_batches=tally.n_halved_batches,
-        n_recomputed=tally.n_recomputed,
-        n_windowed=tally.n_windowed,
-        n_truncated=tally.n_truncated,
+        n_unknown_residues=counters.n_unknown_residues,
+        n_halved_batches=counters.n_halved_batches,
+        n_recomputed=counters.n_recomputed,
+        n_windowed=counters.n_windowed,
+        n_truncated=counters.n_truncated,
         n_died=n_died,
         seconds=time.monotonic() - started,
-        seconds_model=tally.seconds_model,
+        seconds_model=counters.seconds_model,
         skipped=skipped,
     )
     if report.n_expected != report.n_present + report.n_embedded + report.n_skipped or report.n_embedded < 0:
         raise LedgerError(f"The ledger does not balance: {report}. This is a defect of embedstore: please report it.")
     counts = {name: value for name, value in report.to_dict().items() if name != "skipped"}
     for space in spaces:
-        if report.n_embedded or work.covers not in [ledger["covers"] for ledger in space.builds]:
-            write_build(space, {**counts, "covers": work.covers})
+        if report.n_embedded or planner.covers not in [ledger["covers"] for ledger in space.builds]:
+            write_build(space, {**counts, "covers": planner.covers})
     return report

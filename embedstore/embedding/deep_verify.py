@@ -1,4 +1,4 @@
-"""Proves that a store is whole and, asked for, that its vectors are those that their models give."""
+"""Verifying a store: its files are whole and, with ``deep``, its vectors are those that its models give."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def verify(
     store
         The store; others may be writing to it.
     deep
-        Embed a random sample of each space again, with the space's own model, and compare. A model that is not to
-        be had here is a note and no problem.
+        Embed a random sample of each space again, with the space's own model, and compare. A model that is not
+        available here is a note, not a problem.
     quick
         Only records and sizes of files.
     space
@@ -71,34 +71,35 @@ def verify(
     if not deep:
         return report
     if not report.ok:
-        report.notes.append("Nothing was embedded again, because the store is hurt.")
+        report.notes.append("Nothing was embedded again, because the store is damaged.")
         return report
     for name in [store.any_space(space).id] if space else store.spaces():
         try:
-            found = reembed_sample(
+            comparison = reembed_sample(
                 store, store.any_space(name), sample=sample, seed=seed, weights=weights, progress=progress
             )
         except (InputError, WeightsUnavailableError, MissingPackageError) as error:
             report.notes.append(f"Space {name} was not embedded again: {error}")
             continue
-        report.n_embedded_again += found.n_compared
-        told = (
-            f"Space {name}: {found.n_compared:,} of its proteins were embedded again; lowest cosine {found.lowest:.6f}"
+        report.n_embedded_again += comparison.n_compared
+        summary = (
+            f"Space {name}: {comparison.n_compared:,} of its proteins were embedded again; "
+            f"lowest cosine {comparison.lowest:.6f}"
         )
-        if found.differing:
+        if comparison.differing:
             report.problems.append(
-                f"{told}. {len(found.differing)} differ by more than {found.precision} explains, first "
-                f"{found.differing[0]}. Find out what changed (model, library, device), or `embedstore rm {name}` and "
-                "build again."
+                f"{summary}. {len(comparison.differing)} differ by more than {comparison.precision} explains, first "
+                f"{comparison.differing[0]}. Find out what changed (model, library, device), "
+                f"or `embedstore rm {name}` and build again."
             )
         else:
-            report.notes.append(f"{told}.")
+            report.notes.append(f"{summary}.")
     return report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Stored vectors against the same made now: the lowest cosine, and the keys of those that differ too much."""
+    """Stored vectors against recomputed ones: the lowest cosine, and the keys of those that differ too much."""
 
     n_compared: int
     lowest: float
@@ -115,31 +116,31 @@ def reembed_sample(
     weights: str | Path | None = None,
     progress: ProgressCallback = null_progress,
 ) -> Comparison:
-    """Embed a random sample of a space again and compare each vector with the one that is stored.
+    """Embed a random sample of a space again and compare each vector with the stored one.
 
     Raises
     ------
     InputError, WeightsUnavailableError, MissingPackageError
-        If the space's model is not to be had here, or does not give such vectors.
+        If the space's model is not available here, or gives other vectors.
     """
     precision = str(space.identity.get("precision"))
     if precision not in TOLERANCES:
         raise InputError(f"it is not known in which precision it was computed ({precision}).")
     digests = space.digests
     rows = np.sort(np.random.default_rng(seed).choice(len(digests), min(sample, len(digests)), replace=False))
-    chosen = digests[rows]
+    sampled = digests[rows]
     # Those whose sequence was dropped cannot be embedded.
-    chosen = chosen[store.sequences.contains(chosen)]
-    if not len(chosen):
+    sampled = sampled[store.sequences.contains(sampled)]
+    if not len(sampled):
         raise InputError("none of its sequences is in the store.")
     lowest, differing = 1.0, []
-    for digest, cosine, ratio in _compare(store, space, chosen, weights, progress):
+    for digest, cosine, ratio in _compare(store, space, sampled, weights, progress):
         lowest = min(lowest, cosine)
         tolerance = TOLERANCES[precision]
         # Of two vectors at a distance of d lengths, 1 - cosine is about d * d / 2.
         if not cosine >= 1 - tolerance or abs(ratio - 1) > np.sqrt(2 * tolerance):
             differing.append(key_text(digest))
-    return Comparison(n_compared=len(chosen), lowest=lowest, precision=precision, differing=differing)
+    return Comparison(n_compared=len(sampled), lowest=lowest, precision=precision, differing=differing)
 
 
 def _compare(
@@ -149,7 +150,7 @@ def _compare(
     weights: str | Path | None,
     progress: ProgressCallback,
 ) -> Iterator[tuple[bytes, float, float]]:
-    """Key, cosine and ratio of lengths of each stored vector against the one made now; of a matrix, of its mean."""
+    """Key, cosine and ratio of norms of each stored vector and the recomputed one; of a matrix, of its mean."""
     sequences = store.sequences.take(digests)
     records = [
         Record(id=key_text(digest.tobytes()), residues=residues)
@@ -162,9 +163,13 @@ def _compare(
     else:
         stored = space.take(digests).astype(np.float64)
     # A space without a directory holds nothing, so that everything is made anew.
-    anew = Space(identity)
-    model = load_space_model(anew, weights=weights)
-    made = embed_records(anew, records, model=model, progress=progress).astype(np.float64)
-    for digest, one, other in zip(digests, stored, made, strict=True):
-        lengths = float(np.linalg.norm(one)), float(np.linalg.norm(other))
-        yield digest.tobytes(), float(one @ other) / (lengths[0] * lengths[1]), lengths[0] / lengths[1]
+    unstored = Space(identity)
+    model = load_space_model(unstored, weights=weights)
+    computed = embed_records(unstored, records, model=model, progress=progress).astype(np.float64)
+    for digest, a, b in zip(digests, stored, computed, strict=True):
+        lengths = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+        yield (
+            digest.tobytes(),
+            float(a @ b) / (lengths[0] * lengths[1]),
+            lengths[0] / lengths[1],
+        )

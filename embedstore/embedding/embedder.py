@@ -1,4 +1,4 @@
-"""From sequences to what spaces keep: one forward pass for several poolings, windows for what is too long."""
+"""Embedding sequences for spaces: one forward pass for several poolings, windows for long proteins."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def space_spec(model: Model, *, pooling: str, dtype: str, long: LongSequencePoli
 
 
 class Embedder:
-    """A model with what is wanted of it, and what is done with a protein that is too long for it.
+    """A model with its poolings and its policy for proteins that are too long.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Embedder:
         require_poolings(model, poolings)
         if long.kind == "window" and long.limit is not None and not model.has_residues:
             raise InputError(
-                f"{model.name} has no residue vectors, so that windows cannot be blended. "
+                f"{model.name} has no residue vectors, so that windows cannot be merged. "
                 "Choose another policy: --long truncate, skip or error (long=)."
             )
         self.model = model
@@ -81,17 +81,17 @@ class Embedder:
         self._budget = batch_residues or model.batch_residues
 
     @contextmanager
-    def lanes(self, n: int) -> Iterator[Callable[[], Embedder]]:
-        """As `Model.lanes`: what it gives, called in each of ``n`` threads, is this embedder for that thread alone."""
-        with self.model.lanes(n) as lane:
-            yield lambda: Embedder(lane(), self.poolings, self.long, batch_residues=self._budget)
+    def parallel(self, n: int) -> Iterator[Callable[[], Embedder]]:
+        """As `Model.parallel`: yields a function that returns, in each of ``n`` threads, a copy of this embedder."""
+        with self.model.parallel(n) as make_copy:
+            yield lambda: Embedder(make_copy(), self.poolings, self.long, batch_residues=self._budget)
 
-    def goes_alone(self, length: int) -> bool:
+    def exceeds_limit(self, length: int) -> bool:
         """Whether a protein of this length is too long for a batch: it is cut into windows, or gets nothing."""
         return self.long.kind != "truncate" and self.long.limit is not None and length > self.long.limit
 
     def embed(self, sequences: Sequence[bytes]) -> Outputs:
-        """What the poolings give for sequences in one forward pass; too long ones go alone, and by the policy.
+        """The outputs of all poolings in one forward pass; a too long sequence is embedded alone, by the policy.
 
         Raises
         ------
@@ -102,12 +102,12 @@ class Embedder:
         """
         if self.long.kind == "truncate" and self.long.limit is not None:
             sequences = [sequence[: self.long.limit] for sequence in sequences]
-        if not any(self.goes_alone(len(sequence)) for sequence in sequences):
+        if not any(self.exceeds_limit(len(sequence)) for sequence in sequences):
             return self._forward(sequences, self.poolings)
         if len(sequences) > 1:
             raise LedgerError("A protein too long for one pass came in a batch with others. Please report this.")
         try:
-            return self._windows(sequences[0])
+            return self._embed_windows(sequences[0])
         except MemoryError as error:
             if isinstance(error, EmbedstoreError):
                 raise
@@ -122,15 +122,15 @@ class Embedder:
         finally:
             self.seconds_model += time.monotonic() - started
         for name in poolings:
-            due = (len(sequences), self.model.dim)
-            found = outputs[name]
-            shape = (len(found), found[0].shape[1]) if isinstance(found, list) else found.shape
-            if shape != due:
-                raise LedgerError(f"{self.model.name} returned vectors of shape {shape}; {due} was due.")
+            expected = (len(sequences), self.model.dim)
+            values = outputs[name]
+            shape = (len(values), values[0].shape[1]) if isinstance(values, list) else values.shape
+            if shape != expected:
+                raise LedgerError(f"{self.model.name} returned vectors of shape {shape}, expected {expected}.")
         return outputs
 
-    def _windows(self, sequence: bytes) -> Outputs:
-        """One protein in overlapping windows: residue vectors blended, then pooled over the whole of it."""
+    def _embed_windows(self, sequence: bytes) -> Outputs:
+        """One protein in overlapping windows: residue vectors merged, then pooled over the whole protein."""
         size = self.long.limit
         if self.long.kind != "window" or size is None:
             raise InputError(
@@ -138,27 +138,27 @@ class Embedder:
                 "Leave it out, or choose windows: --long window (long=)."
             )
         starts = window_starts(len(sequence), size=size, overlap=self.long.overlap)
-        wanted = [RESIDUES, _FIRST] if _FIRST in self.poolings else [RESIDUES]
+        names = [RESIDUES, _FIRST] if _FIRST in self.poolings else [RESIDUES]
         windows: list[NDArray[np.float32]] = []
         first: list[NDArray[np.float32]] = []
         while len(windows) < len(starts):
             at_once = max(1, self._budget // size)
-            chosen = starts[len(windows) : len(windows) + at_once]
+            batch_starts = starts[len(windows) : len(windows) + at_once]
             try:
-                found = self._forward([sequence[start : start + size] for start in chosen], wanted)
+                outputs = self._forward([sequence[start : start + size] for start in batch_starts], names)
             except OutOfMemoryError:
-                if len(chosen) == 1:
+                if len(batch_starts) == 1:
                     raise
                 # Nor are the windows of the next protein tried in a number that did not fit.
-                self._budget = len(chosen) // 2 * size
+                self._budget = len(batch_starts) // 2 * size
                 self.n_halved += 1
                 continue
-            windows += list(found[RESIDUES])
-            first += list(found.get(_FIRST, []))
+            windows += list(outputs[RESIDUES])
+            first += list(outputs.get(_FIRST, []))
         states = merge_windows(windows, starts, len(sequence))
-        return {name: self._pooled(name, states, first) for name in self.poolings}
+        return {name: self._pool(name, states, first) for name in self.poolings}
 
-    def _pooled(
+    def _pool(
         self, name: str, states: NDArray[np.float32], first: list[NDArray[np.float32]]
     ) -> Vectors | list[Vectors]:
         if name == RESIDUES:
@@ -169,7 +169,7 @@ class Embedder:
 
 
 def embed_batches(embedder: Embedder, batches: Sequence[Sequence[bytes]]) -> Iterator[Outputs]:
-    """What the poolings give for each batch, in order; several at once where that pays, halved where memory is short.
+    """The outputs of each batch, in order; batches run in parallel on a CPU and are halved when memory is short.
 
     Raises
     ------
@@ -178,42 +178,42 @@ def embed_batches(embedder: Embedder, batches: Sequence[Sequence[bytes]]) -> Ite
     InputError, NonFiniteError
         As :meth:`Embedder.embed`.
     """
-    n_lanes = min(embedder.model.n_lanes, len(batches))
-    if n_lanes < 2:
-        yield from (_halving(embedder, batch) for batch in batches)
+    n_parallel = min(embedder.model.n_parallel, len(batches))
+    if n_parallel < 2:
+        yield from (_embed_or_halve(embedder, batch) for batch in batches)
         return
-    with embedder.lanes(n_lanes) as lane, WorkerPool(lambda: lane().embed, n_lanes) as lanes:
-        for attempt in lanes.map(batches):
-            if attempt.error is not None and not isinstance(attempt.error, OutOfMemoryError):
-                raise attempt.error
-            if attempt.result is None:
-                lanes.settle()
-            yield attempt.result or _halving(embedder, attempt.item)
+    with embedder.parallel(n_parallel) as make_copy, WorkerPool(lambda: make_copy().embed, n_parallel) as pool:
+        for task in pool.map(batches):
+            if task.error is not None and not isinstance(task.error, OutOfMemoryError):
+                raise task.error
+            if task.result is None:
+                pool.drain()
+            yield task.result or _embed_or_halve(embedder, task.item)
 
 
-def _halving(embedder: Embedder, batch: Sequence[bytes]) -> Outputs:
+def _embed_or_halve(embedder: Embedder, batch: Sequence[bytes]) -> Outputs:
     try:
         return embedder.embed(batch)
     except OutOfMemoryError:
         if len(batch) == 1:
             raise
     middle = len(batch) // 2
-    halves = _halving(embedder, batch[:middle]), _halving(embedder, batch[middle:])
-    return {name: _after(halves[0][name], halves[1][name]) for name in embedder.poolings}
+    halves = _embed_or_halve(embedder, batch[:middle]), _embed_or_halve(embedder, batch[middle:])
+    return {name: _concatenate(halves[0][name], halves[1][name]) for name in embedder.poolings}
 
 
-def _after(first: Vectors | list[Vectors], second: Vectors | list[Vectors]) -> Vectors | list[Vectors]:
+def _concatenate(first: Vectors | list[Vectors], second: Vectors | list[Vectors]) -> Vectors | list[Vectors]:
     return [*first, *second] if isinstance(first, list) else np.concatenate([first, second])
 
 
 RETRYABLE_ERRORS: tuple[type[EmbedstoreError], ...] = (OutOfMemoryError, NonFiniteError)
-"""What a smaller batch may mend."""
+"""Errors that a smaller batch may avoid."""
 
 
 def is_storable(value: Vectors, dtype: str) -> NDArray[np.bool_]:
-    """Which rows can be stored in ``dtype`` as what they are: finite, not zero, within its range."""
+    """Which rows can be stored in ``dtype``: finite, not zero, within its range."""
     # NaN and infinity go through both; no copy of the batch is made, as `abs` would.
     size = np.maximum(value.max(axis=1), -value.min(axis=1))
     smallest = float(np.finfo(dtype).smallest_subnormal)
-    kept: NDArray[np.bool_] = np.isfinite(size) & (size <= DTYPES[dtype]) & (size >= smallest)
-    return kept
+    is_valid: NDArray[np.bool_] = np.isfinite(size) & (size <= DTYPES[dtype]) & (size >= smallest)
+    return is_valid

@@ -33,9 +33,9 @@ class Estimate:
 
 
 def estimate(
-    store: Store, work: BuildPlanner, embedder: Embedder, sample_seconds: float, *, n_workers: int = 1
+    store: Store, planner: BuildPlanner, embedder: Embedder, sample_seconds: float, *, n_workers: int = 1
 ) -> Estimate:
-    """Embed a few batches of the work and keep nothing.
+    """Embed a few of the planned batches and discard the vectors.
 
     Batches are sorted by length, and time a residue grows with length; so one batch is timed of each eighth of the
     residues, and stands for its eighth. The range is a tenth to either side; where some were not timed, half the
@@ -51,25 +51,29 @@ def estimate(
     if sample_seconds <= 0:
         return Estimate()
     # The fullest: of a unit that a build was killed in, only the short ones are left.
-    unit = max(work.units(), key=_n_residues, default=None)
+    unit = max(planner.units(), key=_n_residues, default=None)
     if unit is None or not unit.batches:
         return Estimate(seconds=0.0, seconds_range=(0.0, 0.0), memory_bytes=psutil.Process().memory_info().rss)
-    total = work.totals(embedder.long).n_residues
-    chosen = _strata(unit)
-    n_lanes = min(embedder.model.n_lanes, unit.n_planned)
-    rates = _rates(store, embedder, unit, chosen, sample_seconds, n_lanes)
+    total = planner.totals(embedder.long).n_residues
+    sample = _sample_strata(unit)
+    n_parallel = min(embedder.model.n_parallel, unit.n_planned)
+    rates = _time_strata(store, embedder, unit, sample, sample_seconds, n_parallel)
     if not rates:
         return Estimate()
     known = sorted(rates)
-    each = np.interp(sorted(chosen), known, [rates[stratum] for stratum in known])
-    seconds = float(each.mean() * total) / n_lanes / n_workers
-    spread = 0.1 if len(rates) == len(chosen) else float((each.max() - each.min()) / (2 * each.mean()))
+    stratum_rates = np.interp(sorted(sample), known, [rates[stratum] for stratum in known])
+    seconds = float(stratum_rates.mean() * total) / n_parallel / n_workers
+    spread = (
+        0.1
+        if len(rates) == len(sample)
+        else float((stratum_rates.max() - stratum_rates.min()) / (2 * stratum_rates.mean()))
+    )
     low, high = seconds * (1 - max(spread, 0.1)), seconds * (1 + max(spread, 0.1))
     return Estimate(seconds=seconds, seconds_range=(low, high), memory_bytes=int(psutil.Process().memory_info().rss))
 
 
 def check_disk_space(store: Store, n_bytes: int) -> None:
-    """Raise StoreWriteError where the disk is too small for so many bytes: better now than after a month."""
+    """Raise StoreWriteError if the disk is too small for so many bytes, before anything is computed."""
     free = store.free_bytes()
     if free is not None and n_bytes > max(0, free - _RESERVE_BYTES):
         raise StoreWriteError(
@@ -83,44 +87,47 @@ def _n_residues(unit: WorkUnit) -> int:
     return int(unit.keys.lengths[unit.needed].sum())
 
 
-def _strata(unit: WorkUnit) -> dict[int, NDArray[np.int64]]:
+def _sample_strata(unit: WorkUnit) -> dict[int, NDArray[np.int64]]:
     """A batch from the middle of each eighth of the residues, by number of the eighth."""
     residues = np.cumsum([unit.keys.lengths[batch].sum() for batch in unit.batches])
-    wanted = (np.arange(_STRATA) + 0.5) / _STRATA * residues[-1]
-    numbers = np.searchsorted(residues, wanted)
+    midpoints = (np.arange(_STRATA) + 0.5) / _STRATA * residues[-1]
+    numbers = np.searchsorted(residues, midpoints)
     return {stratum: unit.batches[number] for stratum, number in enumerate(numbers.tolist())}
 
 
-def _rates(
+def _time_strata(
     store: Store,
     embedder: Embedder,
     unit: WorkUnit,
-    chosen: dict[int, NDArray[np.int64]],
+    sample: dict[int, NDArray[np.int64]],
     sample_seconds: float,
-    n_lanes: int,
+    n_parallel: int,
 ) -> dict[int, float]:
-    """Seconds a residue in each stratum that was timed; with several lanes, in one of them."""
-    if n_lanes > 1:
-        with embedder.lanes(n_lanes) as lane, WorkerPool(lambda: partial(_timed, store, lane(), unit), 1) as lanes:
-            (attempt,) = lanes.map([(chosen, sample_seconds)])
-        if attempt.error is not None:
-            raise attempt.error
-        return attempt.result or {}
-    return _timed(store, embedder, unit, (chosen, sample_seconds))
+    """Seconds a residue in each stratum that was timed; with several batches in parallel, in one thread."""
+    if n_parallel > 1:
+        with (
+            embedder.parallel(n_parallel) as make_copy,
+            WorkerPool(lambda: partial(_time_in_thread, store, make_copy(), unit), 1) as pool,
+        ):
+            (task,) = pool.map([(sample, sample_seconds)])
+        if task.error is not None:
+            raise task.error
+        return task.result or {}
+    return _time_in_thread(store, embedder, unit, (sample, sample_seconds))
 
 
-def _timed(
-    store: Store, embedder: Embedder, unit: WorkUnit, asked: tuple[dict[int, NDArray[np.int64]], float]
+def _time_in_thread(
+    store: Store, embedder: Embedder, unit: WorkUnit, arguments: tuple[dict[int, NDArray[np.int64]], float]
 ) -> dict[int, float]:
-    chosen, sample_seconds = asked
+    sample, sample_seconds = arguments
     started = time.monotonic()
     rates: dict[int, float] = {}
     # The longest decides the memory, the shortest the other end of the range; then the middle.
-    order = sorted(chosen, key=lambda stratum: (stratum not in (min(chosen), max(chosen)), stratum))
+    order = sorted(sample, key=lambda stratum: (stratum not in (min(sample), max(sample)), stratum))
     for stratum in order:
         if len(rates) >= 2 and time.monotonic() - started > sample_seconds:
             break
-        rate = _seconds_per_residue(store, embedder, unit, chosen[stratum], warm=bool(rates))
+        rate = _seconds_per_residue(store, embedder, unit, sample[stratum], warm=bool(rates))
         if rate is not None:
             rates[stratum] = rate
     return rates
@@ -137,9 +144,9 @@ def _seconds_per_residue(
     """Time of a batch over its residues; None if it did not fit into memory."""
     batch = unit.keys.rows(rows)
     sequences = store.sequences.read(batch.parts, batch.starts, batch.lengths)
-    groups = [[text] for text in sequences if embedder.goes_alone(len(text))]
-    together = [text for text in sequences if not embedder.goes_alone(len(text))]
-    groups += [together] if together else []
+    groups = [[text] for text in sequences if embedder.exceeds_limit(len(text))]
+    batched = [text for text in sequences if not embedder.exceeds_limit(len(text))]
+    groups += [batched] if batched else []
     try:
         if not warm:
             # Weights are read and kernels chosen in the first pass.

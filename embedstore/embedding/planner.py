@@ -151,7 +151,7 @@ class BuildPlanner:
         identities: Sequence[dict[str, Any]],
         *,
         budget: int,
-        cut: int | None = None,
+        max_length: int | None = None,
     ) -> None:
         store.refresh()
         self.datasets = store.datasets() if datasets is None else list(dict.fromkeys(datasets))
@@ -161,34 +161,34 @@ class BuildPlanner:
             raise InputError(f"A batch of {budget} residues holds nothing; pass at least 1.")
         self.identities = list(identities)
         self.space_ids = [space_id(identity) for identity in identities]
-        chosen = [store.dataset(name) for name in self.datasets]
+        chosen_datasets = [store.dataset(name) for name in self.datasets]
         # What the ledger may claim: the parts that were there when the work was planned, and no later one.
-        self.covers = {dataset.name: [part.name for part in dataset.parts] for dataset in chosen}
-        n_rows = sum(dataset.n_rows for dataset in chosen)
+        self.covers = {dataset.name: [part.name for part in dataset.parts] for dataset in chosen_datasets}
+        n_rows = sum(dataset.n_rows for dataset in chosen_datasets)
         self.n_units = max(1, -(-n_rows // UNIT_ROWS))
         self._store = store
         self._budget = budget
-        self._cut = cut
+        self._max_length = max_length
         self._stack = ExitStack()
         # A small data set in a large store: what is not asked for must not fill the units.
-        self._sieve = BloomFilter(n_rows)
+        self._bloom = BloomFilter(n_rows)
         with ExitStack() as stack:
-            self._wanted = stack.enter_context(KeyPartition(self.n_units))
-            for dataset in chosen:
+            self._keys = stack.enter_context(KeyPartition(self.n_units))
+            for dataset in chosen_datasets:
                 for part in dataset.parts:
                     for start in range(0, part.n_rows, _BLOCK_ROWS):
                         digests = part.array("digests").read(start, start + _BLOCK_ROWS)
-                        self._wanted.append(digests)
-                        self._sieve.add(digests)
+                        self._keys.append(digests)
+                        self._bloom.add(digests)
             self._residues = stack.enter_context(KeyPartition(self.n_units, part="<i4", start="<i8", length="<i8"))
             for index, part in enumerate(store.sequences.parts):
                 for start in range(0, part.n_rows, _BLOCK_ROWS):
                     digests = part.array("digests").read(start, start + _BLOCK_ROWS)
                     offsets = part.array("residues_offsets").read(start, start + len(digests) + 1)
-                    kept = self._sieve.may_hold(digests)
-                    lengths = np.diff(offsets)[kept]
-                    self._residues.append(digests[kept], part=index, start=offsets[:-1][kept], length=lengths)
-            self._there = [stack.enter_context(self._keys_of(one)) for one in self.space_ids]
+                    is_wanted = self._bloom.may_hold(digests)
+                    lengths = np.diff(offsets)[is_wanted]
+                    self._residues.append(digests[is_wanted], part=index, start=offsets[:-1][is_wanted], length=lengths)
+            self._present = [stack.enter_context(self._keys_of(space)) for space in self.space_ids]
             self._stack = stack.pop_all()
 
     def __enter__(self) -> BuildPlanner:
@@ -202,9 +202,9 @@ class BuildPlanner:
     def refresh(self) -> None:
         """Look again at what the spaces hold."""
         self._store.refresh()
-        for bucket in self._there:
-            bucket.close()
-        self._there = [self._stack.enter_context(self._keys_of(one)) for one in self.space_ids]
+        for number in self._present:
+            number.close()
+        self._present = [self._stack.enter_context(self._keys_of(space)) for space in self.space_ids]
 
     def units(self) -> Iterator[WorkUnit]:
         """Units in key order, with the batches of what is missing.
@@ -212,15 +212,15 @@ class BuildPlanner:
         Batches are drawn over all keys of a unit and then stripped of what is done: after a crash, what is left
         runs in the same batches as it would have, so that not even the rounding of a vector differs.
         """
-        for bucket in range(self.n_units):
-            keys = self._joined(bucket)
+        for number in range(self.n_units):
+            keys = self._load_unit(number)
             if not len(keys):
                 continue
             needed = missing_mask(keys)
             batches, planned = [], []
             if needed.any():
-                planned = plan_batches(self._left(keys.lengths), budget=self._budget)
-                batches = [kept for batch in planned if len(kept := batch[needed[batch]])]
+                planned = plan_batches(self._computed_length(keys.lengths), budget=self._budget)
+                batches = [is_wanted for batch in planned if len(is_wanted := batch[needed[batch]])]
             yield WorkUnit(keys=keys, batches=batches, n_planned=len(planned))
 
     def totals(self, long: LongSequencePolicy) -> PlanTotals:
@@ -235,50 +235,50 @@ class BuildPlanner:
             totals.n_residues_present += int(lengths[~needed].sum())
             totals.longest = max(totals.longest, int(lengths[needed].max(initial=0)))
             totals.n_batches += len(unit.batches)
-            kept = self._left(lengths)
-            totals.n_padding += sum(int((kept[batch].max() - kept[batch]).sum()) for batch in unit.batches)
-            totals.n_computed += int(kept[needed].sum())
+            is_wanted = self._computed_length(lengths)
+            totals.n_padding += sum(int((is_wanted[batch].max() - is_wanted[batch]).sum()) for batch in unit.batches)
+            totals.n_computed += int(is_wanted[needed].sum())
             fits = np.ones(len(lengths), np.bool_)
             if long.limit is not None and long.kind == "skip":
                 fits = lengths <= long.limit
             for number, missing in enumerate(unit.keys.missing):
                 totals.n_rows_missing[number] += int((missing & fits).sum())
-                totals.n_residues_missing[number] += int(kept[missing & fits].sum())
+                totals.n_residues_missing[number] += int(is_wanted[missing & fits].sum())
             if long.limit is not None:
                 over = needed & (lengths > long.limit)
                 totals.n_long += int(over.sum())
                 totals.long_keys += [row.tobytes() for row in unit.keys.digests[over][: 3 - len(totals.long_keys)]]
         return totals
 
-    def _left(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _computed_length(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
         """What is computed of proteins of these lengths, in residues."""
-        return lengths if self._cut is None else np.minimum(lengths, self._cut)
+        return lengths if self._max_length is None else np.minimum(lengths, self._max_length)
 
     def _keys_of(self, space: str) -> KeyPartition:
-        buckets = KeyPartition(self.n_units)
+        partition = KeyPartition(self.n_units)
         if space in self._store.spaces():
             for part in self._store.any_space(space).parts:
                 for start in range(0, part.n_rows, _BLOCK_ROWS):
                     digests = part.array("digests").read(start, start + _BLOCK_ROWS)
-                    buckets.append(digests[self._sieve.may_hold(digests)])
-        return buckets
+                    partition.append(digests[self._bloom.may_hold(digests)])
+        return partition
 
-    def _joined(self, bucket: int) -> Batch:
-        digests = distinct(self._wanted.read(bucket)["digest"])
-        residues = self._residues.read(bucket)
-        found = _find(residues["digest"], digests)
-        if (found < 0).any():
-            named = ", ".join(key_text(row.tobytes()) for row in digests[found < 0][:3])
+    def _load_unit(self, number: int) -> Batch:
+        digests = distinct(self._keys.read(number)["digest"])
+        residues = self._residues.read(number)
+        rows = _find(residues["digest"], digests)
+        if (rows < 0).any():
+            examples = ", ".join(key_text(row.tobytes()) for row in digests[rows < 0][:3])
             raise StoreError(
-                f"{int((found < 0).sum()):,} keys have no sequence in this store, among them {named}. "
+                f"{int((rows < 0).sum()):,} keys have no sequence in this store, among them {examples}. "
                 "Run `embedstore add` with the files of the data set again."
             )
         return Batch(
             digests=digests,
-            parts=residues["part"][found],
-            starts=residues["start"][found],
-            lengths=residues["length"][found],
-            missing=np.stack([_find(there.read(bucket)["digest"], digests) < 0 for there in self._there]),
+            parts=residues["part"][rows],
+            starts=residues["start"][rows],
+            lengths=residues["length"][rows],
+            missing=np.stack([_find(partition.read(number)["digest"], digests) < 0 for partition in self._present]),
         )
 
 

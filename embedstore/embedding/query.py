@@ -43,8 +43,8 @@ def load_space_model(space: Space, *, weights: str | Path | None = None, device:
     InputError
         If the model is in no catalog and ``weights`` is not given.
     SpaceMismatchError
-        If its vectors would not belong into this space: other weights, another residue policy. Or if the space was
-        imported: what made its vectors is not proved.
+        If its vectors would differ from those of this space (other weights, another residue policy), or if the space
+        was imported, so that the model of its vectors is not verified.
     """
     _refuse_imported(space)
     name, precision = space.model, str(space.identity["precision"])
@@ -64,23 +64,25 @@ def load_space_model(space: Space, *, weights: str | Path | None = None, device:
         if precision != "float16":
             raise
         model = load(precision="float32")
-        _log.warning("Space %s was computed in float16, which this device has not got; queries use float32.", space.id)
+        _log.warning(
+            "Space %s was computed in float16, which this device does not support; queries use float32.", space.id
+        )
     check_model(space, model)
     return model
 
 
 def _refuse_imported(space: Space) -> None:
-    """Raise SpaceMismatchError for a space of another tool's vectors: a model of the same name may differ from its."""
+    """Raise SpaceMismatchError for an imported space: a model of the same name may differ from the tool's."""
     if space.is_imported:
         raise SpaceMismatchError(
             f"Space {space.id} was imported from {space.identity['source_name']}; its model is stated as "
-            f"{space.model!r} and not proved, so no vectors can be made for it. Ask about proteins that it holds, or "
+            f"{space.model!r} but not verified, so no vectors can be computed for it. Query proteins that it holds, or "
             "build a space of your own: `embedstore build`."
         )
 
 
 _NAMES = ("model", "checkpoint", "revision")
-"""What a model is called and where it came from; the weights' hash says what it is."""
+"""Names of a model and of its source; the weights' hash identifies it."""
 
 
 def check_model(space: Space, model: Model) -> None:
@@ -89,16 +91,18 @@ def check_model(space: Space, model: Model) -> None:
     A checkpoint that was moved or renamed is still the same, and float32 serves a space of lower precision.
     """
     _refuse_imported(space)
-    ours = space.identity
-    theirs = space_spec(model, pooling=space.pooling, dtype=space.dtype.name, long=long_policy_of(space))
-    ignored = {*_NAMES, "precision"} if theirs["precision"] == "float32" else set(_NAMES)
-    if "config_sha256" not in ours:
+    recorded = space.identity
+    computed = space_spec(model, pooling=space.pooling, dtype=space.dtype.name, long=long_policy_of(space))
+    ignored = {*_NAMES, "precision"} if computed["precision"] == "float32" else set(_NAMES)
+    if "config_sha256" not in recorded:
         # Spaces of the first builds do not say it.
         ignored.add("config_sha256")
-    differing = [name for name in sorted({*theirs, *ours} - ignored) if theirs.get(name) != ours.get(name)]
+    differing = [name for name in sorted({*computed, *recorded} - ignored) if computed.get(name) != recorded.get(name)]
     if differing:
-        told = ", ".join(f"{name} {theirs.get(name)!r} instead of {ours.get(name)!r}" for name in differing)
-        raise SpaceMismatchError(f"{model.name} does not give the vectors of space {space.id}: {told}.")
+        differences = ", ".join(
+            f"{name} {computed.get(name)!r} instead of {recorded.get(name)!r}" for name in differing
+        )
+        raise SpaceMismatchError(f"{model.name} does not give the vectors of space {space.id}: {differences}.")
 
 
 def long_policy_of(space: SpaceBase) -> LongSequencePolicy:
@@ -150,27 +154,27 @@ def embed_records(
         check_model(space, model)
     lengths = np.array([len(records[row].residues) for row in missing.tolist()], np.int64)
     embedder = Embedder(model, [space.pooling], long_policy_of(space))
-    alone = np.array([embedder.goes_alone(length) for length in lengths.tolist()])
-    if alone.any() and embedder.long.kind != "window":
+    is_long = np.array([embedder.exceeds_limit(length) for length in lengths.tolist()])
+    if is_long.any() and embedder.long.kind != "window":
         longest = int(lengths.argmax())
         raise InputError(
             f"{records[missing[longest]].id!r} has {lengths[longest]:,} residues; space {space.id} takes at most "
-            f"{embedder.long.limit:,} ({embedder.long}). Leave it out, or ask about parts of it."
+            f"{embedder.long.limit:,} ({embedder.long}). Leave it out, or query parts of it."
         )
     done = 0
-    together = np.flatnonzero(~alone)
-    batches = [together[batch] for batch in plan_batches(lengths[together], budget=model.batch_residues)]
-    groups = [*np.flatnonzero(alone)[:, None], *batches]
+    short = np.flatnonzero(~is_long)
+    batches = [short[batch] for batch in plan_batches(lengths[short], budget=model.batch_residues)]
+    groups = [*np.flatnonzero(is_long)[:, None], *batches]
     sequences = [[records[row].residues for row in missing[batch].tolist()] for batch in groups]
     for batch, outputs in zip(groups, embed_batches(embedder, sequences), strict=True):
-        chosen, made = missing[batch], outputs[space.pooling]
-        assert isinstance(made, np.ndarray)  # noqa: S101 - for mypy: a vector a protein was asked for
-        if not (good := is_storable(made, space.dtype.name)).all():
+        rows_of_batch, vectors = missing[batch], outputs[space.pooling]
+        assert isinstance(vectors, np.ndarray)  # noqa: S101 - for mypy: a vector a protein was asked for
+        if not (is_valid := is_storable(vectors, space.dtype.name)).all():
             raise NonFiniteError(
-                f"The vector of {records[chosen[np.argmin(good)]].id!r} is not finite, is zero, or exceeds "
+                f"The vector of {records[rows_of_batch[np.argmin(is_valid)]].id!r} is not finite, is zero, or exceeds "
                 f"{space.dtype.name}, in which space {space.id} is stored. Leave it out."
             )
-        out[chosen] = made
+        out[rows_of_batch] = vectors
         done += int(lengths[batch].sum())
         progress(Progress(stage="embed", done=done, total=int(lengths.sum()), unit="residues"))
     return out

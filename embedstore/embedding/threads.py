@@ -1,4 +1,4 @@
-"""Reading ahead, writing behind and computing side by side: threads that keep a model and its cores from waiting.
+"""Threads that keep a model busy: prefetching batches, writing in the background, computing batches in parallel.
 
 Threads talk through `queue.SimpleQueue` alone. It is written in C, so that an exception out of a signal handler
 (Ctrl-C, SIGTERM) falls before or after what it does; within `queue.Queue` or `threading.Condition` it can lose a
@@ -23,41 +23,41 @@ _END = object()
 def prefetch(items: Iterable[T], *, depth: int = 2) -> Iterator[T]:
     """The same items in the same order, up to ``depth`` of them made in another thread before they are asked for.
 
-    What making an item raises is raised where it would have been. Closing the iterator ends the thread.
+    An error while making an item is raised at its place. Closing the iterator ends the thread.
 
-    >>> list(read_ahead(range(3)))
+    >>> list(prefetch(range(3)))
     [0, 1, 2]
     """
-    made: queue.SimpleQueue[tuple[object, BaseException | None]] = queue.SimpleQueue()
-    room = _room(depth)
+    ready: queue.SimpleQueue[tuple[object, BaseException | None]] = queue.SimpleQueue()
+    slots = _slots(depth)
     stopped = False
 
     def make() -> None:
         try:
             for item in items:
-                room.get()
+                slots.get()
                 if stopped:
                     return
-                made.put((item, None))
+                ready.put((item, None))
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that asks
-            made.put((_END, error))
+            ready.put((_END, error))
         else:
-            made.put((_END, None))
+            ready.put((_END, None))
 
     thread = threading.Thread(target=make, name="read ahead", daemon=True)
     try:
         thread.start()
         while True:
-            item, error = made.get()
+            item, error = ready.get()
             if error is not None:
                 raise error
             if item is _END:
                 return
-            room.put(None)
+            slots.put(None)
             yield item  # type: ignore[misc]
     finally:
         stopped = True
-        room.put(None)
+        slots.put(None)
         if thread.ident is not None:
             thread.join()
 
@@ -73,10 +73,10 @@ class BackgroundWriter:
 
     def __init__(self, *, depth: int = 2) -> None:
         self._waiting: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._room = _room(depth)
+        self._slots = _slots(depth)
         self._error: BaseException | None = None
         self._ended = False
-        self._told: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._end_signal: queue.SimpleQueue[None] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="write behind", daemon=True).start()
 
     def __enter__(self) -> BackgroundWriter:
@@ -97,7 +97,7 @@ class BackgroundWriter:
     def submit(self, call: Callable[[], None]) -> None:
         """Have a call run after those before it."""
         self._check()
-        self._room.get()
+        self._slots.get()
         self._waiting.put(call)
 
     def _end(self) -> BaseException | None:
@@ -108,7 +108,7 @@ class BackgroundWriter:
         while not self._ended:
             try:
                 self._waiting.put(None)
-                self._told.get(timeout=1.0)
+                self._end_signal.get(timeout=1.0)
             except queue.Empty:
                 continue
             except BaseException as error:  # noqa: BLE001 - raised again once the thread has ended
@@ -127,14 +127,14 @@ class BackgroundWriter:
                     call()
                 except BaseException as error:  # noqa: BLE001 - raised again in the thread that submits
                     self._error = error
-            self._room.put(None)
+            self._slots.put(None)
         self._ended = True
-        self._told.put(None)
+        self._end_signal.put(None)
 
 
 @dataclass(slots=True)
 class TaskResult(Generic[T, R]):
-    """An item with what the call made of it: a result, or what it raised."""
+    """An item with the result of its call, or with the error that it raised."""
 
     item: T
     result: R | None = None
@@ -142,25 +142,27 @@ class TaskResult(Generic[T, R]):
 
 
 class WorkerPool(Generic[T, R]):
-    """Calls side by side in several threads, their results in the order of the items; a context that ends the threads.
+    """Parallel calls in several threads, results in the order of the items; a context manager that ends the threads.
 
     Parameters
     ----------
-    begin
-        Run once in each thread; gives the function that the thread calls.
-    n_lanes
+    make_call
+        Called once in each thread; returns the function that the thread calls.
+    n_threads
         How many threads.
     """
 
-    def __init__(self, begin: Callable[[], Callable[[T], R]], n_lanes: int) -> None:
-        self._begin = begin
-        self._inboxes: list[queue.SimpleQueue[TaskResult[T, R] | None]] = [queue.SimpleQueue() for _ in range(n_lanes)]
-        self._outboxes: list[queue.SimpleQueue[TaskResult[T, R]]] = [queue.SimpleQueue() for _ in range(n_lanes)]
+    def __init__(self, make_call: Callable[[], Callable[[T], R]], n_threads: int) -> None:
+        self._make_call = make_call
+        self._inboxes: list[queue.SimpleQueue[TaskResult[T, R] | None]] = [
+            queue.SimpleQueue() for _ in range(n_threads)
+        ]
+        self._outboxes: list[queue.SimpleQueue[TaskResult[T, R]]] = [queue.SimpleQueue() for _ in range(n_threads)]
         self._threads = [
-            threading.Thread(target=self._run, args=boxes, name=f"lane {number}", daemon=True)
+            threading.Thread(target=self._run, args=boxes, name=f"worker {number}", daemon=True)
             for number, boxes in enumerate(zip(self._inboxes, self._outboxes, strict=True))
         ]
-        self._at_work: deque[int] = deque()
+        self._pending: deque[int] = deque()
         self._finished: deque[TaskResult[T, R]] = deque()
         self._ended = False
 
@@ -182,46 +184,46 @@ class WorkerPool(Generic[T, R]):
     def map(self, items: Iterable[T]) -> Iterator[TaskResult[T, R]]:
         """Call the function with each item; at most two items a thread are under way, so that memory stays bounded.
 
-        >>> with Lanes(lambda: abs, 2) as lanes:
-        ...     [attempt.result for attempt in lanes.map([-1, 2, -3])]
+        >>> with WorkerPool(lambda: abs, 2) as pool:
+        ...     [task.result for task in pool.map([-1, 2, -3])]
         [1, 2, 3]
         """
         for number, item in enumerate(items):
-            lane = number % len(self._inboxes)
-            self._inboxes[lane].put(TaskResult(item))
-            self._at_work.append(lane)
-            if len(self._at_work) + len(self._finished) == 2 * len(self._inboxes):
+            thread_number = number % len(self._inboxes)
+            self._inboxes[thread_number].put(TaskResult(item))
+            self._pending.append(thread_number)
+            if len(self._pending) + len(self._finished) == 2 * len(self._inboxes):
                 yield self._oldest()
-        while self._at_work or self._finished:
+        while self._pending or self._finished:
             yield self._oldest()
 
-    def settle(self) -> None:
-        """Wait until no thread is at work; what they made comes out of :meth:`map` in its turn."""
-        while self._at_work:
-            self._finished.append(self._outboxes[self._at_work.popleft()].get())
+    def drain(self) -> None:
+        """Wait until no call is running; the results still come out of :meth:`map` in order."""
+        while self._pending:
+            self._finished.append(self._outboxes[self._pending.popleft()].get())
 
     def _oldest(self) -> TaskResult[T, R]:
         if self._finished:
             return self._finished.popleft()
-        return self._outboxes[self._at_work.popleft()].get()
+        return self._outboxes[self._pending.popleft()].get()
 
     def _run(
         self, inbox: queue.SimpleQueue[TaskResult[T, R] | None], outbox: queue.SimpleQueue[TaskResult[T, R]]
     ) -> None:
         call: Callable[[T], R] | None = None
-        while (attempt := inbox.get()) is not None and not self._ended:
+        while (task := inbox.get()) is not None and not self._ended:
             try:
                 if call is None:
-                    call = self._begin()
-                attempt.result = call(attempt.item)
+                    call = self._make_call()
+                task.result = call(task.item)
             except BaseException as error:  # noqa: BLE001 - handed to the thread that asked
-                attempt.error = error
-            outbox.put(attempt)
+                task.error = error
+            outbox.put(task)
 
 
-def _room(depth: int) -> queue.SimpleQueue[None]:
-    """A queue with so many tokens: who takes one may put one thing into another queue."""
-    room: queue.SimpleQueue[None] = queue.SimpleQueue()
+def _slots(depth: int) -> queue.SimpleQueue[None]:
+    """A semaphore as a queue of ``depth`` tokens: take one before putting an item into another queue."""
+    slots: queue.SimpleQueue[None] = queue.SimpleQueue()
     for _ in range(depth):
-        room.put(None)
-    return room
+        slots.put(None)
+    return slots

@@ -30,8 +30,8 @@ class LongSequencePolicy:
     As text it is part of a space's identity: ``window 4096 overlap 256``, ``truncate 1022``, ``skip over 1022``, or
     ``skip over none`` where no protein is too long. ``error`` stores what ``skip`` stores, and reads the same.
 
-    >>> policy = LongPolicy(kind="window", limit=1022, overlap=256)
-    >>> str(policy), LongPolicy.parse(str(policy)) == policy
+    >>> policy = LongSequencePolicy(kind="window", limit=1022, overlap=256)
+    >>> str(policy), LongSequencePolicy.parse(str(policy)) == policy
     ('window 1022 overlap 256', True)
     """
 
@@ -49,12 +49,12 @@ class LongSequencePolicy:
     @classmethod
     def parse(cls, text: str) -> LongSequencePolicy:
         """The policy that a space's identity states."""
-        found = _TEXT.fullmatch(text)
-        if not found:
-            raise InputError(f"{text!r} is no policy for long proteins that this release knows. Upgrade embedstore.")
+        match = _TEXT.fullmatch(text)
+        if not match:
+            raise InputError(f"{text!r} is not a policy for long proteins that this release knows. Upgrade embedstore.")
         for kind in ("window", "truncate", "skip"):
-            if found[kind]:
-                return cls(kind=kind, limit=int(found[kind]), overlap=int(found["overlap"] or 0))
+            if match[kind]:
+                return cls(kind=kind, limit=int(match[kind]), overlap=int(match["overlap"] or 0))
         return cls(kind="skip", limit=None)
 
 
@@ -104,13 +104,13 @@ def long_sequence_policy(
         raise InputError("An overlap was given, but nothing is cut into windows. Leave it out (overlap=, --overlap).")
     if kind != "window" or limit is None:
         return LongSequencePolicy(kind=kind, limit=limit)
-    chosen = min(OVERLAP, limit // 4) if overlap is None else overlap
-    if not 0 <= chosen <= limit // 2:
+    shared_residues = min(OVERLAP, limit // 4) if overlap is None else overlap
+    if not 0 <= shared_residues <= limit // 2:
         raise InputError(
-            f"Windows of {limit:,} residues cannot share {chosen:,}; expected 0 to {limit // 2:,}. "
+            f"Windows of {limit:,} residues cannot share {shared_residues:,}; expected 0 to {limit // 2:,}. "
             "Change it (overlap=, --overlap)."
         )
-    return LongSequencePolicy(kind=kind, limit=limit, overlap=chosen)
+    return LongSequencePolicy(kind=kind, limit=limit, overlap=shared_residues)
 
 
 def window_starts(length: int, *, size: int, overlap: int) -> list[int]:
@@ -133,7 +133,7 @@ def merge_windows(windows: list[NDArray[np.float32]], starts: list[int], length:
     A residue next to a cut has seen its neighbours on one side alone, and counts least.
 
     >>> a, b = np.zeros((4, 1), np.float32), np.ones((4, 1), np.float32)
-    >>> blend([a, b], [0, 2], 6).ravel().round(2)
+    >>> merge_windows([a, b], [0, 2], 6).ravel().round(2)
     array([0.  , 0.  , 0.33, 0.67, 1.  , 1.  ], dtype=float32)
     """
     size = len(windows[0])

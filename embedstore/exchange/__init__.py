@@ -1,4 +1,4 @@
-"""Others' files and libraries: vectors that were made elsewhere come in, those of a store go out."""
+"""Exchange with other tools: import their vectors, export those of a store."""
 
 from __future__ import annotations
 

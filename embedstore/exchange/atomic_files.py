@@ -26,16 +26,16 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
         If it cannot be written.
     """
     target = Path(path)
-    work = target.with_name(f".{target.name}.{uuid4().hex}")
+    temporary = target.with_name(f".{target.name}.{uuid4().hex}")
     try:
-        yield work
-        work.replace(target)
+        yield temporary
+        temporary.replace(target)
     except OSError as error:
         raise StoreWriteError(
             f"{target} could not be written: {error.strerror or error}. Free space or choose another place."
         ) from error
     finally:
-        work.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def require_place(
@@ -75,9 +75,9 @@ def finite(value: Any) -> Any:
     {'a': [1.0, None]}
     """
     if isinstance(value, Mapping):
-        return {str(name): finite(one) for name, one in value.items()}
+        return {str(name): finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(one) for one in value]
+        return [finite(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -87,6 +87,6 @@ def finite(value: Any) -> Any:
 
 def write_text(path: str | PathLike[str], text: str) -> Path:
     """Write a whole text."""
-    with replacing(path) as work:
-        work.write_text(text, encoding="utf-8", errors="surrogateescape")
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
     return Path(path)

@@ -1,4 +1,4 @@
-"""Vectors of a store leave as a file: whole, or not at all."""
+"""Exporting vectors of a store to a file, which is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def export_vectors(
     out
         The file.
     format
-        A row of `EXPORT_FORMATS`, or ``auto`` for what the name ends in.
+        A name in `EXPORT_FORMATS`, or ``auto`` for what the name ends in.
     overwrite
         Whether a file that is there may be replaced.
     progress
@@ -78,22 +78,24 @@ def export_vectors(
         If the disk is full or not writable.
     """
     path = Path(out)
-    row = _format_of(path, format)
-    if residues and not row.residues:
-        able = ", ".join(one.name for one in EXPORT_FORMATS.values() if one.residues)
-        raise InputError(f"Format {row.name!r} holds one vector a protein; matrices of residues go into {able}.")
-    files = [path, *([path.with_suffix(row.beside)] if row.beside else [])]
+    export_format = _format_of(path, format)
+    if residues and not export_format.residues:
+        able = ", ".join(other.name for other in EXPORT_FORMATS.values() if other.residues)
+        raise InputError(
+            f"Format {export_format.name!r} holds one vector a protein; matrices of residues go into {able}."
+        )
+    files = [path, *([path.with_suffix(export_format.beside)] if export_format.beside else [])]
     for file in files:
         if file.is_dir() or (file.exists() and not overwrite):
             raise InputError(f"{file} is there already. Choose another name, or replace it: overwrite=True (--force).")
     if not path.parent.is_dir():
         raise MissingFileError(f"No such folder: {path.parent}. Make it first.")
     selection = select(store, space=space, dataset=dataset, split=split, limit=limit, residues=residues)
-    with _replacing(path, row) as temporary:
-        messages = EXPORT_FORMATS.load(row.name)(selection, temporary, progress)
+    with _temporary_name(path, export_format) as temporary:
+        messages = EXPORT_FORMATS.load(export_format.name)(selection, temporary, progress)
     return ExportReport(
         files=[str(file) for file in files],
-        format=row.name,
+        format=export_format.name,
         space=selection.space.id,
         dataset=selection.dataset,
         n_written=len(selection),
@@ -107,38 +109,42 @@ def export_vectors(
 def _format_of(path: Path, name: str) -> ExportFormat:
     if name != "auto":
         return EXPORT_FORMATS[name]
-    fitting = [row for row in EXPORT_FORMATS.values() if path.suffix.lower() in row.suffixes]
-    if len(fitting) != 1:
-        listed = ", ".join(f"{row.suffixes[0]} ({row.name})" for row in EXPORT_FORMATS.values())
+    matching = [
+        export_format for export_format in EXPORT_FORMATS.values() if path.suffix.lower() in export_format.suffixes
+    ]
+    if len(matching) != 1:
+        listed = ", ".join(
+            f"{export_format.suffixes[0]} ({export_format.name})" for export_format in EXPORT_FORMATS.values()
+        )
         raise InputError(f"{path} does not end in one of {listed}. Name the format: format= (--format).")
-    return fitting[0]
+    return matching[0]
 
 
 @contextlib.contextmanager
-def _replacing(path: Path, row: ExportFormat) -> Iterator[Path]:
+def _temporary_name(path: Path, export_format: ExportFormat) -> Iterator[Path]:
     """A name beside ``path`` to write under; what stands there takes its place if nothing fails, else goes."""
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{row.suffixes[0]}")
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{export_format.suffixes[0]}")
     pairs = [(temporary, path)]
-    if row.beside:
+    if export_format.beside:
         # The table first: whoever sees the vectors finds the ids that belong to them.
-        pairs.insert(0, (temporary.with_suffix(row.beside), path.with_suffix(row.beside)))
+        pairs.insert(0, (temporary.with_suffix(export_format.beside), path.with_suffix(export_format.beside)))
     try:
-        with _writing(path):
+        with _translate_write_errors(path):
             yield temporary
-            for made, _ in pairs:
-                with made.open("rb+") as file:
+            for temporary_file, _ in pairs:
+                with temporary_file.open("rb+") as file:
                     os.fsync(file.fileno())
-            for made, due in pairs:
-                made.replace(due)
+            for temporary_file, file_ in pairs:
+                temporary_file.replace(file_)
             fsync_path(path.parent)
     finally:
-        for made, _ in pairs:
+        for temporary_file, _ in pairs:
             with contextlib.suppress(OSError):
-                made.unlink(missing_ok=True)
+                temporary_file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _translate_write_errors(path: Path) -> Iterator[None]:
     """Turn a failed write into one clear error."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""Which protein of a data set an entry of a file is: by its exact id, never by a likeness."""
+"""Matching entries of a file to proteins of a data set by their exact ids."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNIPROT = re.compile(r"(?:sp|tr)\|([A-Z0-9-]+)\|[^|]*")
 """UniProt's FASTA header: https://www.uniprot.org/help/fasta-headers."""
 
 
-class Matching:
+class IdMatcher:
     """Ids of a data set, each with the protein that it stands for.
 
     Parameters
@@ -41,10 +41,10 @@ class Matching:
     def __init__(self, dataset: Dataset, rule: str = "exact") -> None:
         if rule not in RULES:
             raise InputError(f"Unknown rule {rule!r} for matching ids. Known: {', '.join(RULES)}.")
-        self.keys, numbers = _numbered(dataset.digests)
+        self.keys, numbers = _unique_keys(dataset.digests)
         ids = dataset.ids()
-        self._numbers = _one_each(zip(ids, numbers.tolist(), strict=True))
-        self._accessions = _one_each(_accessions(ids, numbers.tolist())) if rule == "accession" else {}
+        self._numbers = _unique_numbers(zip(ids, numbers.tolist(), strict=True))
+        self._accessions = _unique_numbers(_accessions(ids, numbers.tolist())) if rule == "accession" else {}
         self._rule = rule
 
     def find(self, names: Sequence[str]) -> tuple[int, str]:
@@ -60,13 +60,13 @@ class Matching:
         """What to try where nothing matched, for the end of a message."""
         examples = ", ".join(repr(name) for name in list(self._numbers)[:3])
         hint = f"The ids of the data set look like {examples}."
-        accessions = _one_each(_accessions(list(self._numbers), [0] * len(self._numbers)))
+        accessions = _unique_numbers(_accessions(list(self._numbers), [0] * len(self._numbers)))
         if self._rule == "exact" and any(name in accessions for name in names):
             hint += " Those of the file are their UniProt accessions: pass match='accession' (--match accession)."
         return hint
 
 
-def _numbered(digests: Digests) -> tuple[Digests, NDArray[np.int64]]:
+def _unique_keys(digests: Digests) -> tuple[Digests, NDArray[np.int64]]:
     """Distinct keys, and the number of each row's among them."""
     width = digests.shape[1]
     rows = np.ascontiguousarray(digests).view(f"V{width}").ravel()
@@ -75,12 +75,12 @@ def _numbered(digests: Digests) -> tuple[Digests, NDArray[np.int64]]:
 
 
 def _accessions(ids: Sequence[str], numbers: Sequence[int]) -> Iterable[tuple[str, int]]:
-    for one, number in zip(ids, numbers, strict=True):
-        if found := _UNIPROT.fullmatch(one):
-            yield found[1], number
+    for id_, number in zip(ids, numbers, strict=True):
+        if match := _UNIPROT.fullmatch(id_):
+            yield match[1], number
 
 
-def _one_each(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
+def _unique_numbers(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
     """Number by name; -1 where a name comes with several numbers."""
     table: dict[str, int] = {}
     for name, number in pairs:

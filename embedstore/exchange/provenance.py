@@ -1,4 +1,4 @@
-"""What is known of vectors that were made elsewhere: the identity of their space."""
+"""The identity of a space of imported vectors: what is known of how they were made."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def common_layout(arrays: Iterable[NDArray[Any]], source: Source) -> ArrayLayout
     """
     counts: dict[tuple[int, int, str], int] = {}
     for array in arrays:
-        kind = (array.ndim, array.shape[-1] if array.ndim else 0, array.dtype.name)
-        counts[kind] = counts.get(kind, 0) + 1
-    n_axes, dim, dtype = max(counts, key=lambda kind: counts[kind])
+        shape_ = (array.ndim, array.shape[-1] if array.ndim else 0, array.dtype.name)
+        counts[shape_] = counts.get(shape_, 0) + 1
+    n_axes, dim, dtype = max(counts, key=lambda shape_: counts[shape_])
     if n_axes not in (1, 2) or dtype not in _FLOATS or not dim:
         raise FileFormatError(
             f"{source.root} holds arrays with {n_axes} axes of {dtype}, {dim} numbers in the last; expected (D,) or "
@@ -89,7 +89,7 @@ def import_identity(
 
     The same bytes under another file name are the same source: the space that has them keeps its name for it.
     """
-    theirs = {
+    recorded = {
         "model": check_name("model", model or UNKNOWN),
         **dict.fromkeys(("family", "checkpoint", "revision", "weights_sha256", "tokens_sha256", "adapter_sha256")),
         "layer": source.layer if layer is None else layer,
@@ -101,16 +101,16 @@ def import_identity(
         "source_format": source.format,
     }
     identity = space_identity(
-        theirs,
+        recorded,
         dim=layout.dim,
         pooling=stated_pooling(layout, source, pooling),
         dtype=layout.dtype,
         long_policy=UNKNOWN,
     )
     for name in store.spaces():
-        there = store.any_space(name).identity
-        if {**there, _SOURCE_NAME: ""} == {**identity, _SOURCE_NAME: ""}:
-            return there
+        identity_ = store.any_space(name).identity
+        if {**identity_, _SOURCE_NAME: ""} == {**identity, _SOURCE_NAME: ""}:
+            return identity_
     return identity
 
 
@@ -128,14 +128,14 @@ def identity_into(store: Store, into: str, source: Source, layout: ArrayLayout) 
             f"Space {space.id} was built from weights that are known; what {source.root} was made with is not. "
             "Only an imported space takes more files: leave into= (--into) out."
         )
-    theirs = (space.dim, space.dtype.name, space.identity["pooling"] == RESIDUES)
-    if theirs != (layout.dim, layout.dtype, layout.is_matrix):
+    recorded = (space.dim, space.dtype.name, space.identity["pooling"] == RESIDUES)
+    if recorded != (layout.dim, layout.dtype, layout.is_matrix):
         raise SpaceMismatchError(
-            f"Space {space.id} holds {_told(*theirs)}; {source.root} holds "
-            f"{_told(layout.dim, layout.dtype, layout.is_matrix)}. Leave into= (--into) out."
+            f"Space {space.id} holds {_describe(*recorded)}; {source.root} holds "
+            f"{_describe(layout.dim, layout.dtype, layout.is_matrix)}. Leave into= (--into) out."
         )
     return space.identity
 
 
-def _told(dim: int, dtype: str, is_matrix: bool) -> str:
+def _describe(dim: int, dtype: str, is_matrix: bool) -> str:
     return f"{'matrices' if is_matrix else 'vectors'} of {dim:,} x {dtype}"

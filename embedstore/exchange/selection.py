@@ -1,4 +1,4 @@
-"""Which proteins of a store are handed out: rows of a data set, with their vectors in a space."""
+"""Selecting proteins of a store: rows of a data set, with their vectors in a space."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ class Selection:
             If one is there twice; it is named.
         """
         seen: set[str] = set()
-        for one in self.ids:
-            if one in seen:
+        for id_ in self.ids:
+            if id_ in seen:
                 raise InputError(
-                    f"Id {one!r} is in data set {self.dataset!r} more than once; {purpose} needs ids that are unique. "
+                    f"Id {id_!r} is in data set {self.dataset!r} more than once; {purpose} needs ids that are unique. "
                     "Choose a split, or another format (parquet, npy, npz), whose rows have keys too."
                 )
-            seen.add(one)
+            seen.add(id_)
         return self.ids
 
 
@@ -134,7 +134,7 @@ def select(
     UnknownNameError
         If there is no such space or data set.
     """
-    chosen = store.residue_space(space) if residues else store.space(space)
+    opened = store.residue_space(space) if residues else store.space(space)
     if dataset is None:
         names = store.datasets()
         if len(names) != 1:
@@ -149,28 +149,28 @@ def select(
             raise InputError(f"No row of data set {dataset!r} has the split {split!r}. Known: {known}.")
     rows = rows[:limit]
     ids, digests = table.ids(), table.digests[rows]
-    there = chosen.find(digests) >= 0
-    kept = rows[there]
-    missing = _missing(chosen, [ids[row] for row in rows[~there].tolist()], digests[~there])
-    if not len(kept):
+    has_vector = opened.find(digests) >= 0
+    selected = rows[has_vector]
+    missing = _missing(opened, [ids[row] for row in rows[~has_vector].tolist()], digests[~has_vector])
+    if not len(selected):
         raise InputError(
-            f"No row of data set {dataset!r} has a vector in space {chosen.id} ({len(missing):,} without, the first "
+            f"No row of data set {dataset!r} has a vector in space {opened.id} ({len(missing):,} without, the first "
             f"{missing[0][0]!r}: {missing[0][1]}). Choose another space or data set."
         )
     return Selection(
-        space=chosen,
+        space=opened,
         dataset=dataset,
-        ids=[ids[row] for row in kept.tolist()],
-        digests=digests[there],
-        columns={name: _taken(table.column(name), kept) for name in table.columns},
+        ids=[ids[row] for row in selected.tolist()],
+        digests=digests[has_vector],
+        columns={name: _values_at(table.column(name), selected) for name in table.columns},
         missing=missing,
     )
 
 
 def _missing(space: Space | ResidueSpace, ids: list[str], digests: Digests) -> list[tuple[str, str]]:
     reasons = space.skipped if ids else {}
-    return [(one, reasons.get(row.tobytes(), NOT_EMBEDDED)) for one, row in zip(ids, digests, strict=True)]
+    return [(id_, reasons.get(row.tobytes(), NOT_EMBEDDED)) for id_, row in zip(ids, digests, strict=True)]
 
 
-def _taken(texts: list[str], rows: NDArray[np.int64]) -> list[str]:
+def _values_at(texts: list[str], rows: NDArray[np.int64]) -> list[str]:
     return [texts[row] for row in rows.tolist()]

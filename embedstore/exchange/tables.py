@@ -36,8 +36,8 @@ def to_numpy(
         (N, D) in the stored dtype. Proteins without a vector are left out, so that N can be less than the data set
         has rows; `select` names them.
     """
-    chosen = select(store, space=space, dataset=dataset, split=split, limit=limit)
-    return chosen.ids, chosen.vectors()
+    selection = select(store, space=space, dataset=dataset, split=split, limit=limit)
+    return selection.ids, selection.vectors()
 
 
 @suggest_arguments
@@ -55,12 +55,12 @@ def to_frame(
     """
     import pandas as pd
 
-    chosen = select(store, space=space, dataset=dataset, split=split, limit=limit)
-    index = pd.Index(chosen.ids, name="id", dtype=object)
-    texts = pd.DataFrame({"key": chosen.keys, **chosen.columns}, index=index)
-    native = chosen.space.dtype.newbyteorder("=")
-    names = [f"v{number}" for number in range(chosen.space.dim)]
-    numbers = pd.DataFrame(chosen.vectors().astype(native, copy=False), index=index, columns=names)
+    selection = select(store, space=space, dataset=dataset, split=split, limit=limit)
+    index = pd.Index(selection.ids, name="id", dtype=object)
+    texts = pd.DataFrame({"key": selection.keys, **selection.columns}, index=index)
+    native = selection.space.dtype.newbyteorder("=")
+    names = [f"v{number}" for number in range(selection.space.dim)]
+    numbers = pd.DataFrame(selection.vectors().astype(native, copy=False), index=index, columns=names)
     return pd.concat([texts, numbers], axis=1)
 
 
@@ -88,13 +88,13 @@ def to_xarray(
 
     from embedstore.exchange.xarray_backend import lazy_rows
 
-    chosen = select(store, space=space, dataset=dataset, split=split, limit=limit)
-    taken = {"id", "key", "protein", "feature"}
-    texts = {"id": chosen.ids, "key": chosen.keys}
-    texts |= {f"column_{name}" if name in taken else name: values for name, values in chosen.columns.items()}
+    selection = select(store, space=space, dataset=dataset, split=split, limit=limit)
+    reserved = {"id", "key", "protein", "feature"}
+    texts = {"id": selection.ids, "key": selection.keys}
+    texts |= {f"column_{name}" if name in reserved else name: values for name, values in selection.columns.items()}
     coords: dict[str, Any] = {name: ("protein", np.array(values, object)) for name, values in texts.items()}
-    told = chosen.provenance
-    attributes = {**told, "identity": json.dumps(told["identity"], sort_keys=True)}
+    provenance = selection.provenance
+    attributes = {**provenance, "identity": json.dumps(provenance["identity"], sort_keys=True)}
     return xr.DataArray(
-        xr.Variable(("protein", "feature"), lazy_rows(chosen)), coords=coords, name="vectors", attrs=attributes
+        xr.Variable(("protein", "feature"), lazy_rows(selection)), coords=coords, name="vectors", attrs=attributes
     )

@@ -22,7 +22,7 @@ from embedstore.store.spaces import open_space
 IGNORED = -100
 """The label of padding: what PyTorch's cross entropy ignores."""
 
-KINDS = ("class", "number", "residues")
+LABEL_TYPES = ("class", "number", "residues")
 """How labels are read: as names of classes, as numbers, or as a letter a residue."""
 
 
@@ -36,7 +36,7 @@ def to_torch(
     limit: int | None = None,
     residues: bool = False,
     label: str | None = None,
-    kind: str = "class",
+    label_type: str = "class",
     classes: Sequence[str] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> SpaceDataset:
@@ -48,7 +48,7 @@ def to_torch(
         Matrices (L, D) instead of vectors (D,); batch them with `collate_residues`.
     label
         Column of the data set that holds the labels; None for items without.
-    kind
+    label_type
         ``class``: the label is one of the classes, given as its number. ``number``: a number, given as float32.
         ``residues``: a letter a residue (``HHHEEC``), given as (L,) numbers of classes.
     classes
@@ -72,38 +72,42 @@ def to_torch(
         loader = DataLoader(train, batch_size=256, shuffle=True, num_workers=4)
         for vectors, labels in loader: ...
     """
-    if kind not in KINDS:
-        raise InputError(f"Unknown kind of label {kind!r}. Known: {', '.join(KINDS)}.")
-    chosen = select(store, space=space, dataset=dataset, split=split, limit=limit, residues=residues)
-    if kind == "residues" and not residues:
+    if label_type not in LABEL_TYPES:
+        raise InputError(f"Unknown label_type {label_type!r}. Known: {', '.join(LABEL_TYPES)}.")
+    selection = select(store, space=space, dataset=dataset, split=split, limit=limit, residues=residues)
+    if label_type == "residues" and not residues:
         raise InputError("Labels a residue belong to matrices: pass residues=True.")
     labels = None
     if label is not None:
         # The data set's own error lists its columns.
-        texts = chosen.columns.get(label) or store.dataset(chosen.dataset).column(label)
-        if kind == "residues":
-            _check_lengths(chosen, texts, store.sequences.lengths(chosen.digests))
-        labels = _Labels(chosen, texts, kind, classes)
-    return SpaceDataset(chosen, labels, dtype)
+        texts = selection.columns.get(label) or store.dataset(selection.dataset).column(label)
+        if label_type == "residues":
+            _check_lengths(selection, texts, store.sequences.lengths(selection.digests))
+        labels = _Labels(selection, texts, label_type, classes)
+    return SpaceDataset(selection, labels, dtype)
 
 
 class _Labels:
     """Labels of the rows, as numbers."""
 
-    def __init__(self, chosen: Selection, texts: list[str], kind: str, classes: Sequence[str] | None) -> None:
-        self.kind = kind
+    def __init__(self, selection: Selection, texts: list[str], label_type: str, classes: Sequence[str] | None) -> None:
+        self.label_type = label_type
         self.classes = list(classes) if classes is not None else []
-        empty = next((one for one, text in zip(chosen.ids, texts, strict=True) if not text), None)
+        empty = next((id_ for id_, text in zip(selection.ids, texts, strict=True) if not text), None)
         if empty is not None:
-            raise InputError(f"Protein {empty!r} of data set {chosen.dataset!r} has no label. Choose another column.")
-        if kind == "number":
-            self.values: Any = np.array([_number(*pair) for pair in zip(chosen.ids, texts, strict=True)], np.float32)
+            raise InputError(
+                f"Protein {empty!r} of data set {selection.dataset!r} has no label. Choose another column."
+            )
+        if label_type == "number":
+            self.values: Any = np.array(
+                [_parse_number(*pair) for pair in zip(selection.ids, texts, strict=True)], np.float32
+            )
             return
         if classes is None:
-            self.classes = sorted(set(texts) if kind == "class" else set().union(*texts))
+            self.classes = sorted(set(texts) if label_type == "class" else set().union(*texts))
         number = {name: index for index, name in enumerate(self.classes)}
         try:
-            if kind == "class":
+            if label_type == "class":
                 self.values = np.array([number[text] for text in texts], np.int64)
             else:
                 self.values = [np.array([number[letter] for letter in text], np.int16) for text in texts]
@@ -115,22 +119,22 @@ class _Labels:
 
     def at(self, row: int) -> Any:
         """The label of a row, as a tensor."""
-        return torch.as_tensor(self.values[row], dtype=torch.float32 if self.kind == "number" else torch.int64)
+        return torch.as_tensor(self.values[row], dtype=torch.float32 if self.label_type == "number" else torch.int64)
 
 
-def _number(one: str, text: str) -> float:
+def _parse_number(id_: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"The label of protein {one!r} is {text!r}, which is no number. Pass kind='class'.") from None
+        raise InputError(f"The label of protein {id_!r} is {text!r}, not a number. Pass label_type='class'.") from None
 
 
-def _check_lengths(chosen: Selection, texts: list[str], lengths: NDArray[np.int64]) -> None:
-    for one, text, length in zip(chosen.ids, texts, lengths.tolist(), strict=True):
+def _check_lengths(selection: Selection, texts: list[str], lengths: NDArray[np.int64]) -> None:
+    for id_, text, length in zip(selection.ids, texts, lengths.tolist(), strict=True):
         if len(text) != length:
             raise InputError(
-                f"Protein {one!r} has {length:,} residues and {len(text):,} labels; expected a letter a residue. "
-                "Choose another column, or kind='class'."
+                f"Protein {id_!r} has {length:,} residues and {len(text):,} labels; expected a letter a residue. "
+                "Choose another column, or label_type='class'."
             )
 
 
@@ -167,13 +171,13 @@ class SpaceDataset(Dataset[Any]):
 
     def __getitems__(self, rows: Sequence[int]) -> list[Any]:
         """The items of a batch in one read; a `DataLoader` asks for them so."""
-        wanted = np.asarray(rows, np.int64)
-        arrays = self._space.take(self._digests[wanted])
+        indices = np.asarray(rows, np.int64)
+        arrays = self._space.take(self._digests[indices])
         # What is read is a copy of the map, in this machine's byte order on all that PyTorch runs on.
         items = [self._tensor(array) for array in arrays]
         if self._labels is None:
             return items
-        return [(item, self._labels.at(int(row))) for item, row in zip(items, wanted, strict=True)]
+        return [(item, self._labels.at(int(row))) for item, row in zip(items, indices, strict=True)]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_opened": None}
@@ -203,12 +207,12 @@ class ResidueBatch(NamedTuple):
 
 def collate_residues(items: Sequence[Any]) -> ResidueBatch:
     """Batch matrices of different lengths: the ``collate_fn`` of a `DataLoader` over a space of residues."""
-    labelled = isinstance(items[0], tuple)
-    matrices = [item[0] if labelled else item for item in items]
+    has_labels = isinstance(items[0], tuple)
+    matrices = [item[0] if has_labels else item for item in items]
     values = pad_sequence(matrices, batch_first=True)
     lengths = torch.tensor([len(matrix) for matrix in matrices])
     mask = torch.arange(values.shape[1])[None, :] < lengths[:, None]
-    if not labelled:
+    if not has_labels:
         return ResidueBatch(values, mask, None)
     labels = [item[1] for item in items]
     if labels[0].ndim:

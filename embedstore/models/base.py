@@ -1,4 +1,4 @@
-"""What a model is: the declared row, and the contract that every family keeps."""
+"""The contract of a model, and its entry in the catalog."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ class Model(Protocol):
     n_recomputed
         How many sequences gave NaN or infinity in a lower precision and were computed again in float32, so far.
     n_lanes
-        How many batches are worth computing at once, each in a thread of its own: on a CPU, whose cores one batch does
-        not keep busy, up to one a core.
+        How many batches to compute in parallel threads: on a CPU, which one batch does not keep busy, up to one a
+        core.
     load_options
         Keyword arguments with which :func:`embedstore.models.load_model` gives the same model again in another process,
         as JSON takes them; all but the device. None where it was not made by `load_model`.
@@ -128,21 +128,21 @@ class Model(Protocol):
     poolings: tuple[str, ...] = ("mean",)
     has_residues: bool = False
     n_recomputed: int = 0
-    n_lanes: int = 1
+    n_parallel: int = 1
     load_options: dict[str, Any] | None = None
 
     def identity(self) -> dict[str, str | int | None]:
-        """Everything that decides which vectors come out; needs no weights in memory.
+        """Everything that determines the vectors; needs no weights in memory.
 
         Keys: ``model``, ``family``, ``checkpoint``, ``revision``, ``weights_sha256``, ``tokens_sha256``,
         ``adapter_sha256``, ``layer``, ``precision``, ``residue_policy``. None means none, or not known.
         """
         ...
 
-    def lanes(self, n: int) -> AbstractContextManager[Callable[[], Model]]:
-        """A context for ``n`` threads; each of them calls what it gives once, to get this model for itself.
+    def parallel(self, n: int) -> AbstractContextManager[Callable[[], Model]]:
+        """A context manager for ``n`` threads that yields a function; each thread calls it once for its own copy.
 
-        The same weights, a state of its own, and its share of the processor.
+        Copies share the weights; each has its own state and its share of the processor.
         """
         return nullcontext(lambda: self)
 

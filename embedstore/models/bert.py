@@ -28,7 +28,7 @@ class BertModel(TransformerModel):
     half_precision = "float16"
 
     @classmethod
-    def _longest(cls, config: dict[str, Any]) -> int | None:
+    def _max_residues(cls, config: dict[str, Any]) -> int | None:
         # CLS and SEP take two positions.
         return int(config["max_position_embeddings"]) - 2
 

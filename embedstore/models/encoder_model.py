@@ -1,4 +1,4 @@
-"""What every model with an encoder of its own shares: tokens in, states of the residues out; no transformers."""
+"""Base of all models with an encoder: tokens in, states of the residues out; independent of transformers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from embedstore.models.memory import (
     Budget,
     EncoderSize,
     available_bytes,
-    too_little_memory,
+    not_enough_memory,
     translate_oom,
 )
 from embedstore.models.pooling import find_pooling
@@ -96,12 +96,12 @@ class EncoderModel(TrainableModel, Model, ABC):
         self.checkpoint: Checkpoint = self._find_checkpoint(directory)
         config = self.checkpoint.config()
         self._check_config(config)
-        self.max_residues = self._longest(config)
-        self.window_residues = self._window(config)
+        self.max_residues = self._max_residues(config)
+        self.window_residues = self._window_residues(config)
         self.tokens: TokenTable = self._read_tokens()
         self.unknown_letters = self.tokens.unknown_letters
         self.poolings = ("mean", "max", "first") if self.tokens.prefix else ("mean", "max")
-        self.batch_residues, self._n_fitting = self._budget()
+        self.batch_residues, self._n_fitting = self._batch_budget()
         self._encoders: dict[str, Any] = {}
         self._n_sharing = 1
 
@@ -124,7 +124,7 @@ class EncoderModel(TrainableModel, Model, ABC):
             If the directory's ``model_type`` is another family's.
         """
         config = read_config(directory)
-        cls._check_kind(config, str(directory))
+        cls._check_model_type(config, str(directory))
         return ModelSpec(
             name=name or directory.name,
             target=f"{cls.__module__}:{cls.__qualname__}",
@@ -135,8 +135,8 @@ class EncoderModel(TrainableModel, Model, ABC):
             dim=int(config[cls.dim_key]),
             n_layers=cls._n_layers(config),
             n_parameters=0,
-            max_residues=cls._longest(config),
-            window_residues=cls._window(config),
+            max_residues=cls._max_residues(config),
+            window_residues=cls._window_residues(config),
             half_precision=cls.half_precision,
             unknown_to_x=cls.unknown_to_x,
             summary=f"checkpoint from elsewhere, family {cls.family}",
@@ -149,13 +149,13 @@ class EncoderModel(TrainableModel, Model, ABC):
         return int(config.get(cls.layers_key, 0))
 
     @classmethod
-    def _longest(cls, config: dict[str, Any]) -> int | None:
+    def _max_residues(cls, config: dict[str, Any]) -> int | None:
         """Most residues that the configuration allows; None where positions are relative or rotary."""
         return None
 
     @classmethod
-    def _window(cls, config: dict[str, Any]) -> int:
-        longest = cls._longest(config)
+    def _window_residues(cls, config: dict[str, Any]) -> int:
+        longest = cls._max_residues(config)
         return cls.longest_window if longest is None else min(cls.longest_window, longest)
 
     def _state_size(self, encoder: Any) -> int:
@@ -171,7 +171,7 @@ class EncoderModel(TrainableModel, Model, ABC):
         """What the encoder's configuration says of its memory."""
 
     @abstractmethod
-    def _budget(self) -> Budget:
+    def _batch_budget(self) -> Budget:
         """Default budget of padded residues a batch."""
 
     def _find_checkpoint(self, directory: Path | None) -> Checkpoint:
@@ -183,7 +183,7 @@ class EncoderModel(TrainableModel, Model, ABC):
         return {"input_ids": tokens, "attention_mask": mask}
 
     def identity(self) -> dict[str, str | int | None]:
-        """What decides the vectors; reads the weight files once to hash them, and does not load them."""
+        """All that determines the vectors; reads the weight files once to hash them, and does not load them."""
         return {
             "model": self.name,
             "family": self.family,
@@ -202,24 +202,24 @@ class EncoderModel(TrainableModel, Model, ABC):
         """The same model computing in another precision; itself if it does already."""
         if precision == self.precision:
             return self
-        found = type(self)(
+        model = type(self)(
             self.spec,
             directory=self.checkpoint.directory,
             device=str(self.device),
             precision=precision,
             layer=self.layer,
         )
-        found.adapter = self.adapter
-        return found
+        model.adapter = self.adapter
+        return model
 
     @property
-    def n_lanes(self) -> int:  # type: ignore[override]
-        """Batches at once: on a CPU one for each of torch's threads, if they fit; a GPU takes one after the other."""
+    def n_parallel(self) -> int:  # type: ignore[override]
+        """Batches in parallel: on a CPU one for each of torch's threads, if they fit; on a GPU one."""
         return min(torch.get_num_threads(), self._n_fitting) if self.device.type == "cpu" else 1
 
     @contextmanager
-    def lanes(self, n: int) -> Iterator[Callable[[], EncoderModel]]:
-        """See `Model.lanes`; where they are fewer than torch's threads, these are divided among them.
+    def parallel(self, n: int) -> Iterator[Callable[[], EncoderModel]]:
+        """See `Model.parallel`; torch's threads are divided among the copies.
 
         Raises
         ------
@@ -231,17 +231,17 @@ class EncoderModel(TrainableModel, Model, ABC):
         states = [encoder.state_dict(keep_vars=True) for encoder in self._encoders.values()]
         weights = {id(tensor): tensor for state in states for tensor in state.values()}
 
-        def lane() -> EncoderModel:
+        def make_copy() -> EncoderModel:
             torch.set_num_threads(max(1, n_threads // n))
-            found = copy.copy(self)
+            model = copy.copy(self)
             # Modules may keep on themselves what one pass needs; the weights are only read.
-            found._encoders = copy.deepcopy(self._encoders, dict(weights))
-            found._n_sharing = n
-            found.n_recomputed = 0
-            return found
+            model._encoders = copy.deepcopy(self._encoders, dict(weights))
+            model._n_sharing = n
+            model.n_recomputed = 0
+            return model
 
         try:
-            yield lane
+            yield make_copy
         finally:
             # For threads that begin from now on, which take the number that was set last.
             torch.set_num_threads(n_threads)
@@ -279,19 +279,19 @@ class EncoderModel(TrainableModel, Model, ABC):
         if not sequences:
             return {name: [] if name == RESIDUES else np.empty((0, self.dim), np.float32) for name in poolings}
         with translate_oom(sequences, self.device):
-            rows = self._finite(sequences, poolings)
-            return {name: self._gathered(name, [row[name] for row in rows]) for name in dict.fromkeys(poolings)}
+            rows = self._finite_states(sequences, poolings)
+            return {name: self._gather(name, [row[name] for row in rows]) for name in dict.fromkeys(poolings)}
 
-    def _gathered(self, pooling: str, found: list[torch.Tensor]) -> Embedded:
+    def _gather(self, pooling: str, tensors: list[torch.Tensor]) -> Embedded:
         if pooling == RESIDUES:
-            return [states.cpu().numpy() for states in found]
-        return cast("NDArray[np.float32]", torch.stack(found).cpu().numpy())
+            return [states.cpu().numpy() for states in tensors]
+        return cast("NDArray[np.float32]", torch.stack(tensors).cpu().numpy())
 
-    def _finite(self, sequences: Sequence[bytes], poolings: Sequence[str]) -> list[dict[str, torch.Tensor]]:
-        """What the poolings make of each sequence's states, proved finite; on the device."""
+    def _finite_states(self, sequences: Sequence[bytes], poolings: Sequence[str]) -> list[dict[str, torch.Tensor]]:
+        """Each sequence's states under each pooling, checked to be finite; on the device."""
         states = self._forward(sequences, self.precision)
         # One number a sequence, of all its states: a maximum would hide what is NaN or infinite below it.
-        sums = torch.stack([one.sum() for one in states])
+        sums = torch.stack([protein_states.sum() for protein_states in states])
         for row in torch.isfinite(sums).logical_not().nonzero().flatten().tolist():
             if self.precision != "float32":
                 states[row] = self._forward([sequences[row]], "float32")[0]
@@ -301,15 +301,15 @@ class EncoderModel(TrainableModel, Model, ABC):
                     f"Model {self.name!r} gave NaN or infinity for sequence {row} of the batch "
                     f"({len(sequences[row])} residues), also in float32. The weights are damaged, or not this model's."
                 )
-        return self._pooled_each(sequences, states, poolings)
+        return self._pool_each(sequences, states, poolings)
 
-    def _pooled_each(
+    def _pool_each(
         self, sequences: Sequence[bytes], states: list[torch.Tensor], poolings: Sequence[str]
     ) -> list[dict[str, torch.Tensor]]:
         """For each sequence what the poolings make of its states, (prefix + L, D) float32."""
-        return [self._pooled(one, poolings) for one in states]
+        return [self._pool(protein_states, poolings) for protein_states in states]
 
-    def _pooled(self, states: torch.Tensor, poolings: Sequence[str]) -> dict[str, torch.Tensor]:
+    def _pool(self, states: torch.Tensor, poolings: Sequence[str]) -> dict[str, torch.Tensor]:
         """(prefix + L, D) float32 under each pooling."""
         start = len(self.tokens.prefix)
         residues = states[start:]
@@ -351,7 +351,7 @@ class EncoderModel(TrainableModel, Model, ABC):
         needed *= self._n_sharing
         available = available_bytes(self.device)
         if needed > USABLE_SHARE * available:
-            raise too_little_memory(sequences, needed, available)
+            raise not_enough_memory(sequences, needed, available)
 
     def _encoder(self, precision: str) -> Any:
         """The encoder in one precision, loaded on first use."""
@@ -360,25 +360,25 @@ class EncoderModel(TrainableModel, Model, ABC):
         return self._encoders[precision]
 
     @classmethod
-    def _check_kind(cls, config: dict[str, Any], source: str) -> None:
+    def _check_model_type(cls, config: dict[str, Any], source: str) -> None:
         """Refuse a checkpoint of another architecture; families that share one add what tells them apart."""
-        found = config.get("model_type")
-        if found != cls.model_type:
+        model_type = config.get("model_type")
+        if model_type != cls.model_type:
             raise InputError(
-                f"{source} holds a model of type {found!r} (config.json, model_type); family {cls.family!r} needs "
+                f"{source} holds a model of type {model_type!r} (config.json, model_type); family {cls.family!r} needs "
                 f"{cls.model_type!r}. Pass the family that the checkpoint has, or another checkpoint."
             )
 
     def _check_config(self, config: dict[str, Any]) -> None:
         source = str(self.checkpoint.directory)
-        self._check_kind(config, source)
-        for what, key, found, expected in (
+        self._check_model_type(config, source)
+        for what, key, value, expected in (
             ("dimensions", self.dim_key, config.get(self.dim_key), self.spec.dim),
             ("layers", self.layers_key, self._n_layers(config), self.spec.n_layers),
         ):
-            if found != expected:
+            if value != expected:
                 raise InputError(
-                    f"{source} has {found} {what} (config.json, {key}); model {self.spec.name!r} has "
+                    f"{source} has {value} {what} (config.json, {key}); model {self.spec.name!r} has "
                     f"{expected}. It is another checkpoint: load it as a directory with "
                     f"family={self.family!r} (--family)."
                 )

@@ -31,7 +31,7 @@ class EsmModel(TransformerModel):
     ff_copies = 6  # its GELU is written out in four steps
 
     @classmethod
-    def _longest(cls, config: dict[str, Any]) -> int | None:
+    def _max_residues(cls, config: dict[str, Any]) -> int | None:
         if config.get("position_embedding_type", "absolute") == "rotary":
             return None
         # ESM-1b: positions begin after the padding id; CLS and EOS take two of them.

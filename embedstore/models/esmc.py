@@ -28,7 +28,7 @@ class EsmcModel(TransformerModel):
     adapter_targets = ("q_proj", "k_proj", "v_proj", "o_proj")
 
     @classmethod
-    def _longest(cls, config: dict[str, Any]) -> int | None:
+    def _max_residues(cls, config: dict[str, Any]) -> int | None:
         return int(config["max_position_embeddings"])
 
     def _load_tokenizer(self, directory: Path) -> Any:

@@ -20,7 +20,7 @@ USABLE_SHARE = 0.8
 BUDGETS = {"cpu": (256, 1_024), "cuda": (2_048, 65_536)}
 """Smallest and largest default budget of padded residues a batch; on a CPU more is slower (padding, page faults)."""
 
-MOST_LANES = 8
+MAX_PARALLEL = 8
 """Most batches at once; where there are more cores, each batch gets several."""
 
 _REFERENCE_RESIDUES = 1_024
@@ -92,26 +92,26 @@ class EncoderSize:
         """Bytes that each pair of positions takes."""
         # The mask as bool, and again as what is added to the scores.
         mask = n * (1 + itemsize) if padded else 0
-        one = self.n_heads * itemsize
+        scores = self.n_heads * itemsize
         if self.relative:
             # Scores by content, and by position before and after they are shifted, which are twice as wide.
-            return n * _RELATIVE_COPIES * one + 3 * mask
+            return n * _RELATIVE_COPIES * scores + 3 * mask
         if not self.fused:
             # Scores and what softmax makes of them, which it computes in float32.
             scores = n * self.n_heads * (2 * itemsize + _FLOAT32_BYTES) + mask
-            return max(_BUCKET_BYTES, scores + one) if self.position_bias else scores
+            return max(_BUCKET_BYTES, scores + scores) if self.position_bias else scores
         if not self.position_bias:
             return mask
         # The bias, which lives as long as the pass does, and in each layer its sum with the mask, made contiguous.
         copies = 1 + (2 * n if padded else 1) + (n if on_gpu else 0)
-        return max(_BUCKET_BYTES, copies * one + mask)
+        return max(_BUCKET_BYTES, copies * scores + mask)
 
 
 class Budget(NamedTuple):
     """Padded residues of a batch, and how many such batches fit into memory side by side, up to `MOST_LANES`."""
 
     residues: int
-    n_lanes: int
+    n_parallel: int
 
 
 def plan_budget(
@@ -136,19 +136,19 @@ def plan_budget(
         Most that is planned, a power of two, in place of what :data:`BUDGETS` has.
     """
     smallest, usual = BUDGETS.get(device.type, BUDGETS["cpu"])
-    room = USABLE_SHARE * (total_bytes(device) - weights)
+    available = USABLE_SHARE * (total_bytes(device) - weights)
     budget = largest or usual
     while budget > smallest:
         n_tokens = min(budget, _REFERENCE_RESIDUES)
         needed = size.forward_bytes(
             budget // n_tokens, n_tokens, padded=True, itemsize=itemsize, on_gpu=device.type == "cuda"
         )
-        if needed <= room:
+        if needed <= available:
             break
         budget //= 2
     else:
         return Budget(budget, 1)
-    return Budget(budget, min(MOST_LANES, int(room // needed)))
+    return Budget(budget, min(MAX_PARALLEL, int(available // needed)))
 
 
 def total_bytes(device: torch.device) -> int:
@@ -170,18 +170,18 @@ def translate_oom(sequences: Sequence[bytes], device: torch.device) -> Iterator[
             # The frames of the error hold the tensors of the pass, which the caller's next batch needs the room of.
             clear_frames(error.__traceback__)
             torch.cuda.empty_cache()
-        raise OutOfMemoryError(f"{described(sequences)} did not fit into memory. {_TAKE_SMALLER}") from error
+        raise OutOfMemoryError(f"{describe_batch(sequences)} did not fit into memory. {_TAKE_SMALLER}") from error
 
 
-def too_little_memory(sequences: Sequence[bytes], needed: int, available: int) -> OutOfMemoryError:
+def not_enough_memory(sequences: Sequence[bytes], needed: int, available: int) -> OutOfMemoryError:
     """The error for a batch that needs more than may be taken, both in bytes."""
     return OutOfMemoryError(
-        f"{described(sequences)} needs about {needed / 2**30:,.1f} GiB of memory; {available / 2**30:,.1f} GiB are "
-        f"available, of which {USABLE_SHARE:.0%} may be taken. {_TAKE_SMALLER}"
+        f"{describe_batch(sequences)} needs about {needed / 2**30:,.1f} GiB of memory; {available / 2**30:,.1f} GiB "
+        f"are available, of which {USABLE_SHARE:.0%} may be taken. {_TAKE_SMALLER}"
     )
 
 
-def described(sequences: Sequence[bytes]) -> str:
+def describe_batch(sequences: Sequence[bytes]) -> str:
     """A batch in words."""
     plural = "" if len(sequences) == 1 else "s"
     return f"A batch of {len(sequences)} sequence{plural}, {max(map(len, sequences)):,} residues the longest,"
@@ -225,7 +225,7 @@ def cgroup_limits(process: Path = Path("/proc/self/cgroup"), mount: Path = Path(
     """
     if not process.is_file():
         return []
-    rooms = []
+    limits = []
     for line in process.read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
@@ -236,8 +236,10 @@ def cgroup_limits(process: Path = Path("/proc/self/cgroup"), mount: Path = Path(
             root = mount / "memory"
         else:
             continue
-        rooms += [room for folder in _upwards(root, path) if (room := _room(folder, *names)) is not None]
-    return rooms
+        limits += [
+            available for folder in _upwards(root, path) if (available := _group_limit(folder, *names)) is not None
+        ]
+    return limits
 
 
 def _upwards(root: Path, path: str) -> Iterator[Path]:
@@ -249,7 +251,7 @@ def _upwards(root: Path, path: str) -> Iterator[Path]:
     yield root
 
 
-def _room(folder: Path, limit_name: str, used_name: str, prefix: str) -> int | None:
+def _group_limit(folder: Path, limit_name: str, used_name: str, prefix: str) -> int | None:
     try:
         limit = (folder / limit_name).read_text().strip()
         if limit == "max" or int(limit) >= _NO_LIMIT:

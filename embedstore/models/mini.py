@@ -54,7 +54,7 @@ class MiniModel(EncoderModel):
     not_learned = ("pairs.", "profile.")
 
     @classmethod
-    def _window(cls, config: dict[str, Any]) -> int:
+    def _window_residues(cls, config: dict[str, Any]) -> int:
         # Convolutions take time and memory by the residue, and the longest known proteins whole.
         return cls.longest_window if "a" in config.get(cls.layers_key, "") else WITHOUT_ATTENTION_RESIDUES
 
@@ -160,7 +160,7 @@ class MiniModel(EncoderModel):
         wide = self._hidden(encoder, self._inputs(tokens, mask)).float()
         return cast(torch.Tensor, encoder.proteins(tokens, mask, wide).float())
 
-    def _pooled_each(
+    def _pool_each(
         self, sequences: Sequence[bytes], states: list[torch.Tensor], poolings: Sequence[str]
     ) -> list[dict[str, torch.Tensor]]:
         encoder = self._encoder(self.precision)
@@ -180,7 +180,7 @@ class MiniModel(EncoderModel):
                     row.update({name: rows if name == RESIDUES else find_pooling(name)(rows) for name in others})
         return found
 
-    def _budget(self) -> Budget:
+    def _batch_budget(self) -> Budget:
         size = self._encoder_size(MiniConfig.from_dict(self.checkpoint.config()))
         weights = sum(file.stat().st_size for file in self.checkpoint.weight_files)
         return plan_budget(

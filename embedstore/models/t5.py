@@ -61,8 +61,8 @@ class T5Model(TransformerModel):
     adapter_targets = ("q", "k", "v", "o")
 
     @classmethod
-    def _check_kind(cls, config: dict[str, Any], source: str) -> None:
-        super()._check_kind(config, source)
+    def _check_model_type(cls, config: dict[str, Any], source: str) -> None:
+        super()._check_model_type(config, source)
         form = str(config.get("feed_forward_proj", "relu"))
         if form.startswith("gated") != cls.gated:
             raise InputError(

@@ -56,7 +56,7 @@ class TransformerModel(EncoderModel, ABC):
             )
         return cast(torch.Tensor, states[self.layer])
 
-    def _budget(self) -> Budget:
+    def _batch_budget(self) -> Budget:
         encoder_class, extra = self._encoder_class()
         config = read_encoder_config(encoder_class, self.checkpoint)
         itemsize = DTYPES[self.precision].itemsize

@@ -39,8 +39,8 @@ class XLNetModel(TransformerModel):
     adapter_targets = ("layer_1", "layer_2")  # the matrices of its attention are no layers of their own
 
     @classmethod
-    def _check_kind(cls, config: dict[str, Any], source: str) -> None:
-        super()._check_kind(config, source)
+    def _check_model_type(cls, config: dict[str, Any], source: str) -> None:
+        super()._check_model_type(config, source)
         if config.get("attn_type", "bi") != "bi" or config.get("bi_data", False):
             raise InputError(
                 f"{source} holds an XLNet that attends in one direction or trains on both (config.json, attn_type and "

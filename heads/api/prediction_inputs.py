@@ -167,7 +167,7 @@ def _embedded(space: ResidueSpace, records: Sequence[Record], model: Model | Non
         check_model(as_space, model)
     embedder = Embedder(model, [space.pooling], long_policy_of(space))
     lengths = np.array([len(record.residues) for record in records], np.int64)
-    alone = np.array([embedder.goes_alone(length) for length in lengths.tolist()])
+    alone = np.array([embedder.exceeds_limit(length) for length in lengths.tolist()])
     if alone.any() and embedder.long.kind != "window":
         longest = int(lengths.argmax())
         raise InputError(

@@ -180,7 +180,7 @@ def misbehaving(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str) -> Non
         (
             """
             import os, signal, struct
-            def worker_main(connection, recipe, device):
+            def worker_main(connection, config, device):
                 connection.send(("ready", None))
                 connection.recv()
                 os.write(connection.fileno(), struct.pack("!i", 4096) + b"half")
@@ -191,7 +191,7 @@ def misbehaving(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str) -> Non
         (
             """
             import os
-            def worker_main(connection, recipe, device):
+            def worker_main(connection, config, device):
                 os._exit(1)
             """,
             r"exit code 1 before it could start.*What it wrote to stderr says why",
@@ -199,7 +199,7 @@ def misbehaving(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str) -> Non
         (
             """
             import os, signal
-            def worker_main(connection, recipe, device):
+            def worker_main(connection, config, device):
                 os.kill(os.getpid(), signal.SIGKILL)
             """,
             "was ended by signal 9 before or after its work.*Out of memory is the usual reason",
@@ -208,7 +208,7 @@ def misbehaving(monkeypatch: pytest.MonkeyPatch, folder: Path, body: str) -> Non
         (
             """
             import signal, time
-            def worker_main(connection, recipe, device):
+            def worker_main(connection, config, device):
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 connection.close()
                 time.sleep(600)
@@ -253,11 +253,11 @@ def test_whatever_a_worker_raises_arrives_with_its_traceback(
         class Locked(EmbedstoreError):
             def __init__(self):
                 self.lock = threading.Lock()
-        def broken(line, recipe, device):
+        def broken(parent, config, device):
             raise {raised}
-        def worker_main(connection, recipe, device):
-            worker_process._work = broken
-            worker_process.worker_main(connection, recipe, device)
+        def worker_main(connection, config, device):
+            worker_process._run_units = broken
+            worker_process.worker_main(connection, config, device)
         """
     store = filled(tmp_path, count=5)
     misbehaving(monkeypatch, tmp_path, body)

@@ -182,7 +182,7 @@ def test_a_policy_reads_back_from_the_identity(text: str) -> None:
 
 
 def test_a_policy_of_a_newer_release_is_refused() -> None:
-    with pytest.raises(InputError, match="no policy for long proteins that this release knows"):
+    with pytest.raises(InputError, match="not a policy for long proteins that this release knows"):
         LongSequencePolicy.parse("fold 7")
 
 

@@ -64,12 +64,12 @@ class Tight(BertModel):
     """Fits one batch into memory at a time, or none of more than so many proteins."""
 
     largest = 1000
-    passes: list[tuple[str, int]] = []  # noqa: RUF012 - one list for all lanes is what is wanted
+    passes: list[tuple[str, int]] = []  # noqa: RUF012 - one list for all threads is what is wanted
 
     def embed_each(self, sequences: Sequence[bytes], poolings: Sequence[str]) -> dict[str, Embedded]:
         thread = threading.current_thread().name
         self.passes.append((thread, len(sequences)))
-        if thread.startswith("lane") or len(sequences) > self.largest:
+        if thread.startswith("worker ") or len(sequences) > self.largest:
             raise OutOfMemoryError("It does not fit beside another. Take smaller batches.")
         return super().embed_each(sequences, poolings)
 
@@ -86,8 +86,8 @@ def test_a_batch_that_does_not_fit_beside_another_is_tried_alone_before_it_is_ha
 ) -> None:
     report = embedstore.build(store, tight, dtype="float32", batch_residues=256)
     assert (report.n_embedded, report.n_halved_batches) == (60, 0)
-    in_lanes = [n for thread, n in tight.passes if thread.startswith("lane")]
-    assert sorted(in_lanes) == sorted(n for thread, n in tight.passes if not thread.startswith("lane"))
+    in_threads = [n for thread, n in tight.passes if thread.startswith("worker ")]
+    assert sorted(in_threads) == sorted(n for thread, n in tight.passes if not thread.startswith("worker "))
 
 
 def test_a_batch_that_does_not_fit_alone_is_halved(store: Store, tight: Tight, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_a_batch_that_does_not_fit_alone_is_halved(store: Store, tight: Tight, m
     assert report.n_halved_batches > 0
 
 
-def test_queries_are_embedded_in_lanes_and_in_halves_where_memory_is_short(
+def test_queries_are_embedded_in_threads_and_in_halves_where_memory_is_short(
     store: Store, tight: Tight, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedstore.build(store, tight, dtype="float32", batch_residues=256)
@@ -108,11 +108,11 @@ def test_queries_are_embedded_in_lanes_and_in_halves_where_memory_is_short(
     tight.passes.clear()
     monkeypatch.setattr(Tight, "largest", 4)
     np.testing.assert_allclose(embed_records(store.space(), records, model=tight), expected, rtol=1e-4, atol=1e-5)
-    assert any(thread.startswith("lane") for thread, _ in tight.passes)
-    assert max(n for thread, n in tight.passes if not thread.startswith("lane")) > 4
+    assert any(thread.startswith("worker ") for thread, _ in tight.passes)
+    assert max(n for thread, n in tight.passes if not thread.startswith("worker ")) > 4
 
 
-def test_an_error_in_a_lane_ends_the_build_and_the_threads(
+def test_an_error_in_a_worker_thread_ends_the_build_and_the_threads(
     store: Store, tight: Tight, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: Tight, sequences: Sequence[bytes], poolings: Sequence[str]) -> dict[str, Embedded]:
@@ -121,7 +121,7 @@ def test_an_error_in_a_lane_ends_the_build_and_the_threads(
     monkeypatch.setattr(Tight, "embed_each", broken)
     with pytest.raises(LedgerError, match="this one is broken"):
         embedstore.build(store, tight, batch_residues=256)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("lane")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker ")]
     assert not store.spaces()
 
 
@@ -141,14 +141,14 @@ def test_results_come_in_the_order_of_the_items_each_with_its_own_error(n_items:
             raise ValueError("two")
         return number * 10
 
-    with WorkerPool(lambda: call, 3) as lanes:
-        found = list(lanes.map(range(n_items)))
-    assert [attempt.item for attempt in found] == list(range(n_items))
-    assert [attempt.result for attempt in found] == [None if n == 2 else n * 10 for n in range(n_items)]
-    assert [attempt.error is not None for attempt in found] == [n == 2 for n in range(n_items)]
+    with WorkerPool(lambda: call, 3) as pool:
+        found = list(pool.map(range(n_items)))
+    assert [task.item for task in found] == list(range(n_items))
+    assert [task.result for task in found] == [None if n == 2 else n * 10 for n in range(n_items)]
+    assert [task.error is not None for task in found] == [n == 2 for n in range(n_items)]
 
 
-def test_no_more_than_two_items_a_lane_are_read_before_a_result_is_taken() -> None:
+def test_no_more_than_two_items_a_thread_are_read_before_a_result_is_taken() -> None:
     read: list[int] = []
 
     def items() -> Iterator[int]:
@@ -156,13 +156,13 @@ def test_no_more_than_two_items_a_lane_are_read_before_a_result_is_taken() -> No
             read.append(number)
             yield number
 
-    with WorkerPool(lambda: abs, 2) as lanes:
-        results = lanes.map(items())
+    with WorkerPool(lambda: abs, 2) as pool:
+        results = pool.map(items())
         next(results)
         assert read == [0, 1, 2, 3]
 
 
-def test_nothing_is_at_work_once_lanes_have_settled() -> None:
+def test_nothing_is_at_work_once_a_pool_is_drained() -> None:
     busy = threading.Semaphore(0)
     ended: list[int] = []
 
@@ -170,10 +170,10 @@ def test_nothing_is_at_work_once_lanes_have_settled() -> None:
         busy.acquire()
         ended.append(number)
 
-    with WorkerPool(lambda: call, 2) as lanes:
-        results = lanes.map(range(4))
+    with WorkerPool(lambda: call, 2) as pool:
+        results = pool.map(range(4))
         busy.release(4)
         next(results)
-        lanes.settle()
+        pool.drain()
         assert sorted(ended) == [0, 1, 2, 3]
-        assert [attempt.item for attempt in results] == [1, 2, 3]
+        assert [task.item for task in results] == [1, 2, 3]

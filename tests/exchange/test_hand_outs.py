@@ -129,7 +129,7 @@ def test_labels_a_residue_are_padded_with_what_the_loss_ignores(filled: Store, t
     ]
     (tmp_path / "r.csv").write_text("\n".join(["id,sequence,structure", *lines, ""]))
     filled.add("r", tmp_path / "r.csv")
-    data = to_torch(filled, dataset="r", residues=True, label="structure", kind="residues")
+    data = to_torch(filled, dataset="r", residues=True, label="structure", label_type="residues")
     (batch,) = DataLoader(data, batch_size=5, collate_fn=collate_residues)
     assert data.classes == ["E", "H"]
     assert batch.labels.shape == (5, 16)
@@ -142,14 +142,14 @@ def test_labels_that_do_not_fit_are_named(filled: Store) -> None:
         to_torch(filled, label="familie")
     with pytest.raises(InputError, match="Label 'fam1' is none of the 1 classes"):
         to_torch(filled, label="family", classes=["fam0"])
-    with pytest.raises(InputError, match="which is no number"):
-        to_torch(filled, label="family", kind="number")
+    with pytest.raises(InputError, match="not a number"):
+        to_torch(filled, label="family", label_type="number")
     with pytest.raises(InputError, match="pass residues=True"):
-        to_torch(filled, label="family", kind="residues")
+        to_torch(filled, label="family", label_type="residues")
     with pytest.raises(InputError, match="has 16 residues and 4 labels"):
-        to_torch(filled, label="family", kind="residues", residues=True)
+        to_torch(filled, label="family", label_type="residues", residues=True)
     with pytest.raises(InputError, match="Unknown kind of label 'klass'"):
-        to_torch(filled, label="family", kind="klass")
+        to_torch(filled, label="family", label_type="klass")
 
 
 def test_pytorch_reads_from_object_storage_too(tmp_path: Path) -> None:

@@ -401,7 +401,7 @@ BAD = {
     "text": "is a file that starts with .*formats known are uniprot-h5",
     "truncated h5": "cannot be opened as HDF5.*get it again",
     "h5 without data": "holds no data set",
-    "h5 of tables": "neither a vector nor a matrix",
+    "h5 of tables": "no vector or matrix",
     "h5 half marked": "others have not; expected one data set a protein",
     "truncated npz": "cut short",
     "other npz": "holds plain; expected 'ids'",

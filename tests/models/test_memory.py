@@ -14,7 +14,7 @@ import embedstore
 from embedstore.errors import OutOfMemoryError
 from embedstore.models import load_model
 from embedstore.models.memory import (
-    MOST_LANES,
+    MAX_PARALLEL,
     USABLE_SHARE,
     EncoderSize,
     available_bytes,
@@ -138,7 +138,7 @@ def test_the_budget_fits_whatever_the_device(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_on_a_cpu_the_budget_is_no_more_than_what_keeps_it_busy() -> None:
-    assert plan_budget(T5, 0, CPU, itemsize=4) == (1_024, MOST_LANES)
+    assert plan_budget(T5, 0, CPU, itemsize=4) == (1_024, MAX_PARALLEL)
     assert plan_budget(T5, total_bytes(CPU), CPU, itemsize=4) == (256, 1)
 
 

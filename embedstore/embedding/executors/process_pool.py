@@ -34,19 +34,19 @@ _PIECES_A_WORKER = 8
 
 def split_unit(unit: WorkUnit, *, n_residues: int) -> Iterator[WorkUnit]:
     """A unit in pieces of whole batches, each of about so many residues."""
-    held: list[Any] = []
+    batches: list[Any] = []
     count = 0
     for rows in unit.batches:
-        held.append(rows)
+        batches.append(rows)
         count += int(unit.keys.lengths[rows].sum())
         if count >= n_residues:
-            yield _piece(unit, held)
-            held, count = [], 0
-    if held:
-        yield _piece(unit, held)
+            yield _subunit(unit, batches)
+            batches, count = [], 0
+    if batches:
+        yield _subunit(unit, batches)
 
 
-def _piece(unit: WorkUnit, batches: Sequence[Any]) -> WorkUnit:
+def _subunit(unit: WorkUnit, batches: Sequence[Any]) -> WorkUnit:
     ends = np.cumsum([len(rows) for rows in batches])
     numbers = np.split(np.arange(ends[-1]), ends[:-1])
     return WorkUnit(keys=unit.keys.rows(np.concatenate(batches)), batches=numbers, n_planned=unit.n_planned)
@@ -62,12 +62,12 @@ def piece_residues(n_residues: int, *, n_workers: int, batch_residues: int) -> i
 class WorkerFailure:
     """A worker that ended without a word: a sentence that tells of it, and one with what may be done about it."""
 
-    told: str
+    description: str
     advice: str
 
 
 def run_processes(
-    recipe: WorkerConfig, devices: Sequence[str], work: Iterator[WorkUnit], done: Callable[[BuildCounters], None]
+    config: WorkerConfig, devices: Sequence[str], units: Iterator[WorkUnit], done: Callable[[BuildCounters], None]
 ) -> list[WorkerFailure]:
     """Run pieces of work in one process a device; returns the workers that died.
 
@@ -79,94 +79,94 @@ def run_processes(
         The first that a worker raised, with the worker's traceback as its cause; the others are ended.
     """
     context = get_context("spawn")
-    members: list[_Member] = []
-    deaths: list[WorkerFailure] = []
+    workers: list[_WorkerHandle] = []
+    failures: list[WorkerFailure] = []
     try:
         for device in devices:
             # One by one: should the second not start, the first is there to be ended.
-            members.append(_hire(context, recipe, device))  # noqa: PERF401
-        team = {member.line: member for member in members}
-        while team:
-            for line in wait(list(team)):
-                assert isinstance(line, Connection)  # noqa: S101 - for mypy: nothing else was given
-                member = team[line]
+            workers.append(_start_worker(context, config, device))  # noqa: PERF401
+        running = {worker.connection: worker for worker in workers}
+        while running:
+            for connection in wait(list(running)):
+                assert isinstance(connection, Connection)  # noqa: S101 - for mypy: nothing else was given
+                worker = running[connection]
                 try:
-                    said, what = line.recv()
+                    message, content = connection.recv()
                 except (EOFError, OSError):
                     # OSError: it was killed in the middle of a message, or has not read ours.
-                    deaths.append(member.obituary())
-                    del team[line]
+                    failures.append(worker.failure_report())
+                    del running[connection]
                     continue
-                member.spoke = True
-                if said == "error":
-                    error, trace = what
+                worker.has_reported = True
+                if message == "error":
+                    error, trace = content
                     raise error from RemoteTraceback(trace)
-                if said == "tally":
-                    done(what)
-                elif said == "ready":
-                    member.at_work = next(work, None)
-                    _send(line, member.at_work)
+                if message == "tally":
+                    done(content)
+                elif message == "ready":
+                    worker.unit = next(units, None)
+                    _send(connection, worker.unit)
                 else:
-                    member.finished = True
-                    del team[line]
+                    worker.finished = True
+                    del running[connection]
     finally:
-        _dismiss(members)
-    return deaths
+        _stop_workers(workers)
+    return failures
 
 
 @dataclass(slots=True)
-class _Member:
+class _WorkerHandle:
     process: BaseProcess
-    line: Connection
+    connection: Connection
     device: str
-    at_work: WorkUnit | None = None
-    spoke: bool = False
+    unit: WorkUnit | None = None
+    has_reported: bool = False
     finished: bool = False
 
-    def obituary(self) -> WorkerFailure:
+    def failure_report(self) -> WorkerFailure:
         _end(self.process, within=_GRACE_S)
         code = self.process.exitcode or 0
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        told = f"The worker on {self.device} {how}"
-        if not self.spoke and code >= 0:
+        outcome = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        description = f"The worker on {self.device} {outcome}"
+        if not self.has_reported and code >= 0:
             return WorkerFailure(
-                told=f"{told} before it could start.",
+                description=f"{description} before it could start.",
                 advice="What it wrote to stderr says why.",
             )
         advice = (
             "Out of memory is the usual reason: take smaller batches (--batch-residues), or windows (--max-residues)."
         )
-        if self.at_work is None:
-            return WorkerFailure(told=f"{told} before or after its work.", advice=advice)
-        keys = self.at_work.keys
-        named = ", ".join(key_text(row.tobytes()) for row in keys.digests[:3])
+        if self.unit is None:
+            return WorkerFailure(description=f"{description} before or after its work.", advice=advice)
+        keys = self.unit.keys
+        examples = ", ".join(key_text(row.tobytes()) for row in keys.digests[:3])
         return WorkerFailure(
-            told=f"{told} while at work on {len(keys):,} sequences of {keys.lengths.min():,} to "
-            f"{keys.lengths.max():,} residues, among them {named}.",
+            description=f"{description} while at work on {len(keys):,} sequences of {keys.lengths.min():,} to "
+            f"{keys.lengths.max():,} residues, among them {examples}.",
             advice=advice,
         )
 
 
-def _hire(context: SpawnContext, recipe: WorkerConfig, device: str) -> _Member:
-    ours, theirs = context.Pipe()
+def _start_worker(context: SpawnContext, config: WorkerConfig, device: str) -> _WorkerHandle:
+    parent_end, worker_end = context.Pipe()
     # Daemons: should anything keep this process from ending them, its end does.
     process = context.Process(
-        target=worker_main, args=(theirs, recipe, device), name=f"embedstore on {device}", daemon=True
+        target=worker_main, args=(worker_end, config, device), name=f"embedstore on {device}", daemon=True
     )
     # Ctrl-C reaches every process of the terminal, also one that has not come as far as ignoring it.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        with _nameless_main():
+        with _hidden_main():
             process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     # The process alone holds its end now: when it dies, reading ours says so.
-    theirs.close()
-    return _Member(process, ours, device)
+    worker_end.close()
+    return _WorkerHandle(process, parent_end, device)
 
 
 @contextlib.contextmanager
-def _nameless_main() -> Iterator[None]:
+def _hidden_main() -> Iterator[None]:
     """Keep a new process from running the user's script again: nothing in it is wanted there.
 
     So a script needs no ``if __name__ == "__main__":``, and can come from stdin, where there is no file to run.
@@ -179,27 +179,27 @@ def _nameless_main() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _send(line: Connection, what: Any) -> None:
+def _send(connection: Connection, content: Any) -> None:
     try:
-        line.send(what)
+        connection.send(content)
     except OSError:
         # It died in this moment; reading its end will tell.
         _log.debug("A worker took no message.")
 
 
-def _dismiss(members: Iterable[_Member]) -> None:
+def _stop_workers(workers: Iterable[_WorkerHandle]) -> None:
     """End what still runs: workers remove what they have not committed, or are killed after some seconds."""
-    for member in members:
-        if not member.finished:
-            member.process.terminate()
+    for worker in workers:
+        if not worker.finished:
+            worker.process.terminate()
     deadline = time.monotonic() + _GRACE_S
     try:
-        for member in members:
-            member.process.join(max(0.0, deadline - time.monotonic()))
+        for worker in workers:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
     finally:
-        for member in members:
-            _end(member.process)
-            member.line.close()
+        for worker in workers:
+            _end(worker.process)
+            worker.connection.close()
 
 
 def _end(process: BaseProcess, *, within: float = 0.0) -> None:

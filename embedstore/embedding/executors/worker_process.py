@@ -56,33 +56,33 @@ class RemoteTraceback(Exception):  # noqa: N818 - never raised, only shown as th
         return f"\n{self.args[0]}"
 
 
-class _HungUpError(Exception):
+class _ParentGoneError(Exception):
     """The parent is gone: what is not committed is done by the next build."""
 
 
-class _Line:
+class _ParentConnection:
     """The worker's end of the line to its parent; an error of the line is told from any other by its class."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def say(self, what: str, about: Any = None) -> None:
+    def send(self, message: str, content: Any = None) -> None:
         try:
-            self._connection.send((what, about))
+            self._connection.send((message, content))
         except OSError as error:
             _ignore_sigterm()
-            raise _HungUpError from error
+            raise _ParentGoneError from error
 
-    def hear(self) -> WorkUnit | None:
+    def receive(self) -> WorkUnit | None:
         try:
             unit: WorkUnit | None = self._connection.recv()
         except (EOFError, OSError) as error:
             _ignore_sigterm()
-            raise _HungUpError from error
+            raise _ParentGoneError from error
         return unit
 
 
-def worker_main(connection: Connection, recipe: WorkerConfig, device: str) -> None:
+def worker_main(connection: Connection, config: WorkerConfig, device: str) -> None:
     """Be a worker until there is no more work, or nobody who wants it."""
     # Ctrl-C reaches every process of the terminal; the parent ends us, by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -90,17 +90,17 @@ def worker_main(connection: Connection, recipe: WorkerConfig, device: str) -> No
     signal.signal(signal.SIGTERM, _terminated)
     threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
     if device == "cpu":
-        os.environ["OMP_NUM_THREADS"] = str(recipe.n_threads)
-    line = _Line(connection)
+        os.environ["OMP_NUM_THREADS"] = str(config.n_threads)
+    parent = _ParentConnection(connection)
     try:
         try:
-            _work(line, recipe, device)
-            line.say("done")
-        except _HungUpError:
+            _run_units(parent, config, device)
+            parent.send("done")
+        except _ParentGoneError:
             raise
         except Exception as error:  # noqa: BLE001 - raised again by the parent
-            _tell(line, error)
-    except _HungUpError:
+            _send_error(parent, error)
+    except _ParentGoneError:
         return
 
 
@@ -123,38 +123,38 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _tell(line: _Line, error: Exception) -> None:
+def _send_error(parent: _ParentConnection, error: Exception) -> None:
     """Send an error; one of a class that cannot travel, or that the parent may not know, goes as text."""
     trace = "".join(traceback.format_exception(error))
     as_text = RuntimeError(f"{type(error).__qualname__} in a worker: {error}")
     if isinstance(error, EmbedstoreError) or type(error).__module__ == "builtins":
         try:
             # Copying rebuilds an exception in the way in which the parent will.
-            line.say("error", (copy.copy(error), trace))
-        except _HungUpError:
+            parent.send("error", (copy.copy(error), trace))
+        except _ParentGoneError:
             raise
         except Exception:  # noqa: BLE001 - whatever kept it from travelling, the text can
-            line.say("error", (as_text, trace))
+            parent.send("error", (as_text, trace))
     else:
-        line.say("error", (as_text, trace))
+        parent.send("error", (as_text, trace))
 
 
-def _work(line: _Line, recipe: WorkerConfig, device: str) -> None:
+def _run_units(parent: _ParentConnection, config: WorkerConfig, device: str) -> None:
     from threadpoolctl import threadpool_limits
 
     from embedstore.models import load_model
     from embedstore.store import open_store
 
-    with threadpool_limits(recipe.n_threads if device == "cpu" else None):
-        store = open_store(recipe.store, mode="a")
-        model = load_model(**recipe.load_options, device=device)
+    with threadpool_limits(config.n_threads if device == "cpu" else None):
+        store = open_store(config.store, mode="a")
+        model = load_model(**config.load_options, device=device)
         embedder = Embedder(
-            model, recipe.poolings, LongSequencePolicy.parse(recipe.long), batch_residues=recipe.batch_residues
+            model, config.poolings, LongSequencePolicy.parse(config.long), batch_residues=config.batch_residues
         )
-        with Worker(store, embedder, [store.create_space(one) for one in recipe.identities]) as worker:
+        with Worker(store, embedder, [store.create_space(identity) for identity in config.identities]) as worker:
             while True:
-                line.say("ready")
-                unit = line.hear()
+                parent.send("ready")
+                unit = parent.receive()
                 if unit is None:
                     break
-                worker.run(unit, lambda tally: line.say("tally", tally))
+                worker.run(unit, lambda counters: parent.send("tally", counters))

@@ -1,4 +1,4 @@
-"""Files of vectors that others' tools wrote, each read as a stream of named arrays."""
+"""Files of vectors of other tools, each read as a stream of named arrays."""
 
 from __future__ import annotations
 

@@ -60,9 +60,9 @@ def _npz_blocks(path: Path, member: str) -> Iterator[NDArray[Any]]:
         (n_rows, dim), _, dtype = _header(stream, path, member)
         at_once = max(1, _BLOCK_BYTES // (dim * dtype.itemsize))
         for start in range(0, n_rows, at_once):
-            n_due = min(at_once, n_rows - start)
-            data = _read_exactly(stream, n_due * dim * dtype.itemsize, path, member)
-            yield np.frombuffer(data, dtype).reshape(n_due, dim)
+            n_rows_ = min(at_once, n_rows - start)
+            data = _read_exactly(stream, n_rows_ * dim * dtype.itemsize, path, member)
+            yield np.frombuffer(data, dtype).reshape(n_rows_, dim)
 
 
 def _npy_blocks(rows: NDArray[Any]) -> Iterator[NDArray[Any]]:
@@ -83,22 +83,24 @@ def open_npz(path: Path, format: str, options: SourceOptions) -> ArraySource:  #
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name.removesuffix(".npy"): name for name in archive.namelist()}
-            found = [name for name in VECTOR_NAMES if name in members]
-            if "ids" not in members or len(found) != 1:
+            vector_names = [name for name in VECTOR_NAMES if name in members]
+            if "ids" not in members or len(vector_names) != 1:
                 raise FileFormatError(
                     f"{path} holds {', '.join(sorted(members)) or 'nothing'}; expected 'ids' and one of "
                     f"{', '.join(map(repr, VECTOR_NAMES))}. Save it so: np.savez(file, ids=…, vectors=…)."
                 )
             with archive.open(members["ids"]) as stream:
                 ids = _read_ids(stream, path)
-            with archive.open(members[found[0]]) as stream:
-                header = _header(stream, path, found[0])
+            with archive.open(members[vector_names[0]]) as stream:
+                header = _header(stream, path, vector_names[0])
     except zipfile.BadZipFile as error:
         raise FileFormatError(f"{path} cannot be read as .npz ({error}). It may be cut short: get it again.") from error
     _check_matrix(header[0], header[2], len(ids), path)
     if header[1]:
-        raise FileFormatError(f"{path}: {found[0]!r} is stored by columns. Save np.ascontiguousarray({found[0]}).")
-    return ArraySource(path, format, [path], ids, partial(_npz_blocks, path, members[found[0]]))
+        raise FileFormatError(
+            f"{path}: {vector_names[0]!r} is stored by columns. Save np.ascontiguousarray({vector_names[0]})."
+        )
+    return ArraySource(path, format, [path], ids, partial(_npz_blocks, path, members[vector_names[0]]))
 
 
 def open_npy(path: Path, format: str, options: SourceOptions) -> ArraySource:  # noqa: A002
@@ -117,7 +119,7 @@ def open_npy(path: Path, format: str, options: SourceOptions) -> ArraySource:  #
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         raise FileFormatError(f"{path} cannot be read as .npy ({error}). It may be cut short: get it again.") from error
-    ids_file = options.ids or _beside(path)
+    ids_file = options.ids or _find_ids_file(path)
     if not ids_file.is_file():
         raise MissingFileError(f"No such file: {ids_file}. Name the file of the ids: ids= (--ids).")
     ids = _listed_ids(ids_file, n_rows=shape[0] if shape else 0)
@@ -125,15 +127,15 @@ def open_npy(path: Path, format: str, options: SourceOptions) -> ArraySource:  #
     return ArraySource(path, format, [path, ids_file], ids, partial(_npy_blocks, rows))
 
 
-def _beside(path: Path) -> Path:
-    there = [path.with_suffix(suffix) for suffix in (".tsv", ".txt") if path.with_suffix(suffix).is_file()]
-    if not there:
+def _find_ids_file(path: Path) -> Path:
+    candidates = [path.with_suffix(suffix) for suffix in (".tsv", ".txt") if path.with_suffix(suffix).is_file()]
+    if not candidates:
         raise MissingFileError(
             f"{path} has no ids beside it: {path.stem}.tsv or {path.stem}.txt. Name their file: ids= (--ids)."
         )
-    if len(there) > 1:
+    if len(candidates) > 1:
         raise InputError(f"{path} has two files of ids beside it: {path.stem}.tsv and .txt. Name one: ids= (--ids).")
-    return there[0]
+    return candidates[0]
 
 
 def _listed_ids(file: Path, *, n_rows: int) -> list[str]:
@@ -146,9 +148,9 @@ def _listed_ids(file: Path, *, n_rows: int) -> list[str]:
     with file.open(encoding="utf-8", errors="surrogateescape", newline="") as text:
         rows = [row for row in csv.reader(text, dialect="excel-tab") if row]
     if rows and len(rows) == n_rows + 1:
-        named = [index for index, name in enumerate(rows[0]) if name.lower() in ID_COLUMNS]
-        if len(named) == 1:
-            return [row[named[0]] if named[0] < len(row) else "" for row in rows[1:]]
+        id_columns = [index for index, name in enumerate(rows[0]) if name.lower() in ID_COLUMNS]
+        if len(id_columns) == 1:
+            return [row[id_columns[0]] if id_columns[0] < len(row) else "" for row in rows[1:]]
     return [row[0] for row in rows]
 
 

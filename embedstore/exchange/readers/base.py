@@ -1,4 +1,4 @@
-"""What every source of vectors is: named arrays, streamed."""
+"""The contract of a source of vectors: named arrays, streamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The formats that vectors can come in."""
+"""The import formats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from embedstore.catalog import Catalog
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportFormat:
-    """A row: ``target`` is ``"module:callable"``, called as ``callable(path, format, options)``; gives a `Source`."""
+    """``target`` is ``"module:callable"``, called as ``callable(path, format, options)``; gives a `Source`."""
 
     name: str
     target: str

@@ -18,7 +18,7 @@ import torch
 from embedstore.errors import FileFormatError, InputError
 from embedstore.exchange.readers.base import Item, SourceOptions, as_array, unreadable
 
-KINDS = {"mean": "mean_representations", "residues": "representations", "bos": "bos_representations"}
+KEYS = {"mean": "mean_representations", "residues": "representations", "bos": "bos_representations"}
 """What extract.py writes, by the pooling that it is."""
 
 TRUNCATED_AT = 1022
@@ -40,20 +40,20 @@ def open_esm(path: Path, format: str, options: SourceOptions) -> EsmSource:  # n
     if not files:
         raise FileFormatError(f"{path} holds no .pt files; expected what fair-esm's extract.py writes. Check the path.")
     first = _load(files[0])
-    held = [pooling for pooling, key in KINDS.items() if first.get(key)]
-    pooling = _choose("pooling", options.pooling, held, path)
-    layer = _choose("layer", options.layer, sorted(first[KINDS[pooling]]), path)
+    poolings = [pooling for pooling, key in KEYS.items() if first.get(key)]
+    pooling = _choose("pooling", options.pooling, poolings, path)
+    layer = _choose("layer", options.layer, sorted(first[KEYS[pooling]]), path)
     return EsmSource(path, format, files, pooling, layer)
 
 
-def _choose(what: str, wanted: Any, there: list[Any], path: Path) -> Any:
-    listed = ", ".join(map(str, there)) or "none"
-    if wanted is None and len(there) == 1:
-        return there[0]
-    if wanted not in there:
-        asked = f"has no {what} {wanted!r}" if wanted is not None else f"has more than one {what}"
-        raise InputError(f"{path} {asked}; it has {listed}. Choose one: {what}= (--{what}).")
-    return wanted
+def _choose(what: str, requested: Any, available: list[Any], path: Path) -> Any:
+    listed = ", ".join(map(str, available)) or "none"
+    if requested is None and len(available) == 1:
+        return available[0]
+    if requested not in available:
+        problem = f"has no {what} {requested!r}" if requested is not None else f"has more than one {what}"
+        raise InputError(f"{path} {problem}; it has {listed}. Choose one: {what}= (--{what}).")
+    return requested
 
 
 class EsmSource:
@@ -75,7 +75,7 @@ class EsmSource:
             document = _load(file)
             label = str(document["label"])
             names = tuple(dict.fromkeys([label, *label.split()[:1]]))
-            tensor = (document.get(KINDS[str(self.pooling)]) or {}).get(self.layer)
+            tensor = (document.get(KEYS[str(self.pooling)]) or {}).get(self.layer)
             if isinstance(tensor, torch.Tensor):
                 yield Item(names=names, read=partial(_numbers, tensor))
             else:
@@ -102,9 +102,9 @@ def _load(file: Path) -> dict[str, Any]:
         raise FileFormatError(
             f"{file} cannot be read as a .pt file ({why}). It may be cut short: make or get it again."
         ) from error
-    if not isinstance(document, dict) or "label" not in document or not set(KINDS.values()) & set(document):
+    if not isinstance(document, dict) or "label" not in document or not set(KEYS.values()) & set(document):
         raise FileFormatError(
             f"{file} is not what fair-esm's extract.py writes; expected a dict with 'label' and one of "
-            f"{', '.join(KINDS.values())}."
+            f"{', '.join(KEYS.values())}."
         )
     return document

@@ -24,7 +24,7 @@ ORIGINAL_ID = "original_id"
 _DEEPEST = 16
 """Groups in groups that a slash in an id can make; more is a loop of links."""
 
-_LOOKED_AT = 64
+_N_PROBED = 64
 _HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError)
 
 
@@ -43,25 +43,25 @@ def detect_h5(path: Path) -> str:
     """
     with open_hdf5(path) as file:
         if "encoding-type" in file.attrs:
-            raise _other(path, f"HDF5 as {file.attrs['encoding-type']} writes it")
-        if "format" in file.attrs and not any(isinstance(one, h5py.Group) for one in islice(file.values(), 1)):
-            raise _other(path, f"HDF5 of the format {file.attrs['format']!r}")
-        found = list(islice(_datasets(path, file), _LOOKED_AT))
-        if not found:
+            raise _unknown_layout(path, f"HDF5 as {file.attrs['encoding-type']} writes it")
+        if "format" in file.attrs and not any(isinstance(member, h5py.Group) for member in islice(file.values(), 1)):
+            raise _unknown_layout(path, f"HDF5 of the format {file.attrs['format']!r}")
+        names = list(islice(_datasets(path, file), _N_PROBED))
+        if not names:
             raise FileFormatError(f"{path} holds no data set: nothing to import. Check that it was written to the end.")
-        marked = [_stated(file, name) is not None for name in found]
-        numbered = all(name.isdecimal() and name == str(int(name)) for name in found)
-        odd = [name for name in found if file[name].ndim not in (1, 2) or file[name].dtype.kind != "f"]
-    if odd:
-        raise _other(path, f"HDF5 whose data set {odd[0]!r} is neither a vector nor a matrix of floating numbers")
-    if any(marked) != all(marked):
-        raise _other(path, f"HDF5 where some data sets have the attribute {ORIGINAL_ID} and others have not")
-    if not any(marked):
+        has_id = [_original_id(file, name) is not None for name in names]
+        numbered = all(name.isdecimal() and name == str(int(name)) for name in names)
+        invalid = [name for name in names if file[name].ndim not in (1, 2) or file[name].dtype.kind != "f"]
+    if invalid:
+        raise _unknown_layout(path, f"HDF5 whose data set {invalid[0]!r} is no vector or matrix of floating numbers")
+    if any(has_id) != all(has_id):
+        raise _unknown_layout(path, f"HDF5 where some data sets have the attribute {ORIGINAL_ID} and others have not")
+    if not any(has_id):
         return "uniprot-h5"
     return "bio-embeddings-h5" if numbered else "biotrainer-h5"
 
 
-def _other(path: Path, what: str) -> FileFormatError:
+def _unknown_layout(path: Path, what: str) -> FileFormatError:
     return FileFormatError(
         f"{path} is {what}; expected one data set a protein as in uniprot-h5, bio-embeddings-h5 or biotrainer-h5. "
         "If it is one of them, say so with format= (--format)."
@@ -106,7 +106,7 @@ def _damaged(path: Path, name: str, error: BaseException) -> FileFormatError:
     )
 
 
-def _stated(file: h5py.File, name: str) -> str | None:
+def _original_id(file: h5py.File, name: str) -> str | None:
     """The attribute ``original_id`` of a data set, byte for byte; None if it has none."""
     value = file[name].attrs.get(ORIGINAL_ID)
     if value is None:
@@ -145,16 +145,16 @@ class H5Source:
                     problem = "is a link to elsewhere, which is not followed"
                     yield Item(names=(name,), read=unreadable(problem), problem=problem)
                     continue
-                stated = name if self.format == "uniprot-h5" else self._original_id(file, name)
-                if stated is None:
+                id_ = name if self.format == "uniprot-h5" else self._read_id(file, name)
+                if id_ is None:
                     problem = f"has no attribute {ORIGINAL_ID}"
                     yield Item(names=(name,), read=unreadable(problem), problem=problem)
                 else:
-                    yield Item(names=(stated,), read=partial(self._read, file, name))
+                    yield Item(names=(id_,), read=partial(self._read, file, name))
 
-    def _original_id(self, file: h5py.File, name: str) -> str | None:
+    def _read_id(self, file: h5py.File, name: str) -> str | None:
         try:
-            return _stated(file, name)
+            return _original_id(file, name)
         except _HDF5_ERRORS as error:
             raise _damaged(self.root, name, error) from error
 

@@ -1,4 +1,4 @@
-"""Files that others read, each written as a stream of a selection."""
+"""Export formats, each written as a stream of a selection."""
 
 from __future__ import annotations
 

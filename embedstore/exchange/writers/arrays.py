@@ -38,9 +38,9 @@ def write_npz(selection: Selection, path: Path, progress: ProgressCallback) -> l
     InputError
         If an id ends in NUL, which NumPy's texts lose.
     """
-    for one in selection.ids:
-        if one.endswith("\0"):
-            raise InputError(f"Id {one!r} ends in NUL, which NumPy's texts lose. Choose another format: h5.")
+    for id_ in selection.ids:
+        if id_.endswith("\0"):
+            raise InputError(f"Id {id_!r} ends in NUL, which NumPy's texts lose. Choose another format: h5.")
     with zipfile.ZipFile(path, "x") as archive:
         provenance = [json.dumps(selection.provenance, sort_keys=True)]
         for name, texts in {"ids": selection.ids, "keys": selection.keys, "provenance": provenance}.items():

@@ -1,4 +1,4 @@
-"""The formats that vectors can leave in."""
+"""The export formats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from embedstore.catalog import Catalog
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportFormat:
-    """A row of the catalog.
+    """An entry of the catalog.
 
     ``target`` is ``"module:callable"``, called as ``callable(selection, path, progress)``: writes ``path`` and returns
     sentences for a person. ``suffixes`` are what files of it end in, the usual one first; ``residues`` says whether it

@@ -23,7 +23,7 @@ def write_h5(selection: Selection, path: Path, progress: ProgressCallback) -> li
     ``original_id`` as in bio_embeddings: one layout a file.
     """
     ids = selection.unique_ids(purpose="HDF5 with a data set per id")
-    awkward = next((one for one in ids if not _can_name(one)), None)
+    invalid_id = next((id_ for id_ in ids if not _is_valid_name(id_)), None)
     residues = selection.space.values == "residues"
     with h5py.File(path, "w") as file:
         file.attrs["embedstore"] = json.dumps(selection.provenance, sort_keys=True)
@@ -31,28 +31,28 @@ def write_h5(selection: Selection, path: Path, progress: ProgressCallback) -> li
             stop = min(start + _AT_ONCE, len(ids))
             arrays = selection.matrices(start, stop) if residues else selection.vectors(start, stop)
             for row, array in zip(range(start, stop), arrays, strict=True):
-                data = file.create_dataset(ids[row] if awkward is None else str(row), data=array)
+                data = file.create_dataset(ids[row] if invalid_id is None else str(row), data=array)
                 data.attrs["key"] = key_text(selection.digests[row].tobytes())
-                if awkward is not None:
+                if invalid_id is not None:
                     data.attrs["original_id"] = _attribute(ids[row])
             progress(Progress(stage="export", done=stop, total=len(ids), unit="proteins"))
-    if awkward is None:
+    if invalid_id is None:
         return []
     return [
-        f"Ids such as {awkward!r} cannot name HDF5 data sets: all are numbered, with the id in the attribute "
+        f"Ids such as {invalid_id!r} cannot name HDF5 data sets: all are numbered, with the id in the attribute "
         "original_id."
     ]
 
 
-def _can_name(one: str) -> bool:
-    return one not in ("", ".", "..") and "/" not in one and _is_text(one)
+def _is_valid_name(id_: str) -> bool:
+    return id_ not in ("", ".", "..") and "/" not in id_ and _is_text(id_)
 
 
-def _is_text(one: str) -> bool:
+def _is_text(id_: str) -> bool:
     """Whether HDF5 can hold it as text: UTF-8 without NUL."""
-    return "\0" not in one and not any("\ud800" <= letter <= "\udfff" for letter in one)
+    return "\0" not in id_ and not any("\ud800" <= letter <= "\udfff" for letter in id_)
 
 
-def _attribute(one: str) -> str | np.void:
+def _attribute(id_: str) -> str | np.void:
     # Ids that are no text go in as the bytes that they are.
-    return one if _is_text(one) else np.void(encode(one))
+    return id_ if _is_text(id_) else np.void(encode(id_))
