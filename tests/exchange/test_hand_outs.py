@@ -148,7 +148,7 @@ def test_labels_that_do_not_fit_are_named(filled: Store) -> None:
         to_torch(filled, label="family", label_type="residues")
     with pytest.raises(InputError, match="has 16 residues and 4 labels"):
         to_torch(filled, label="family", label_type="residues", residues=True)
-    with pytest.raises(InputError, match="Unknown kind of label 'klass'"):
+    with pytest.raises(InputError, match="Unknown label_type 'klass'"):
         to_torch(filled, label="family", label_type="klass")
 
 

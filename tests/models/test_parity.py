@@ -45,12 +45,12 @@ def test_an_intermediate_layer_is_compared_with_the_same_layer(checkpoints: dict
 def test_a_slice_off_by_one_is_named(loaded: dict[str, Model], monkeypatch: pytest.MonkeyPatch) -> None:
     model = loaded["esm"]
     assert isinstance(model, TransformerModel)
-    pooled = TransformerModel._pooled
+    pooled = TransformerModel._pool
 
     def shifted(self: TransformerModel, states: torch.Tensor, poolings: list[str]) -> dict[str, torch.Tensor]:
         return pooled(self, states.roll(1, dims=0), poolings)
 
-    monkeypatch.setattr(TransformerModel, "_pooled", shifted)
+    monkeypatch.setattr(TransformerModel, "_pool", shifted)
     report = check(model)
     assert not report.ok
     assert f"{PARITY}: " in report.problems[0]
