@@ -1,4 +1,4 @@
-"""What a head is: scikit-learn's contract over vectors that stream, with checks and encodings done once for all."""
+"""The contract of a head: a scikit-learn estimator that also reads streams of vectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
+import sklearn.exceptions
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.metrics import r2_score
 
 from embedstore.catalog import unknown_name
 from embedstore.errors import InputError
@@ -43,12 +46,18 @@ class LabelledExamples:
         return self.select(np.sort(np.random.default_rng(seed).choice(len(self), size=limit, replace=False)))
 
 
-class Head(ABC):
-    """Learns targets from vectors.
+class NotFittedError(InputError, sklearn.exceptions.NotFittedError):  # type: ignore[misc]
+    """A head was asked for predictions before it was fitted."""
 
-    The constructor stores its arguments, `target_type` among them, and does nothing else; `fit` learns into attributes
-    with a trailing underscore. Besides scikit-learn's methods a head can be taken apart into arrays and settings, so
-    that it is saved without pickle, and put together again.
+
+class Head(BaseEstimator, ABC):  # type: ignore[misc]
+    """A scikit-learn estimator that predicts targets from vectors.
+
+    A classifier for the target types ``"class"``, ``"ordinal"`` and ``"multilabel"``, a regressor for
+    ``"regression"``; so `score`, ``clone``, ``cross_val_score``, ``GridSearchCV``, ``Pipeline``,
+    ``CalibratedClassifierCV`` and ``VotingClassifier`` work on it. The constructor stores its arguments, `target_type`
+    among them; `fit` learns into attributes with a trailing underscore. A head can also be taken apart into arrays and
+    settings, so that it is saved without pickle, and put together again.
 
     A new head has a constructor, `_fit`, `_outputs`, `_arrays`, `settings` and `_restore`; the rest is here.
 
@@ -68,6 +77,8 @@ class Head(ABC):
         The labels, sorted, (C,); ascending levels for ``"ordinal"``; empty for ``"regression"``.
     n_features_in_
         D of the vectors that it was fitted on.
+    feature_names_in_
+        Names of the columns, where it was fitted on a data frame whose column names are texts.
     thresholds_
         For ``"multilabel"``: (C,) float32, from which probability on a label is given; chosen on validation rows.
     """
@@ -102,7 +113,13 @@ class Head(ABC):
         InputError
             For vectors that are not finite, targets of another kind or number, or with nothing to tell apart.
         """
-        return self.fit_labelled(*self.labelled(X, y, X_valid, y_valid))
+        self.fit_labelled(*self.labelled(X, y, X_valid, y_valid))
+        names = _column_names(X)
+        if names is not None:
+            self.feature_names_in_ = names
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        return self
 
     def labelled(
         self, X: FeaturesLike, y: Any, X_valid: FeaturesLike | None = None, y_valid: Any = None
@@ -144,9 +161,14 @@ class Head(ABC):
 
         Raises
         ------
+        NotFittedError
+            Before `fit`.
         InputError
-            For vectors of another dimension, or NaN or infinity among them.
+            For vectors of another dimension, columns of other names, or NaN or infinity among them.
         """
+        if not self.__sklearn_is_fitted__():
+            raise NotFittedError(f"This {type(self).__name__} is not fitted yet. Call fit, or load a fitted head.")
+        self._check_column_names(X)
         return self._outputs(as_features(X))
 
     def predict(self, X: FeaturesLike) -> NDArray[Any]:
@@ -155,12 +177,39 @@ class Head(ABC):
         Returns
         -------
         numpy.ndarray
-            (N,): the most probable label, or `no_answer` where the head has none; the median level for ``"ordinal"``; a
-            float64 number for ``"regression"``.
-            (N, C) bool for ``"multilabel"``.
+            (N,): the most probable label; the median level for ``"ordinal"``; a float64 number for ``"regression"``.
+            (N, C) bool for ``"multilabel"``. Where a head has no prediction (an aligner without a hit: see
+            `has_prediction`), the array is of objects, and the entry None.
         """
         decided = [self.decide(block) for block in self.outputs(X)]
         return np.concatenate([self.decide(np.zeros((0, self.n_outputs), np.float32)), *decided])
+
+    def has_prediction(self, X: FeaturesLike) -> NDArray[np.bool_]:
+        """Whether the head has a prediction for each row of `X`, (N,) bool; heads on vectors always have."""
+        return np.concatenate([np.zeros(0, np.bool_), *(has_prediction(block) for block in self.outputs(X))])
+
+    def score(self, X: FeaturesLike, y: Any, sample_weight: NDArray[Any] | None = None) -> float:
+        """Accuracy of the predictions; R² for ``"regression"``; the share of exact sets for ``"multilabel"``.
+
+        Parameters
+        ----------
+        X
+            (N, D) vectors.
+        y
+            N targets, as `fit` takes them. A label that the head does not know counts as an error.
+        sample_weight
+            (N,) weights of the rows.
+        """
+        predicted = self.predict(X)
+        if self.target_type == "regression":
+            return float(r2_score(np.asarray(y, np.float64), predicted, sample_weight=sample_weight))
+        if self.target_type == "multilabel":
+            names = self.classes_.tolist()
+            sets = [{names[code] for code in np.flatnonzero(row)} for row in predicted]
+            right = [given == set(true) for given, true in zip(sets, y, strict=True)]
+        else:
+            right = [given == true for given, true in zip(predicted.tolist(), np.asarray(y).tolist(), strict=True)]
+        return float(np.average(right, weights=sample_weight))
 
     def decide(self, outputs: Float32) -> NDArray[Any]:
         """Predictions from the outputs of some rows."""
@@ -173,14 +222,11 @@ class Head(ABC):
             levels: NDArray[Any] = self.classes_[(outputs.cumsum(axis=1) >= 0.5 - 1e-6).argmax(axis=1)]
             return levels
         labels: NDArray[Any] = self.classes_[outputs.argmax(axis=1)]
-        if self.target_type == "class":
-            labels[~has_prediction(outputs)] = self.no_answer
+        predicted = has_prediction(outputs)
+        if not predicted.all():
+            labels = labels.astype(object)
+            labels[~predicted] = None
         return labels
-
-    @property
-    def no_answer(self) -> str | int:
-        """What `predict` gives where the head has no answer: no label, or of numbers the least there is."""
-        return "" if self.classes_.dtype.kind == "U" else int(np.iinfo(self.classes_.dtype).min)
 
     def predict_proba(self, X: FeaturesLike) -> Float32:
         """Probability of each class for each row, (N, C) float32.
@@ -245,6 +291,39 @@ class Head(ABC):
             self.thresholds_ = arrays["thresholds"]
         self._restore(arrays, settings, texts or {})
         return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "n_features_in_")
+
+    @property
+    def _estimator_type(self) -> str:
+        """What scikit-learn before 1.6 asks for in place of tags."""
+        return "regressor" if self.target_type == "regression" else "classifier"
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, RegressorTags
+
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = self._estimator_type
+        tags.target_tags.required = True
+        if self.target_type == "regression":
+            tags.regressor_tags = RegressorTags()
+        else:
+            tags.classifier_tags = ClassifierTags(multi_label=self.target_type == "multilabel")
+        return tags
+
+    def _check_column_names(self, X: FeaturesLike) -> None:
+        names, fitted = _column_names(X), getattr(self, "feature_names_in_", None)
+        if names is None or fitted is None or names.tolist() == fitted.tolist():
+            return
+        pairs = zip(names.tolist(), fitted.tolist(), strict=False)
+        first = next(
+            (pair for pair in pairs if pair[0] != pair[1]), (f"{len(names)} columns", f"{len(fitted)} columns")
+        )
+        raise InputError(
+            f"The columns of X are not those that the head was fitted on: {first[0]!r} in place of {first[1]!r}. Give "
+            "the same columns in the same order."
+        )
 
     @abstractmethod
     def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
@@ -338,6 +417,12 @@ def has_prediction(outputs: Float32) -> NDArray[np.bool_]:
     return np.asarray(outputs.any(axis=1))
 
 
+def _column_names(X: object) -> NDArray[Any] | None:
+    """Names of the columns of a data frame, where all are texts, as scikit-learn keeps them."""
+    names = list(getattr(X, "columns", ()))
+    return np.array(names, dtype=object) if names and all(isinstance(name, str) for name in names) else None
+
+
 def as_tuple(values: object) -> tuple[Any, ...]:
     """What to choose from, as a tuple; a single value is a choice of one."""
     return tuple(values) if isinstance(values, Sequence) and not isinstance(values, str) else (values,)
@@ -350,6 +435,7 @@ __all__ = [
     "Float32",
     "Head",
     "LabelledExamples",
+    "NotFittedError",
     "as_tuple",
     "has_prediction",
     "make_head",

@@ -20,7 +20,7 @@ from heads.alignment.class_scores import (
     fit_softmax,
 )
 from heads.alignment.hits import Hits, join_hits
-from heads.base import Head, LabelledExamples, has_prediction
+from heads.base import Head, LabelledExamples
 from heads.calibration.thresholds import choose_thresholds
 from heads.features.base import Features, FeaturesLike, Float32, sequences_of
 from heads.features.residue_codes import ALIGNABLE, cleaned, pack, unpack
@@ -88,10 +88,6 @@ class HomologyHead(Head):
     def hits(self, X: FeaturesLike) -> Hits:
         """Hits of each protein, with scores in bits and E-values."""
         return join_hits(list(self._hit_blocks(sequences_of(X))))
-
-    def has_prediction(self, X: FeaturesLike) -> NDArray[np.bool_]:
-        """Which proteins have a prediction, (N,) bool."""
-        return np.concatenate([np.zeros(0, np.bool_), *(has_prediction(block) for block in self.outputs(X))])
 
     def settings(self) -> dict[str, Any]:
         """The program, and the map from scores to probabilities."""

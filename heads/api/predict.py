@@ -209,14 +209,15 @@ def _labels(head: Head, shares: Float32, top: int, risk: RiskThreshold | None) -
         best = np.array([[code, *[c for c in row if c != code]][:top] for code, row in zip(median, best, strict=True)])
         best = best.reshape(len(shares), top).astype(np.int64)
     labels, probabilities = head.classes_[best], np.take_along_axis(shares, best, axis=1)
-    there = has_prediction(shares)
-    if head.target_type == "class":
-        labels[~there] = head.no_answer
-    found: dict[str, Any] = {"labels": labels, "probabilities": probabilities}
+    predicted = has_prediction(shares)
+    if not predicted.all():
+        labels = labels.astype(object)
+        labels[~predicted] = None
+    columns: dict[str, Any] = {"labels": labels, "probabilities": probabilities}
     if risk is not None:
         first = probabilities[:, 0] if top else np.zeros(0, np.float32)
-        found["answered"] = there & (first >= np.float32(risk.threshold))
-    return found
+        columns["answered"] = predicted & (first >= np.float32(risk.threshold))
+    return columns
 
 
 def _sets(head: Head, shares: Float32, risk: RiskThreshold | None) -> list[list[tuple[str, float]]]:

@@ -30,7 +30,7 @@ class Predictions:
     digests
         (N, 24) uint8 keys; of a pair the first protein's.
     labels
-        ``"class"`` and ``"ordinal"``: (N, top), the most probable first; empty where the head has no answer.
+        ``"class"`` and ``"ordinal"``: (N, top), the most probable first; None where the head has no prediction.
     probabilities
         (N, top) float32 of those.
     sets
@@ -68,8 +68,8 @@ class Predictions:
     def columns(self) -> dict[str, list[Any]]:
         """A table: equal lists by name, a row a protein, or a row a label where several were asked for or given.
 
-        id, then: label and probability (and rank with several), where an error rate was asked for with the label empty
-        where there is no answer, ``answered``, and ``candidate``; value, low and high; letters.
+        id, then: label and probability (and rank with several), where an error rate was asked for with no label
+        where the head abstains, ``answered``, and ``candidate``; value, low and high; letters.
         """
         if self.letters is not None:
             return {"id": list(self.ids), "labels": list(self.letters)}
@@ -81,7 +81,7 @@ class Predictions:
             }
         if self.sets is not None:
             rows = zip(self.ids, self.sets, strict=True)
-            none: list[tuple[str, Any]] = [("", None)]
+            none: list[tuple[Any, Any]] = [(None, None)]
             flat = [(name, *one) for name, found in rows for one in found or none]
             return {name: [row[place] for row in flat] for place, name in enumerate(("id", "label", "probability"))}
         return self._label_columns()
@@ -98,8 +98,7 @@ class Predictions:
             columns["label"] = names
         else:
             given = np.repeat(self.answered, top).tolist()
-            nothing = "" if self.labels.dtype.kind == "U" else None
-            columns["label"] = [name if one else nothing for name, one in zip(names, given, strict=True)]
+            columns["label"] = [name if answered else None for name, answered in zip(names, given, strict=True)]
             columns |= {"answered": given, "candidate": names}
         columns["probability"] = self.probabilities.ravel().tolist()
         return columns

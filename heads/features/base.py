@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from embedstore.types import DIGEST_BYTES, Digests, Vectors
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Float32: TypeAlias = NDArray[np.float32]
 Rows: TypeAlias = NDArray[np.int64]
@@ -197,8 +200,8 @@ class VectorAndSequenceFeatures:
         return VectorAndSequenceFeatures(self.vectors.select(rows), self.sequences.select(rows))
 
 
-FeaturesLike: TypeAlias = Features | Vectors | Sequence[str]
-"""What ``fit`` and ``predict`` take: a stream, an (N, D) array, or, for heads that read sequences, N texts."""
+FeaturesLike: TypeAlias = "Features | Vectors | Sequence[str] | pd.DataFrame"
+"""What ``fit`` and ``predict`` take: a stream, an (N, D) array or data frame; N texts for heads that read sequences."""
 
 
 def shuffled(n: int, batch: int, *, seed: int) -> Iterator[Rows]:
@@ -213,7 +216,7 @@ def shuffled(n: int, batch: int, *, seed: int) -> Iterator[Rows]:
 
 
 def as_features(X: FeaturesLike) -> Features:
-    """Wrap an (N, D) array, or N sequences, as a stream; leave a stream as it is.
+    """Wrap an (N, D) array or data frame, or N sequences, as a stream; leave a stream as it is.
 
     Raises
     ------
@@ -222,6 +225,9 @@ def as_features(X: FeaturesLike) -> Features:
     """
     if isinstance(X, list | tuple):
         return SequenceFeatures(X)
+    if hasattr(X, "to_numpy"):
+        # A pandas or polars frame.
+        X = X.to_numpy()
     if not isinstance(X, np.ndarray):
         return cast(Features, X)
     if X.ndim != 2 or X.dtype.kind not in "fiu":

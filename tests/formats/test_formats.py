@@ -99,6 +99,9 @@ def answers_of(predicted: heads.Predictions) -> dict[str, Any]:
         value = getattr(predicted, name)
         if value is not None:
             found[name] = value.tolist()
+    if predicted.labels is not None:
+        # No prediction is None today, and was an empty text.
+        found["labels"] = [["" if label is None else label for label in row] for row in found["labels"]]
     if predicted.sets is not None:
         found["sets"] = [[list(pair) for pair in row] for row in predicted.sets]
     if predicted.letters is not None and predicted.letter_probabilities is not None:

@@ -265,7 +265,7 @@ def test_mmseqs_answers_and_drops_no_row() -> None:
     X, y = families(16, seed=2)
     found = head.predict([*ODD, *X])
     assert found[len(ODD) :].tolist() == y.tolist()
-    assert found[0] == ""
+    assert found[0] is None
 
 
 @pytest.mark.parametrize("target_type", [BlastpHead, DiamondHead, MMseqsHead])

@@ -6,12 +6,19 @@ from heads.base import Head
 from heads.catalog import HEADS
 from heads.testing.head_contract import HeadContract
 from heads.testing.kind_contract import KindContract
+from heads.testing.sklearn_contract import SklearnContract
 
 ON_ROWS = [name for name, row in HEADS.items() if "protein" in row.inputs and row.reads == "vectors"]
 """Heads of vectors that need no whole proteins."""
 
 
 class TestEveryHead(HeadContract):
+    @pytest.fixture(params=ON_ROWS)
+    def head(self, request: pytest.FixtureRequest) -> Head:
+        return HEADS.load(request.param)(**HEADS[request.param].small)
+
+
+class TestScikitLearn(SklearnContract):
     @pytest.fixture(params=ON_ROWS)
     def head(self, request: pytest.FixtureRequest) -> Head:
         return HEADS.load(request.param)(**HEADS[request.param].small)

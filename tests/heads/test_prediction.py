@@ -162,7 +162,7 @@ def test_answers_are_given_up_where_the_promise_says_so(several: tuple[Store, Pa
     frame = found.to_frame()
     assert found.risk_threshold is not None
     assert frame["answered"].tolist() == (found.probabilities[:, 0] >= found.risk_threshold.threshold).tolist()
-    assert (frame["label"][~frame["answered"]] == "").all()
+    assert frame["label"][~frame["answered"]].isna().all()
     assert (frame["candidate"] != "").all()
 
 
