@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -91,7 +92,7 @@ class HomologyHead(Head):
 
     def settings(self) -> dict[str, Any]:
         """The program, and the map from scores to probabilities."""
-        return {"program": self.program_, "confidence": self.confidence_.to_dict()}
+        return {"program": self.program_, "confidence": asdict(self.confidence_)}
 
     def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         self._require()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,10 +98,6 @@ class ScoreSoftmax:
         out[rows[is_behind], best[is_behind]] = np.nextafter(highest[is_behind], np.float32(2))
         return out
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
 
 def fit_softmax(scores: ClassScores, codes: Codes, n_classes: int) -> ScoreSoftmax:
     """The softmax with the lowest log-loss on rows with a hit; the defaults if there is none.
@@ -163,10 +159,6 @@ class ScoreSigmoid:
         logits = _log_scores(scores) @ [self.on_score, self.on_share] + self.intercept
         out[scores.query, scores.code] = tanh_sigmoid(logits)
         return out
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def fit_sigmoid(scores: ClassScores, members: Any) -> ScoreSigmoid:

@@ -14,7 +14,7 @@ from heads.calibration.risk_control import CONFIDENCE
 from heads.family_lookup.alignment import require_parasail
 from heads.family_lookup.calibration import UNKNOWN_SHARE
 from heads.family_lookup.hits import Hits
-from heads.family_lookup.lookup import FamilyLookup
+from heads.family_lookup.lookup import FamilyLookup, check_risk
 from heads.features.vectors import StoreLike
 from heads.tasks.selection import TaskSelection
 
@@ -112,6 +112,7 @@ def lookup(
     >>> import heads
     >>> hits = heads.lookup("proteins.zarr", "unknown.fasta", task="pfam")  # doctest: +SKIP
     """
+    check_risk(max_error, confidence)
     if align:
         require_parasail()
     families = FamilyLookup(

@@ -124,9 +124,9 @@ class Comparison:
             "seen": SPLIT_WARNINGS.get(self.split),
             "results": [result.to_dict() for result in self.results],
             "pending": list(self.pending),
-            "leakage": self.leakage.to_dict(),
+            "leakage": asdict(self.leakage),
             "about": dict(self.about),
-            "published": None if self.published is None else self.published.to_dict(),
+            "published": _plain(self.published),
         }
         plain: dict[str, Any] = finite(document)
         return plain

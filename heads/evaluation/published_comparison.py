@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from embedstore.errors import InputError, StoreError
@@ -190,10 +190,6 @@ class PublishedComparison:
     errata: tuple[str, ...]
     notes: tuple[str, ...]
     left_out: Mapping[str, str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def compare_with_published(

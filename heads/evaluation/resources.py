@@ -33,10 +33,6 @@ class Cost:
     cpu_seconds: float = 0.0
     peak_bytes: int | None = None
 
-    def to_dict(self) -> dict[str, float | int | None]:
-        """The figures by name, for JSON."""
-        return {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds, "peak_bytes": self.peak_bytes}
-
 
 @contextmanager
 def measure_cost() -> Iterator[Cost]:

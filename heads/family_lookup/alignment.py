@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from embedstore.catalog import require_package
@@ -46,10 +46,6 @@ class Alignment:
     target_stop: int
     query: str
     target: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields by name, for JSON."""
-        return asdict(self)
 
     def text(self, width: int = _WIDTH) -> str:
         """Lines of the query, a line of matches (``|`` same residue, ``+`` similar) and the neighbour."""

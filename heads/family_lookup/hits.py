@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -145,7 +145,7 @@ class Hits:
                     for name, label, score in list(zip(ids, labels, scores, strict=True))[:n_neighbours]
                 ]
             if self.alignments is not None:
-                document["alignment"] = self.alignments[row].to_dict()
+                document["alignment"] = asdict(self.alignments[row])
         return documents
 
     def _columns(self) -> dict[str, Any]:

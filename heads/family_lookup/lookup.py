@@ -139,10 +139,7 @@ class FamilyLookup:
         MissingPackageError
             If alignments are asked for and parasail is not installed.
         """
-        if max_error is not None and not 0 < max_error < 1:
-            raise InputError(f"max_error is {max_error:g}; expected a share between 0 and 1, such as 0.01.")
-        if not 0.5 <= confidence < 1:
-            raise InputError(f"confidence is {confidence:g}; expected from 0.5 to less than 1, such as 0.95.")
+        check_risk(max_error, confidence)
         if align:
             require_parasail()
         windows = None
@@ -277,6 +274,14 @@ class FamilyLookup:
         """Lengths of the reference's sequences that are in the store."""
         digests = self._data.table.digests
         return self._store.sequences.lengths(digests[self._store.sequences.contains(digests)])
+
+
+def check_risk(max_error: float | None, confidence: float) -> None:
+    """Refuse an error rate or a confidence out of range."""
+    if max_error is not None and not 0 < max_error < 1:
+        raise InputError(f"max_error is {max_error:g}; expected a share between 0 and 1, such as 0.01.")
+    if not 0.5 <= confidence < 1:
+        raise InputError(f"confidence is {confidence:g}; expected from 0.5 to less than 1, such as 0.95.")
 
 
 def _batches(records: Iterable[Record], windows: Windows | None) -> Iterator[list[Record]]:
