@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from heads.published.baselines import COMPOSITION, KMER, ON_VARIANTS
-from heads.published.table import Erratum, Figure, PublishedRow, PublishedTable
+from heads.published.table import COMPOSITION, KMER, ON_VARIANTS, Erratum, Figure, PublishedRow, PublishedTable
 from heads.tasks.data import INPUTS
 from heads.tasks.targets import KINDS
 

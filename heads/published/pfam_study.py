@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from heads.published.baselines import COMPOSITION
-from heads.published.table import Erratum, Figure, PublishedRow, PublishedTable
+from heads.published.table import COMPOSITION, Erratum, Figure, PublishedRow, PublishedTable
 
 _ALL, _HUNDRED = "17,929 families", "100 families"
 _PROTBERT, _PROTCNN = "frozen embedding + linear", "ProtCNN"

@@ -1,4 +1,4 @@
-"""Declaration of a published table: rows, figures, errata."""
+"""Declaration of a published table: rows, figures, errata, and the baselines that are added to it."""
 
 from __future__ import annotations
 
@@ -122,3 +122,33 @@ class PublishedTable:
     rows: tuple[PublishedRow, ...]
     errata: tuple[Erratum, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+COMPOSITION = PublishedRow(
+    name="amino acids and dipeptides",
+    head="composition",
+    baseline=True,
+    note="logistic or ridge regression on the composition",
+)
+
+KMER = PublishedRow(
+    name="1- to 3-mers", head="kmer", baseline=True, note="tf-idf of k-mers in logistic or ridge regression"
+)
+
+ON_VARIANTS = (
+    PublishedRow(
+        name="one-hot ridge",
+        head="one_hot_ridge",
+        baseline=True,
+        variants=True,
+        note="ridge regression on the residue at each position",
+    ),
+    PublishedRow(
+        name="position means + BLOSUM62",
+        head="position_means",
+        baseline=True,
+        variants=True,
+        note="position means, BLOSUM62 and residues in boosted trees",
+    ),
+)
+"""For variants of one protein, which are aligned position by position."""

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError
 from heads.base import Head, LabelledExamples
 from heads.features.base import Features, Float32, sequences_of
-from heads.sequence_baselines.blosum import blosum62
 from heads.sequence_baselines.boosted_trees import BoostedTrees
-from heads.sequence_baselines.variants import aligned_codes, consensus
+from heads.sequence_baselines.variants import aligned_codes, blosum62, consensus
 
 _PRIOR_ROWS = 1.0
 """Weight of the overall mean in a position's mean, in variants."""

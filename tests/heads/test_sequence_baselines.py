@@ -10,12 +10,12 @@ from embedstore.errors import InputError
 from heads.features.base import SequenceFeatures
 from heads.features.kmers import kmer_counts
 from heads.features.residue_codes import STANDARD
-from heads.sequence_baselines.blosum import blosum62
 from heads.sequence_baselines.boosted_trees import BoostedTrees
 from heads.sequence_baselines.composition import CompositionHead
 from heads.sequence_baselines.kmer import KmerHead
 from heads.sequence_baselines.one_hot_ridge import OneHotRidgeHead
 from heads.sequence_baselines.position_means import PositionMeansHead
+from heads.sequence_baselines.variants import blosum62
 from heads.testing.sequence_contract import families
 from heads.testing.sequence_kind_contract import variants
 
