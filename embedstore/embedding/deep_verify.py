@@ -162,7 +162,7 @@ def _compare(
         stored = np.stack([matrix.mean(axis=0, dtype=np.float64) for matrix in space.take(digests)])
     else:
         stored = space.take(digests).astype(np.float64)
-    # A space without a directory holds nothing, so that everything is made anew.
+    # A space without a directory holds nothing, so that everything is computed.
     unstored = Space(identity)
     model = load_space_model(unstored, weights=weights)
     computed = embed_records(unstored, records, model=model, progress=progress).astype(np.float64)

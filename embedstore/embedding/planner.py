@@ -1,4 +1,4 @@
-"""What a build has to do: which keys lack what, in units that fit into memory, in batches that stay the same."""
+"""Planning a build: which keys are missing, in units that fit into memory and in reproducible batches."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkUnit:
-    """A range of keys: all that were asked for, and the batches of those that lack something.
+    """A range of keys, and the batches of those that are missing in some space.
 
     ``n_planned`` batches there would be if all did.
     """
@@ -116,7 +116,7 @@ class PlanTotals:
 
 
 class BuildPlanner:
-    """The keys asked for, joined with their sequences and with what each space has; use it as a context.
+    """The keys of the data sets, joined with their sequences and the keys of each space; a context manager.
 
     Memory is bounded by a unit, whatever the number of keys: they are sorted into ranges on disk (about 100 bytes a
     key in the temporary directory for as long as the work lives).
@@ -124,7 +124,7 @@ class BuildPlanner:
     Parameters
     ----------
     store
-        The store; it is looked at anew.
+        The store; it is refreshed.
     datasets
         Names of data sets; all where None.
     identities
@@ -200,7 +200,7 @@ class BuildPlanner:
         self._stack.close()
 
     def refresh(self) -> None:
-        """Look again at what the spaces hold."""
+        """Read again which keys the spaces hold."""
         self._store.refresh()
         for number in self._present:
             number.close()
@@ -224,7 +224,7 @@ class BuildPlanner:
             yield WorkUnit(keys=keys, batches=batches, n_planned=len(planned))
 
     def totals(self, long: LongSequencePolicy) -> PlanTotals:
-        """Count what there is to do, unit by unit."""
+        """Sums over all units."""
         n_spaces = len(self.space_ids)
         totals = PlanTotals(n_rows_missing=[0] * n_spaces, n_residues_missing=[0] * n_spaces)
         for unit in self.units():

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 def load_space_model(space: Space, *, weights: str | Path | None = None, device: str = "auto") -> Model:
-    """The model that made a space, proved by its weights and tokens.
+    """The model of a space, verified by its weights and tokens.
 
     It computes in the precision of the space, or in float32 where this device has not got that one (float16 is
     for GPUs): the vectors then differ by the rounding of the lower precision, and a warning is logged.

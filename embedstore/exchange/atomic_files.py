@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,20 @@ from uuid import uuid4
 
 import numpy as np
 
-from embedstore.errors import InputError, StoreWriteError
+from embedstore.errors import EmbedstoreError, InputError, StoreWriteError
+from embedstore.store.layout import fsync_path
 
 
 @contextmanager
-def replacing(path: str | PathLike[str]) -> Iterator[Path]:
-    """A temporary path beside `path`; it takes the place of `path` once all is written, and is removed otherwise.
+def replacing(path: str | PathLike[str], *, beside: str | None = None) -> Iterator[Path]:
+    """A temporary path in the folder of `path`, which replaces `path` once it is written and is removed otherwise.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    beside
+        Suffix of a second file: ``temporary.with_suffix(beside)`` replaces ``path.with_suffix(beside)``.
 
     Raises
     ------
@@ -26,16 +34,29 @@ def replacing(path: str | PathLike[str]) -> Iterator[Path]:
         If it cannot be written.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{uuid4().hex}")
+    temporary = target.with_name(f".{uuid4().hex}.{target.name}")
+    pairs = [(temporary, target)]
+    if beside:
+        # The second file first: whoever sees the first finds what belongs to it.
+        pairs.insert(0, (temporary.with_suffix(beside), target.with_suffix(beside)))
     try:
         yield temporary
-        temporary.replace(target)
+        for written, _ in pairs:
+            with written.open("rb+") as file:
+                os.fsync(file.fileno())
+        for written, final in pairs:
+            written.replace(final)
+        fsync_path(target.absolute().parent)
     except OSError as error:
+        if isinstance(error, EmbedstoreError):
+            raise
         raise StoreWriteError(
             f"{target} could not be written: {error.strerror or error}. Free space or choose another place."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        for written, _ in pairs:
+            with suppress(OSError):
+                written.unlink(missing_ok=True)
 
 
 def require_place(

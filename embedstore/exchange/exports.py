@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from embedstore.catalog import suggest_arguments
-from embedstore.errors import EmbedstoreError, InputError, MissingFileError, StoreWriteError
+from embedstore.errors import InputError, MissingFileError
+from embedstore.exchange.atomic_files import replacing
 from embedstore.exchange.selection import select
 from embedstore.exchange.writers import EXPORT_FORMATS, ExportFormat
 from embedstore.store import Store
-from embedstore.store.layout import fsync_path
 from embedstore.types import ProgressCallback, null_progress
 
 
@@ -91,7 +88,7 @@ def export_vectors(
     if not path.parent.is_dir():
         raise MissingFileError(f"No such folder: {path.parent}. Make it first.")
     selection = select(store, space=space, dataset=dataset, split=split, limit=limit, residues=residues)
-    with _temporary_name(path, export_format) as temporary:
+    with replacing(path, beside=export_format.beside) as temporary:
         messages = EXPORT_FORMATS.load(export_format.name)(selection, temporary, progress)
     return ExportReport(
         files=[str(file) for file in files],
@@ -118,39 +115,3 @@ def _format_of(path: Path, name: str) -> ExportFormat:
         )
         raise InputError(f"{path} does not end in one of {listed}. Name the format: format= (--format).")
     return matching[0]
-
-
-@contextlib.contextmanager
-def _temporary_name(path: Path, export_format: ExportFormat) -> Iterator[Path]:
-    """A name beside ``path`` to write under; what stands there takes its place if nothing fails, else goes."""
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{export_format.suffixes[0]}")
-    pairs = [(temporary, path)]
-    if export_format.beside:
-        # The table first: whoever sees the vectors finds the ids that belong to them.
-        pairs.insert(0, (temporary.with_suffix(export_format.beside), path.with_suffix(export_format.beside)))
-    try:
-        with _translate_write_errors(path):
-            yield temporary
-            for temporary_file, _ in pairs:
-                with temporary_file.open("rb+") as file:
-                    os.fsync(file.fileno())
-            for temporary_file, file_ in pairs:
-                temporary_file.replace(file_)
-            fsync_path(path.parent)
-    finally:
-        for temporary_file, _ in pairs:
-            with contextlib.suppress(OSError):
-                temporary_file.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _translate_write_errors(path: Path) -> Iterator[None]:
-    """Turn a failed write into one clear error."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, EmbedstoreError):
-            raise
-        raise StoreWriteError(
-            f"Cannot write {path}: {error.strerror or error}. Nothing was left there; make room, or write elsewhere."
-        ) from error

@@ -120,7 +120,7 @@ def identity_into(store: Store, into: str, source: Source, layout: ArrayLayout) 
     Raises
     ------
     SpaceMismatchError
-        If it was built here, where an identity is proved and not stated, or holds other arrays.
+        If it was built here, where an identity is verified and not stated, or holds other arrays.
     """
     space = store.any_space(into)
     if not space.is_imported:

@@ -89,14 +89,14 @@ class Selection:
         InputError
             If one is there twice; it is named.
         """
-        seen: set[str] = set()
+        known_ids: set[str] = set()
         for id_ in self.ids:
-            if id_ in seen:
+            if id_ in known_ids:
                 raise InputError(
                     f"Id {id_!r} is in data set {self.dataset!r} more than once; {purpose} needs ids that are unique. "
                     "Choose a split, or another format (parquet, npy, npz), whose rows have keys too."
                 )
-            seen.add(id_)
+            known_ids.add(id_)
         return self.ids
 
 

@@ -170,7 +170,7 @@ class SpaceDataset(Dataset[Any]):
         return self.__getitems__([row])[0]
 
     def __getitems__(self, rows: Sequence[int]) -> list[Any]:
-        """The items of a batch in one read; a `DataLoader` asks for them so."""
+        """The items of a batch in one read; a `DataLoader` calls this."""
         indices = np.asarray(rows, np.int64)
         arrays = self._space.take(self._digests[indices])
         # What is read is a copy of the map, in this machine's byte order on all that PyTorch runs on.

@@ -24,11 +24,11 @@ class _Rows(BackendArray):
 
     def _read(self, key: tuple[Any, ...]) -> Any:
         rows, features = key
-        wanted = np.arange(len(self._selection))[rows]
+        numbers = np.arange(len(self._selection))[rows]
         space, digests = self._selection.space, self._selection.digests
-        vectors = np.asarray(space.take(digests[np.atleast_1d(wanted)]))
+        vectors = np.asarray(space.take(digests[np.atleast_1d(numbers)]))
         block = vectors.astype(self.dtype, copy=False)[:, features]
-        return block[0] if np.ndim(wanted) == 0 else block
+        return block[0] if np.ndim(numbers) == 0 else block
 
 
 def lazy_rows(selection: Selection) -> Any:

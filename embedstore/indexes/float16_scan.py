@@ -27,7 +27,7 @@ class HalfScan:
         self._swig_ptr = faiss.swig_ptr
         self._zero = np.zeros(dim, np.float32)
         self._numbers = np.arange(longest)
-        self._found = np.empty(longest, np.int64)
+        self._row_numbers = np.empty(longest, np.int64)
         self._values = np.empty(longest, np.float32)
         self._in_order = np.empty(longest + 1, np.float32)
         # What the scanners refer to.
@@ -81,13 +81,13 @@ class HalfScan:
     ) -> None:
         """What a scanner makes of every row, in the order of the rows."""
         n, pointer = len(rows), self._swig_ptr
-        found, values = self._found[:n], self._values[:n]
+        row_numbers, values = self._row_numbers[:n], self._values[:n]
         # A heap with room for all: what comes in replaces the worst there is. What is not finite stays outside.
-        found[:], values[:] = n, worst
+        row_numbers[:], values[:] = n, worst
         scanner.set_query(pointer(query))
         scanner.set_list(0, 0.0)
-        arrays = map(pointer, (rows.view(np.uint8), self._numbers[:n], values, found))
+        arrays = map(pointer, (rows.view(np.uint8), self._numbers[:n], values, row_numbers))
         scanner.scan_codes(n, *arrays, n)
         self._in_order[:n] = worst
-        self._in_order[found] = values
+        self._in_order[row_numbers] = values
         out[:] = self._in_order[:n]

@@ -35,7 +35,7 @@ from embedstore.indexes.stored_index import (
     segment_candidates,
     unique_rows,
 )
-from embedstore.indexes.tuning import SAMPLE, Recall, tune
+from embedstore.indexes.tuning import SAMPLE, TARGET, Recall, tune
 from embedstore.store import Space, Store
 from embedstore.store.indexes import SegmentWriter, segment_folder
 from embedstore.store.layout import translate_write_errors
@@ -44,7 +44,7 @@ from embedstore.store.maintenance.compact import replaced_parts
 from embedstore.store.maintenance.merge_parts import n_bytes_of
 from embedstore.store.maintenance.part_checks import file_hash
 from embedstore.store.parts import Part
-from embedstore.types import DIGEST_BYTES, Digests, Progress, ProgressCallback
+from embedstore.types import DIGEST_BYTES, Digests, Progress, ProgressCallback, null_progress
 
 DISTORTION_ROWS = 2048
 """Rows on which the loss by compression is measured."""
@@ -120,10 +120,10 @@ class IndexBuilder:
         index_type: str,
         training: tuple[TrainedIndex, dict[str, Any]],
         *,
-        target: float,
-        seed: int,
-        memory_bytes: int,
-        progress: ProgressCallback,
+        target: float = TARGET,
+        seed: int = 0,
+        memory_bytes: int = 0,
+        progress: ProgressCallback = null_progress,
     ) -> None:
         self._store = store
         self._space = space

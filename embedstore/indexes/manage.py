@@ -93,19 +93,19 @@ def build_index(
     if not 0 < recall <= 1:
         raise InputError(f"recall is {recall}; expected a share above 0 and up to 1, such as 0.99.")
     store.refresh()
-    chosen = store.space(space)
+    opened = store.space(space)
     memory_bytes = _memory_bytes(memory)
     is_auto = index_type == AUTO
     if is_auto:
-        index_type = choose_index_type(chosen.n_rows, chosen.dim, memory_bytes)
+        index_type = choose_index_type(opened.n_rows, opened.dim, memory_bytes)
     if is_auto and index_type == FLAT:
-        note = f"{chosen.n_rows:,} vectors of {chosen.dim:,} numbers are searched exactly: no index would be faster."
-        return IndexReport(space=chosen.id, index_type=FLAT, n_rows=chosen.n_rows, notes=[note])
-    training = train(chosen, index_type, seed)
+        note = f"{opened.n_rows:,} vectors of {opened.dim:,} numbers are searched exactly: no index would be faster."
+        return IndexReport(space=opened.id, index_type=FLAT, n_rows=opened.n_rows, notes=[note])
+    training = train(opened, index_type, seed)
     builder = IndexBuilder(
-        store, chosen, index_type, training, target=recall, seed=seed, memory_bytes=memory_bytes, progress=progress
+        store, opened, index_type, training, target=recall, seed=seed, memory_bytes=memory_bytes, progress=progress
     )
-    return builder.finish(unique_rows(chosen), [], index_segments(store.path, chosen.id, index_type), started)
+    return builder.finish(unique_rows(opened), [], index_segments(store.path, opened.id, index_type), started)
 
 
 @suggest_arguments
@@ -141,15 +141,15 @@ def update_index(
     """
     started = time.monotonic()
     store.refresh()
-    chosen = store.space(space)
-    index_type = _one_index_type(store, chosen, index_type)
-    stored = StoredIndex(store, chosen, index_type)
+    opened = store.space(space)
+    index_type = _one_index_type(store, opened, index_type)
+    stored = StoredIndex(store, opened, index_type)
     target = float(recall or (stored.details["recall"] or {"target": TARGET})["target"])
     uncovered = stored.uncovered
-    reason = _reason_to_rebuild(stored, chosen, uncovered, seed)
+    reason = _reason_to_rebuild(stored, opened, uncovered, seed)
     if reason:
         report = build_index(
-            store, space=chosen.id, index_type=index_type, recall=target, memory=memory, seed=seed, progress=progress
+            store, space=opened.id, index_type=index_type, recall=target, memory=memory, seed=seed, progress=progress
         )
         report.notes.append(f"It was trained again: {reason}.")
         return report
@@ -157,10 +157,10 @@ def update_index(
         details = {name: stored.details[name] for name in ("recall", "effort", "parameters")}
         note = "It covers every row already."
         return IndexReport(
-            space=chosen.id, index_type=index_type, **{**sizes_of(stored.parts), **details}, notes=[note]
+            space=opened.id, index_type=index_type, **{**sizes_of(stored.parts), **details}, notes=[note]
         )
     merged = _not_twice_as_large(stored.parts, len(uncovered))
-    mask = np.zeros(int(chosen.row_starts[-1]), np.bool_)
+    mask = np.zeros(int(opened.row_starts[-1]), np.bool_)
     mask[uncovered] = True
     retained = []
     for part, segment in zip(stored.parts, stored.segments, strict=True):
@@ -170,7 +170,7 @@ def update_index(
             retained.append((part, segment))
     training, memory_bytes = (stored.trained, stored.training), _memory_bytes(memory)
     builder = IndexBuilder(
-        store, chosen, index_type, training, target=target, seed=seed, memory_bytes=memory_bytes, progress=progress
+        store, opened, index_type, training, target=target, seed=seed, memory_bytes=memory_bytes, progress=progress
     )
     replaced = [part for part in stored.all_parts if part.name not in {other.name for other, _ in retained}]
     return builder.finish(mask, retained, replaced, started, n_added=len(uncovered))
@@ -184,12 +184,9 @@ def train_index(store: Store, *, space: str | None = None, index_type: str = COM
     space's parts, one merges.
     """
     store.refresh()
-    chosen = store.space(space)
-    training = train(chosen, index_type, seed)
-    builder = IndexBuilder(
-        store, chosen, index_type, training, target=TARGET, seed=seed, memory_bytes=0, progress=null_progress
-    )
-    builder.commit_shard([])
+    opened = store.space(space)
+    training = train(opened, index_type, seed)
+    IndexBuilder(store, opened, index_type, training, seed=seed).commit_shard([])
     return str(training[1]["trained"])
 
 
@@ -209,18 +206,16 @@ def add_shard(
         What `train_index` returned.
     """
     store.refresh()
-    chosen = store.space(space)
-    stored = StoredIndex(store, chosen, index_type, trained_id=trained)
-    part_numbers = {part.name: index for index, part in enumerate(chosen.parts)}
+    opened = store.space(space)
+    stored = StoredIndex(store, opened, index_type, trained_id=trained)
+    part_numbers = {part.name: index for index, part in enumerate(opened.parts)}
     unknown = sorted(set(parts) - part_numbers.keys())
     if unknown:
         raise InputError(
-            f"Space {chosen.id} has no part {unknown[0]!r}. Its parts: {', '.join(sorted(part_numbers)[:5])} …."
+            f"Space {opened.id} has no part {unknown[0]!r}. Its parts: {', '.join(sorted(part_numbers)[:5])} …."
         )
     training = (stored.trained, stored.training)
-    builder = IndexBuilder(
-        store, chosen, index_type, training, target=TARGET, seed=0, memory_bytes=0, progress=null_progress
-    )
+    builder = IndexBuilder(store, opened, index_type, training)
     return builder.commit_shard(sorted(part_numbers[name] for name in parts))
 
 
@@ -238,12 +233,10 @@ def merge_index(
     """Make one segment of all shards of a training, measure it, and put it in place of any other index of the type."""
     started = time.monotonic()
     store.refresh()
-    chosen = store.space(space)
-    stored = StoredIndex(store, chosen, index_type, trained_id=trained)
+    opened = store.space(space)
+    stored = StoredIndex(store, opened, index_type, trained_id=trained)
     training = (stored.trained, stored.training)
-    builder = IndexBuilder(
-        store, chosen, index_type, training, target=recall, seed=seed, memory_bytes=0, progress=progress
-    )
+    builder = IndexBuilder(store, opened, index_type, training, target=recall, seed=seed, progress=progress)
     if not stored.n_live:
         raise InputError(
             f"No shard of training {trained} has rows yet. Add some: add_shard(store, parts, trained=...)."
@@ -260,10 +253,10 @@ def remove_index(store: Store, index_type: str | None = None, *, space: str | No
     StoreNotFoundError
         If there is none.
     """
-    chosen = store.space(space)
-    index_types = drop_indexes(store.path, chosen.id, index_type)
+    opened = store.space(space)
+    index_types = drop_indexes(store.path, opened.id, index_type)
     if not index_types:
-        raise no_index(chosen.id, index_type or AUTO, index_kinds(store.path, chosen.id))
+        raise no_index(opened.id, index_type or AUTO, index_kinds(store.path, opened.id))
     store.refresh()
     return index_types
 

@@ -83,18 +83,18 @@ def search_records(
     searcher = get_searcher(store, space, index)
     vectors = embed_records(space, records, model=model, progress=progress)
     exclude = as_digests([digest(record.residues) for record in records]) if exclude_self else None
-    found = searcher.search(vectors, k, where=where, exclude=exclude)
-    names = store.ids_of(found.digests.reshape(-1, found.digests.shape[-1]))
+    neighbours = searcher.search(vectors, k, where=where, exclude=exclude)
+    names = store.ids_of(neighbours.digests.reshape(-1, neighbours.digests.shape[-1]))
     hits = []
     for row, record in enumerate(records):
         # Where the query itself was left out, the last place can be empty.
-        for rank in range(int((found.scores[row] > -np.inf).sum())):
-            key = found.digests[row, rank].tobytes()
+        for rank in range(int((neighbours.scores[row] > -np.inf).sum())):
+            key = neighbours.digests[row, rank].tobytes()
             hits.append(
                 Hit(
                     query=record.id,
                     rank=rank + 1,
-                    score=float(found.scores[row, rank]),
+                    score=float(neighbours.scores[row, rank]),
                     ids=names.get(key, []),
                     key=key_text(key),
                 )

@@ -1,4 +1,4 @@
-"""How much of the truth an index finds, and the least effort that finds enough."""
+"""Recall of an index, and the least search effort that reaches a target."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def tune(
     truth: NDArray[np.int64],
     target: float,
 ) -> tuple[SearchParams, Recall]:
-    """The cheapest effort whose recall is proved to reach the target; else the one that finds most.
+    """The cheapest effort whose recall reaches the target with 95% confidence; else the one with the highest recall.
 
     Parameters
     ----------

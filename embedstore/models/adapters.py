@@ -1,4 +1,4 @@
-"""Low-rank adapters as peft writes them, added to the weights that they were learnt on; no peft is needed for that."""
+"""Low-rank adapters as peft writes them, added to the weights of their base; peft is not needed to read them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DECIDING = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Adapter:
-    """What LoRA (Hu et al. 2021, arXiv:2106.09685) or DoRA (Liu et al. 2024, arXiv:2402.09353) has learnt.
+    """A trained adapter: LoRA (Hu et al. 2021, arXiv:2106.09685) or DoRA (Liu et al. 2024, arXiv:2402.09353).
 
     Attributes
     ----------
@@ -61,10 +61,10 @@ class Adapter:
             weight = getattr(modules.get(name), "weight", None)
             a, b = self.tensors[name + _A].float(), self.tensors[name + _B].float()
             if weight is None or tuple(weight.shape) != (b.shape[0], a.shape[1]):
-                found = "no such module" if weight is None else f"a weight of shape {tuple(weight.shape)}"
+                present = "no such module" if weight is None else f"a weight of shape {tuple(weight.shape)}"
                 raise FileFormatError(
-                    f"The adapter changes {name!r} by {(b.shape[0], a.shape[1])}; the model has {found} there. It was "
-                    "learnt on another model: load it with the base that its folder names."
+                    f"The adapter changes {name!r} by {(b.shape[0], a.shape[1])}; the model has {present} there. "
+                    "It was trained on another model: load it with the base that its folder names."
                 )
             with torch.no_grad():
                 changed = weight + self.scale * (b @ a).to(weight.device)

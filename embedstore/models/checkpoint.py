@@ -83,14 +83,14 @@ def open_checkpoint(directory: Path) -> Checkpoint:
     WeightsUnavailableError
         If there is no ``config.json`` or no complete set of weights.
     """
-    wanted = "config.json and model.safetensors or pytorch_model.bin (or their shards)"
+    expected = "config.json and model.safetensors or pytorch_model.bin (or their shards)"
     if not (directory / "config.json").is_file():
         raise WeightsUnavailableError(
-            f"No config.json in {directory}; expected {wanted}. Download the checkpoint again."
+            f"No config.json in {directory}; expected {expected}. Download the checkpoint again."
         )
     files = weight_files(directory)
     if not files:
-        raise WeightsUnavailableError(f"No weights in {directory}; expected {wanted}. Download the checkpoint again.")
+        raise WeightsUnavailableError(f"No weights in {directory}; expected {expected}. Download the checkpoint again.")
     absent = [path.name for path in files if not path.is_file()]
     if absent:
         raise WeightsUnavailableError(

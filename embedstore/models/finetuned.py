@@ -1,4 +1,4 @@
-"""Folders of fine-tuned models: a manifest, and an adapter on a proved base or full weights of their own."""
+"""Folders of fine-tuned models: a manifest, and an adapter on a verified base, or full weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FORMAT_VERSION = 1
 HOLDINGS = ("base", "adapter", "full")
 """What a folder holds of the encoder: nothing, since it was frozen; an adapter; all its weights."""
 
-_PROVED = ("weights_sha256", "config_sha256", "tokens_sha256")
+_VERIFIED = ("weights_sha256", "config_sha256", "tokens_sha256")
 _OF_SPEC = ("max_residues", "window_residues", "half_precision", "licence", "citation")
 
 
@@ -117,15 +117,15 @@ def read_manifest(directory: Path) -> Manifest:
                 f"The fine-tuned model at {directory} has format {version}; this release reads up to {FORMAT_VERSION}. "
                 "Upgrade: `pip install -U embedstore`."
             )
-        found = Manifest(**record)
+        manifest = Manifest(**record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileFormatError(f"{path} is not what was written: {error}. Fine-tune the model again.") from error
-    if found.holds not in HOLDINGS or found.family not in FAMILIES:
+    if manifest.holds not in HOLDINGS or manifest.family not in FAMILIES:
         raise FileFormatError(
-            f"{path} says holds {found.holds!r} and family {found.family!r}; expected one of {', '.join(HOLDINGS)} and "
-            f"one of {', '.join(FAMILIES)}. Fine-tune the model again."
+            f"{path} says holds {manifest.holds!r} and family {manifest.family!r}; expected one of "
+            f"{', '.join(HOLDINGS)} and one of {', '.join(FAMILIES)}. Fine-tune the model again."
         )
-    return found
+    return manifest
 
 
 def load_finetuned(
@@ -165,11 +165,11 @@ def load_finetuned(
         If files are missing or changed, or the base is nowhere to be had.
     """
     manifest = read_manifest(directory)
-    for what, asked, there in (("family", family, manifest.family), ("layer", layer, manifest.layer)):
-        if asked not in (None, there):
+    for what, requested, recorded in (("family", family, manifest.family), ("layer", layer, manifest.layer)):
+        if requested not in (None, recorded):
             raise InputError(
-                f"{what} is {asked!r}, and the fine-tuned model at {directory} has {what} {there!r}. Leave {what}= "
-                f"(--{what}) out."
+                f"{what} is {requested!r}, and the fine-tuned model at {directory} has {what} {recorded!r}. "
+                f"Leave {what}= (--{what}) out."
             )
     _check_files(directory, manifest)
     options = {"device": device, "precision": precision, "layer": manifest.layer}
@@ -203,9 +203,9 @@ def _base(
     directory: Path, manifest: Manifest, load_base: LoadModel, weights: Path | None, options: dict[str, Any]
 ) -> Model:
     base = manifest.base
-    name, given = str(base["name_or_path"]), weights or base["weights"]
+    name, base_directory = str(base["name_or_path"]), weights or base["weights"]
     if name in MODELS:
-        usable = given if given is not None and Path(given).is_dir() else None
+        usable = base_directory if base_directory is not None and Path(base_directory).is_dir() else None
         model = load_base(name, weights=weights or usable, **options)
     else:
         place = str(weights or name)
@@ -215,13 +215,13 @@ def _base(
                 "where it is now (weights=, --weights)."
             )
         model = load_base(place, family=manifest.family, **options)
-    found = model.identity()
-    differing = [key for key in _PROVED if found.get(key) != base.get(key)]
+    identity = model.identity()
+    differing = [key for key in _VERIFIED if identity.get(key) != base.get(key)]
     if differing:
         key = differing[0]
         raise SpaceMismatchError(
             f"The fine-tuned model at {directory} was trained from {base['model']!r} with {key} {base.get(key)}; the "
-            f"checkpoint that was found has {found.get(key)}. Pass the right base (weights=, --weights)."
+            f"checkpoint that was found has {identity.get(key)}. Pass the right base (weights=, --weights)."
         )
     return model
 

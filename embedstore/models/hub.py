@@ -67,10 +67,10 @@ def fetch_checkpoint(repository: str, revision: str | None = None, *, model: str
         if fetched is not None:
             return open_checkpoint(fetched)
     reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub could not be reached or refused"
-    asked = "this id" if model is None else f"model {model!r}"
+    subject = "this id" if model is None else f"model {model!r}"
     place = "in place of the id" if model is None else "as weights= (--weights)"
     raise WeightsUnavailableError(
-        f"No weights for {asked}: {repository} (revision {revision or 'main'}) is not in the cache at "
+        f"No weights for {subject}: {repository} (revision {revision or 'main'}) is not in the cache at "
         f"{constants.HF_HUB_CACHE}, and {reason}. Where there is a network, run `hf download {repository}`, "
         f"bring the folder that it prints to this machine, and pass it {place}."
     )

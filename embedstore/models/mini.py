@@ -84,8 +84,8 @@ class MiniModel(EncoderModel):
     def identity(self) -> dict[str, str | int | None]:
         """What decides the vectors; the packaged weights have the row's revision."""
         packaged = self.checkpoint.directory == PACKAGED
-        found = super().identity()
-        return {**found, "revision": self.spec.revision if packaged else found["revision"]}
+        identity = super().identity()
+        return {**identity, "revision": self.spec.revision if packaged else identity["revision"]}
 
     def _read_tokens(self) -> TokenTable:
         return mini_tokens()
@@ -126,18 +126,18 @@ class MiniModel(EncoderModel):
     def _check_tensors(self, tensors: dict[str, torch.Tensor], encoder: MiniEncoder) -> None:
         """Refuse weights that do not fit the configuration: what is missing would stay random."""
         expected = {name: tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
-        found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        missing = sorted(expected.keys() - found.keys())
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        missing = sorted(expected.keys() - shapes.keys())
         if missing:
             raise WeightsUnavailableError(
                 f"The weights in {self.checkpoint.directory} lack {len(missing)} tensors of the model, {missing[0]!r} "
                 "first; expected a complete encoder. Copy the checkpoint again."
             )
-        differing = sorted(name for name in found if found[name] != expected.get(name))
+        differing = sorted(name for name in shapes if shapes[name] != expected.get(name))
         if differing:
             name = differing[0]
             raise WeightsUnavailableError(
-                f"The weights in {self.checkpoint.directory} have {name!r} of shape {found[name]}; its config.json "
+                f"The weights in {self.checkpoint.directory} have {name!r} of shape {shapes[name]}; its config.json "
                 f"says {expected.get(name, 'nothing of it')}. Copy both files from one training run."
             )
 
@@ -165,20 +165,22 @@ class MiniModel(EncoderModel):
     ) -> list[dict[str, torch.Tensor]]:
         encoder = self._encoder(self.precision)
         tokens, mask = (torch.from_numpy(array).to(self.device) for array in self.tokens.batch(sequences))
-        found: list[dict[str, torch.Tensor]] = [{} for _ in states]
+        pooled: list[dict[str, torch.Tensor]] = [{} for _ in states]
         with torch.inference_mode():
             if "mean" in poolings:
-                means = torch.stack([find_pooling("mean")(one) for one in states])
+                means = torch.stack([find_pooling("mean")(protein_states) for protein_states in states])
                 vectors = encoder.project(torch.cat([means, encoder.mean_spectrum(tokens, mask)], dim=1))
-                for row, vector in zip(found, vectors, strict=True):
+                for row, vector in zip(pooled, vectors, strict=True):
                     row["mean"] = vector
             others = [name for name in poolings if name != "mean"]
             if others:
                 spectra = encoder.spectrum(tokens, mask)[mask.bool()]
                 residues = encoder.project(torch.cat([torch.cat(states), spectra], dim=1))
-                for row, rows in zip(found, residues.split([len(one) for one in states]), strict=True):
+                for row, rows in zip(
+                    pooled, residues.split([len(protein_states) for protein_states in states]), strict=True
+                ):
                     row.update({name: rows if name == RESIDUES else find_pooling(name)(rows) for name in others})
-        return found
+        return pooled
 
     def _batch_budget(self) -> Budget:
         size = self._encoder_size(MiniConfig.from_dict(self.checkpoint.config()))

@@ -132,8 +132,8 @@ class AttentionBlock(nn.Module):
         turns = _turns(length, dim // self.n_heads, states)
         qkv = self.qkv(self.norm(states)).view(n, length, 3, self.n_heads, dim // self.n_heads).permute(2, 0, 3, 1, 4)
         query, key = _rotate(qkv[0], turns), _rotate(qkv[1], turns)
-        seen = None if mask is None else mask.transpose(1, 2)[:, None].bool()
-        mixed = functional.scaled_dot_product_attention(query, key, qkv[2], attn_mask=seen)
+        attended = None if mask is None else mask.transpose(1, 2)[:, None].bool()
+        mixed = functional.scaled_dot_product_attention(query, key, qkv[2], attn_mask=attended)
         states = states + self.out(mixed.transpose(1, 2).reshape(n, length, dim))
         return cast(torch.Tensor, states + self.down(functional.gelu(self.up(self.norm_up(states)))))
 
@@ -206,13 +206,13 @@ class MiniEncoder(nn.Module):
 
     def spectrum(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """What is not learned of each residue, (n, T, spectrum_size): pairs, then the profile."""
-        found = [torch.zeros(*tokens.shape, 0, dtype=self.project.weight.dtype, device=tokens.device)]
+        parts = [torch.zeros(*tokens.shape, 0, dtype=self.project.weight.dtype, device=tokens.device)]
         if self.config.pair_size:
-            found.append(sum((table(numbers) for table, numbers in self._pairs(tokens)), torch.zeros(())))
+            parts.append(sum((table(numbers) for table, numbers in self._pairs(tokens)), torch.zeros(())))
         if self.config.n_profile_waves:
             kinds, waves = self.profile(tokens), _waves(mask, self.config.n_profile_waves)
-            found.append((kinds[..., None, :] * waves[..., None].to(kinds.dtype)).flatten(2))
-        return torch.cat(found, dim=2)
+            parts.append((kinds[..., None, :] * waves[..., None].to(kinds.dtype)).flatten(2))
+        return torch.cat(parts, dim=2)
 
     def mean_spectrum(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """The mean of :meth:`spectrum` over the residues of each protein, (n, spectrum_size).
@@ -220,18 +220,18 @@ class MiniEncoder(nn.Module):
         Pairs are counted, so that tables are read once a kind of pair and not once a residue.
         """
         here = mask.to(self.project.weight.dtype)
-        found = [here.new_zeros(len(tokens), 0)]
+        parts = [here.new_zeros(len(tokens), 0)]
         if self.config.pair_size:
             sums = here.new_zeros(len(tokens), self.config.pair_size)
             for table, numbers in self._pairs(tokens):
                 counts = here.new_zeros(len(tokens), N_TOKENS**2).scatter_add_(1, numbers, here)
                 sums = torch.addmm(sums, counts, table.weight.to(here.dtype))
-            found.append(sums)
+            parts.append(sums)
         if self.config.n_profile_waves:
             kinds = (self.profile(tokens) * here[..., None]).to(here.dtype)
             waves = _waves(mask, self.config.n_profile_waves).to(here.dtype)
-            found.append((waves.transpose(1, 2) @ kinds).flatten(1))
-        return torch.cat(found, dim=1) / here.sum(dim=1, keepdim=True)
+            parts.append((waves.transpose(1, 2) @ kinds).flatten(1))
+        return torch.cat(parts, dim=1) / here.sum(dim=1, keepdim=True)
 
     def _pairs(self, tokens: torch.Tensor) -> Iterator[tuple[nn.Embedding, torch.Tensor]]:
         """For each gap its table and the row of it that each residue looks up, (n, T)."""

@@ -64,24 +64,24 @@ class MiniReference:
     @staticmethod
     def _waves(length: int, count: int) -> Matrix:
         places = (np.arange(length) + 0.5)[:, None] / length
-        found: Matrix = np.cos(np.pi * np.arange(1, count + 1) * places)
-        return found
+        values: Matrix = np.cos(np.pi * np.arange(1, count + 1) * places)
+        return values
 
     def _spectrum(self, tokens: list[int]) -> list[Matrix]:
         """Pairs and profile of each residue, where the checkpoint has such."""
-        found = []
+        values = []
         if self.config["pair_size"]:
             pairs = np.zeros((len(tokens), self.config["pair_size"]))
             for number, gap in enumerate(self.config["gaps"]):
                 for place, token in enumerate(tokens):
                     row = token * _N_TOKENS + self._at(tokens, place + gap)
                     pairs[place] += self.weights[f"pairs.{number}.weight"][row]
-            found.append(pairs)
+            values.append(pairs)
         if self.config["n_profile_waves"]:
             kinds = self.weights["profile.weight"][tokens]
             waves = self._waves(len(tokens), self.config["n_profile_waves"])
-            found.append(np.hstack([kinds * wave[:, None] for wave in waves.T]))
-        return found
+            values.append(np.hstack([kinds * wave[:, None] for wave in waves.T]))
+        return values
 
     @staticmethod
     def _at(tokens: list[int], place: int) -> int:
@@ -127,8 +127,8 @@ class MiniReference:
 
 def _gelu(states: Matrix) -> Matrix:
     """Hendrycks & Gimpel 2016, arXiv:1606.08415, in its exact form."""
-    found: Matrix = states * (1 + _erf(states / np.sqrt(2))) / 2
-    return found
+    values: Matrix = states * (1 + _erf(states / np.sqrt(2))) / 2
+    return values
 
 
 def _rotated(states: Matrix) -> Matrix:

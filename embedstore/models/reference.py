@@ -92,34 +92,6 @@ class Reference:
         return rows
 
 
-def reference_residues(
-    source: EncoderModel | Path, sequence: bytes, *, family: str | None = None, layer: int | None = None
-) -> NDArray[np.float32]:
-    """States of one protein's residues as the model card gets them: (L, D) float32.
-
-    Parameters
-    ----------
-    source
-        A model, whose checkpoint, family and layer are taken; or the directory of a checkpoint.
-    sequence
-        Upper-case residues.
-    family
-        Of a directory.
-    layer
-        Of a directory; by default the last, after its final normalisation.
-
-    Raises
-    ------
-    InputError
-        If a directory comes without its family.
-    """
-    if isinstance(source, EncoderModel):
-        return reference_of(source).residues(sequence, layer=intermediate_layer(source))
-    if family is None:
-        raise InputError(f"{source} came without family=; pass one of {', '.join(_LOADERS)}.")
-    return Reference(source, family).residues(sequence, layer=layer)
-
-
 def reference_of(model: EncoderModel) -> Reference | MiniReference:
     """The recipe of a model's checkpoint, on the model's device where it is a recipe of torch."""
     if model.family == "mini":

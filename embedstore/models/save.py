@@ -1,4 +1,4 @@
-"""Writes the encoder of a fine-tuned model into a folder: an adapter as peft has it, or a checkpoint of its own."""
+"""Saving the encoder of a fine-tuned model: an adapter as peft writes it, or a whole checkpoint."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
-from embedstore.models.adapters import ADAPTER_CONFIG, ADAPTER_FILE, PREFIX, Adapter, read_adapter
+from embedstore.models.adapters import ADAPTER_CONFIG, ADAPTER_FILE, PREFIX, read_adapter
 from embedstore.models.checkpoint import weight_files
 from embedstore.models.encoder_model import EncoderModel
 from embedstore.models.finetuned import Manifest, base_of, sha256_of, spec_fields
@@ -31,7 +30,7 @@ _TOKENIZER_FILES = (
 def save_finetuned(
     model: EncoderModel, trained: TrainableEncoder, directory: Path, *, name: str, method: str, merge: bool = False
 ) -> Manifest:
-    """Write what was learnt, the tokenizer's files and the manifest.
+    """Write the trained weights, the tokenizer's files and the manifest.
 
     Parameters
     ----------
@@ -58,7 +57,9 @@ def save_finetuned(
             adapter = read_adapter(directory)
             for path in (*written, directory / ADAPTER_CONFIG):
                 path.unlink(missing_ok=True)
-            holds, written = "full", _write_full(model, merged_encoder(model, adapter), directory)
+            encoder = model.new_encoder()
+            adapter.add_to(encoder)
+            holds, written = "full", _write_full(model, encoder, directory)
     else:
         holds, written = "full", _write_full(model, trained.encoder, directory)
     manifest = Manifest(
@@ -75,15 +76,8 @@ def save_finetuned(
     return manifest
 
 
-def merged_encoder(model: EncoderModel, adapter: Adapter) -> nn.Module:
-    """The base's encoder in float32 with an adapter added to its weights."""
-    encoder: nn.Module = model.new_encoder()
-    adapter.add_to(encoder)
-    return encoder
-
-
 def _write_adapter(encoder: Any, directory: Path) -> list[Path]:
-    # Only who trained an adapter gets here, and so has peft.
+    # An adapter was trained, so peft is installed.
     from peft import get_peft_model_state_dict
 
     # As peft's own save_pretrained names them, so that PeftModel.from_pretrained reads the folder too.
@@ -106,12 +100,9 @@ def _write_full(model: EncoderModel, encoder: Any, directory: Path) -> list[Path
         text = json.dumps({"model_type": model.model_type, **config}, indent=2)
         (directory / "config.json").write_text(text + "\n", encoding="utf-8")
         state: dict[str, torch.Tensor] = encoder.state_dict()
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, _weights(directory))
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        save_file(tensors, directory / "model.safetensors")
     return [*weight_files(directory), directory / "config.json"]
-
-
-def _weights(directory: Path) -> Path:
-    return directory / "model.safetensors"
 
 
 def _copy_tokenizer(model: EncoderModel, directory: Path) -> None:

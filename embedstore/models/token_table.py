@@ -110,10 +110,10 @@ def read_token_table(
     ids = np.full(256, -1, dtype=np.int64)
     for letter in RESIDUE_LETTERS:
         read_as = ord("X") if letter in unknown_to_x else letter
-        found = encode([chr(read_as)])[len(prefix) :]
-        found = found[: len(found) - len(suffix)]
+        letter_tokens = encode([chr(read_as)])[len(prefix) :]
+        letter_tokens = letter_tokens[: len(letter_tokens) - len(suffix)]
         # More than one piece for one letter is a letter that the vocabulary does not hold.
-        ids[letter] = found[0] if len(found) == 1 else unk_id
+        ids[letter] = letter_tokens[0] if len(letter_tokens) == 1 else unk_id
     lost = [chr(letter) for letter in STANDARD_RESIDUES if ids[letter] == unk_id]
     if lost:
         raise InputError(

@@ -66,10 +66,10 @@ class TrainableModel(ABC):
         """Arguments of the encoder's forward pass, for padded tokens and their mask, each (n, T) int64."""
 
     def new_encoder(self, precision: str = "float32") -> Any:
-        """The encoder with weights of its own, what an adapter has learnt added to them."""
+        """A new encoder with its own weights, a trained adapter added to them."""
         encoder = self._load_encoder(DTYPES[precision])
         if self.adapter is not None:
-            # Added in float32: what is learnt is small beside what is there.
+            # Added in float32: the adapter is small compared with the weights.
             exact = encoder if precision == "float32" else self._load_encoder(torch.float32)
             self.adapter.add_to(exact)
             if exact is not encoder:
@@ -172,8 +172,8 @@ class TrainableEncoder(nn.Module):
         """What stands between the last layer and the states: the final normalisation, if there is one."""
         if self._model.layer != self._model.spec.n_layers:
             return []
-        there = dict(self.encoder.named_modules())
-        return [there[name] for name in self._model.after_blocks if name in there]
+        modules = dict(self.encoder.named_modules())
+        return [modules[name] for name in self._model.after_blocks if name in modules]
 
     def linear_names(self) -> list[str]:
         """Names of the linear layers of the encoder, which adapters can be put on."""
@@ -184,7 +184,7 @@ class TrainableEncoder(nn.Module):
         return self._model.adapter_targets
 
     def thaw(self) -> None:
-        """Let every weight learn that the states depend on and that was learnt before; the others stay as they are."""
+        """Train every weight that the states depend on and that was trained before; freeze the others."""
         for name, weight in self.encoder.named_parameters():
             weight.requires_grad_(not name.startswith(self._model.not_learned))
         tokens, mask = self.tokens([PROBE])
@@ -200,7 +200,7 @@ class TrainableEncoder(nn.Module):
         Raises
         ------
         InputError
-            If the encoder has not learnt how.
+            If the encoder does not support it.
         """
         if not getattr(self.encoder, "supports_gradient_checkpointing", False):
             raise InputError(

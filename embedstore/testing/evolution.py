@@ -92,11 +92,11 @@ class Evolution:
         _require(self, "one gamma shape or more, each above 0", ("alphas",), lambda x: bool(x) and min(x) > 0)
 
 
-def _require(evolution: Evolution, wanted: str, names: tuple[str, ...], holds: Callable[[Any], bool]) -> None:
+def _require(evolution: Evolution, expected: str, names: tuple[str, ...], holds: Callable[[Any], bool]) -> None:
     for name in names:
         value = getattr(evolution, name)
         if not holds(value):
-            raise InputError(f"{name}={value} cannot be simulated; expected {wanted}.")
+            raise InputError(f"{name}={value} cannot be simulated; expected {expected}.")
 
 
 class Draws:
@@ -291,21 +291,21 @@ class Ancestry:
             return front
         lengths_of = _zipf(evolution.indel_exponent, evolution.max_indel)
         ends = np.cumsum(front.lengths)
-        kept = np.ones(len(drawn), dtype=np.int64)
+        remains = np.ones(len(drawn), dtype=np.int64)
         stop = np.minimum(deletes + 1 + draws.choose(lengths_of, len(deletes)), np.repeat(ends, front.lengths)[deletes])
         for start, end in zip(deletes.tolist(), stop.tolist(), strict=True):
-            kept[start:end] = 0
-        copies = kept.copy()
+            remains[start:end] = 0
+        copies = remains.copy()
         copies[inserts] += 1 + draws.choose(lengths_of, len(inserts))
         lengths = np.add.reduceat(copies, ends - front.lengths)
         bad = (lengths < evolution.min_length) | (lengths > evolution.max_length)
         if bad.any():
             undone = np.repeat(bad, front.lengths)
-            kept[undone] = copies[undone] = 1
+            remains[undone] = copies[undone] = 1
             lengths = np.where(bad, front.lengths, lengths)
         source = np.repeat(np.arange(len(copies)), copies)
         copy = np.arange(len(source)) - (np.cumsum(copies) - copies)[source]
-        fresh = np.flatnonzero(copy >= kept[source])
+        fresh = np.flatnonzero(copy >= remains[source])
         residues, classes = front.residues[source], front.classes[source]
         residues[fresh], classes[fresh] = self._new_sites(len(fresh))
         return replace(front, residues=residues, classes=classes, lengths=lengths)

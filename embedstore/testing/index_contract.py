@@ -21,10 +21,10 @@ def random_rows(n_rows: int, dim: int, seed: int = 0) -> tuple[Digests, NDArray[
 
 def brute_force(vectors: Vectors, queries: Vectors) -> NDArray[np.float64]:
     """Cosine similarity of every query with every row, in float64, by the definition."""
-    rows, asked = vectors.astype(np.float64), queries.astype(np.float64)
+    rows, unit_queries = vectors.astype(np.float64), queries.astype(np.float64)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    asked /= np.linalg.norm(asked, axis=1, keepdims=True)
-    cosines: NDArray[np.float64] = asked @ rows.T
+    unit_queries /= np.linalg.norm(unit_queries, axis=1, keepdims=True)
+    cosines: NDArray[np.float64] = unit_queries @ rows.T
     return cosines
 
 
@@ -50,11 +50,11 @@ class IndexContract:
     def test_nearest_are_those_of_the_definition(self) -> None:
         digests, vectors = random_rows(3000, 48)
         queries = random_rows(64, 48, seed=1)[1]
-        found = self.make_index(digests, vectors).search(queries, 10)
+        neighbours = self.make_index(digests, vectors).search(queries, 10)
         cosines = brute_force(vectors, queries)
         truth = np.argsort(-cosines, axis=1)[:, :10]
         same = [
-            len({key.tobytes() for key in found.digests[row]} & {digests[i].tobytes() for i in truth[row]})
+            len({key.tobytes() for key in neighbours.digests[row]} & {digests[i].tobytes() for i in truth[row]})
             for row in range(len(queries))
         ]
         assert sum(same) >= self.recall * 10 * len(queries)
@@ -62,53 +62,55 @@ class IndexContract:
     def test_scores_are_cosines_in_descending_order(self) -> None:
         digests, vectors = random_rows(500, 16)
         queries = random_rows(20, 16, seed=2)[1]
-        found = self.make_index(digests, vectors).search(queries, 5)
-        assert (np.diff(found.scores, axis=1) <= 0).all()
+        neighbours = self.make_index(digests, vectors).search(queries, 5)
+        assert (np.diff(neighbours.scores, axis=1) <= 0).all()
         row_of = {digests[row].tobytes(): row for row in range(len(digests))}
         cosines = brute_force(vectors, queries)
         for query in range(len(queries)):
-            expected = [cosines[query, row_of[key.tobytes()]] for key in found.digests[query]]
-            np.testing.assert_allclose(found.scores[query], expected, atol=1e-6)
+            expected = [cosines[query, row_of[key.tobytes()]] for key in neighbours.digests[query]]
+            np.testing.assert_allclose(neighbours.scores[query], expected, atol=1e-6)
 
     def test_relatives_in_clusters_are_found_and_scored_truly(self) -> None:
         digests, vectors = clustered_rows(4000, 48)
         queries = clustered_rows(60, 48)[1]
-        found = self.make_index(digests, vectors).search(queries, 10)
+        neighbours = self.make_index(digests, vectors).search(queries, 10)
         cosines = brute_force(vectors, queries)
         tenth = np.sort(cosines, axis=1)[:, -10]
-        assert (found.scores >= tenth[:, None] - 1e-6).mean() >= min(self.recall, 0.98)
+        assert (neighbours.scores >= tenth[:, None] - 1e-6).mean() >= min(self.recall, 0.98)
         row_of = {key.tobytes(): row for row, key in enumerate(digests)}
-        expected = [[cosines[row, row_of[key.tobytes()]] for key in keys] for row, keys in enumerate(found.digests)]
-        np.testing.assert_allclose(found.scores, expected, atol=1e-6)
+        expected = [
+            [cosines[row, row_of[key.tobytes()]] for key in keys] for row, keys in enumerate(neighbours.digests)
+        ]
+        np.testing.assert_allclose(neighbours.scores, expected, atol=1e-6)
 
     def test_no_row_comes_twice(self) -> None:
         digests, vectors = clustered_rows(2000, 16)
-        found = self.make_index(digests, vectors).search(vectors[:20], 30)
-        assert all(len({key.tobytes() for key in keys}) == 30 for keys in found.digests)
+        neighbours = self.make_index(digests, vectors).search(vectors[:20], 30)
+        assert all(len({key.tobytes() for key in keys}) == 30 for keys in neighbours.digests)
 
     def test_a_zero_row_is_near_to_nothing(self) -> None:
         digests, vectors = random_rows(30, 8)
         vectors[3] = 0
-        found = self.make_index(digests, vectors).search(vectors[:1], 30)
-        place = next(i for i, key in enumerate(found.digests[0]) if key.tobytes() == digests[3].tobytes())
-        assert found.scores[0, place] == 0
+        neighbours = self.make_index(digests, vectors).search(vectors[:1], 30)
+        place = next(i for i, key in enumerate(neighbours.digests[0]) if key.tobytes() == digests[3].tobytes())
+        assert neighbours.scores[0, place] == 0
 
     def test_the_number_of_threads_changes_no_bit(self) -> None:
         digests, vectors = clustered_rows(2000, 32)
         queries = random_rows(20, 32, seed=4)[1]
         index = self.make_index(digests, vectors)
-        found = []
+        results = []
         for n_threads in (1, 2):
             with threadpool_limits(n_threads):
-                found.append(index.search(queries, 7))
-        np.testing.assert_array_equal(found[0].scores, found[1].scores)
-        np.testing.assert_array_equal(found[0].digests, found[1].digests)
+                results.append(index.search(queries, 7))
+        np.testing.assert_array_equal(results[0].scores, results[1].scores)
+        np.testing.assert_array_equal(results[0].digests, results[1].digests)
 
     def test_k_larger_than_the_index_gives_each_row_once(self) -> None:
         digests, vectors = random_rows(7, 8)
-        found = self.make_index(digests, vectors).search(vectors[:2], 50)
-        assert found.k == 7
-        assert {key.tobytes() for key in found.digests[0]} == {key.tobytes() for key in digests}
+        neighbours = self.make_index(digests, vectors).search(vectors[:2], 50)
+        assert neighbours.k == 7
+        assert {key.tobytes() for key in neighbours.digests[0]} == {key.tobytes() for key in digests}
 
     def test_an_empty_index_has_no_neighbours(self) -> None:
         index = self.make_index(np.empty((0, 24), np.uint8), np.empty((0, 8), np.float16))
@@ -121,15 +123,15 @@ class IndexContract:
     def test_equal_scores_are_ordered_by_key(self) -> None:
         digests = random_rows(40, 8)[0]
         vectors = np.repeat(random_rows(4, 8)[1], 10, axis=0)
-        found = self.make_index(digests, vectors).search(vectors[:1], 10)
-        keys = [key.tobytes() for key in found.digests[0]]
+        neighbours = self.make_index(digests, vectors).search(vectors[:1], 10)
+        keys = [key.tobytes() for key in neighbours.digests[0]]
         assert keys == sorted(key.tobytes() for key in digests[:10])
 
     def test_a_row_finds_itself_first(self) -> None:
         digests, vectors = random_rows(300, 32)
-        found = self.make_index(digests, vectors).search(vectors, 1)
-        np.testing.assert_array_equal(found.digests[:, 0], digests)
-        np.testing.assert_allclose(found.scores[:, 0], 1, atol=1e-6)
+        neighbours = self.make_index(digests, vectors).search(vectors, 1)
+        np.testing.assert_array_equal(neighbours.digests[:, 0], digests)
+        np.testing.assert_allclose(neighbours.scores[:, 0], 1, atol=1e-6)
 
     def test_a_query_alone_is_answered_as_in_a_batch_bit_by_bit(self) -> None:
         digests, vectors = random_rows(2000, 64)

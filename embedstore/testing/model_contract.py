@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from embedstore.models import load_model
 from embedstore.models.base import RESIDUE_LETTERS, STANDARD_RESIDUES, Model
+from embedstore.models.parity import relative_distance as distance
 from embedstore.models.pooling import POOLINGS, find_pooling
 from embedstore.sequences.batching import plan_batches
 from embedstore.types import RESIDUES
@@ -104,7 +104,7 @@ class ModelContract:
 
     def test_two_runs_on_a_cpu_give_the_same_bits(self, model: Model) -> None:
         if str(getattr(model, "device", "cpu")) != "cpu":
-            pytest.skip("bit equality is promised on a CPU alone")
+            pytest.skip("bit equality is guaranteed only on a CPU")
         np.testing.assert_array_equal(model.embed(MIXED), model.embed(MIXED))
 
     def test_one_residue_is_enough(self, model: Model) -> None:
@@ -155,10 +155,10 @@ class ModelContract:
         together = model.embed_each(MIXED, model.poolings)
         assert list(together) == list(model.poolings)
         for name in model.poolings:
-            alone, found = model.embed(MIXED, pooling=name), together[name]
-            assert isinstance(found, np.ndarray)
-            assert found.shape == (len(MIXED), model.dim)
-            np.testing.assert_array_equal(found, alone)
+            alone, values = model.embed(MIXED, pooling=name), together[name]
+            assert isinstance(values, np.ndarray)
+            assert values.shape == (len(MIXED), model.dim)
+            np.testing.assert_array_equal(values, alone)
 
     def test_its_poolings_are_known_and_others_are_refused_by_name(self, model: Model) -> None:
         assert model.poolings[0] == "mean"
@@ -179,8 +179,8 @@ class ModelContract:
         assert distance(pooled, np.asarray(together["mean"])) <= 1e-5
 
     def test_an_empty_batch_gives_no_rows_under_any_pooling(self, model: Model) -> None:
-        for name, found in model.embed_each([], model.poolings).items():
-            assert np.asarray(found).shape == (0, model.dim), name
+        for name, values in model.embed_each([], model.poolings).items():
+            assert np.asarray(values).shape == (0, model.dim), name
 
     def test_a_window_is_no_longer_than_the_model_takes(self, model: Model) -> None:
         if model.window_residues is not None:
@@ -207,12 +207,3 @@ class ModelContract:
 def tolerance(model: Model) -> float:
     """The entry of :data:`TOLERANCE` for a model's precision."""
     return TOLERANCE[str(model.identity()["precision"])]
-
-
-def distance(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """Largest relative Euclidean distance between rows of two (n, D) matrices.
-
-    >>> distance(np.array([[3.0, 4.0]], dtype=np.float32), np.array([[3.0, 4.5]], dtype=np.float32)) < 0.1
-    True
-    """
-    return float((np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)).max())

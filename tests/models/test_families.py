@@ -17,7 +17,7 @@ from embedstore.models import MODELS, Model, load_model
 from embedstore.models.base import STANDARD_RESIDUES
 from embedstore.models.catalog import FAMILIES
 from embedstore.models.encoder_model import EncoderModel
-from embedstore.models.reference import Reference, reference_residues
+from embedstore.models.reference import Reference, intermediate_layer, reference_of
 from embedstore.models.transformer import TransformerModel
 from embedstore.testing.checkpoints import KINDS, family_of, make_checkpoint
 from embedstore.testing.model_contract import MIXED, ModelContract, distance
@@ -297,10 +297,8 @@ def test_rotary_frequencies_of_old_checkpoints_are_read_layer_by_layer(
 def test_a_reference_takes_the_layer_of_a_model_or_the_family_of_a_directory(checkpoints: dict[str, Path]) -> None:
     model = load_model(checkpoints["bert"], family="bert", device="cpu", precision="float32", layer=1)
     assert isinstance(model, TransformerModel)
-    of_model = reference_residues(model, b"MKV")
-    np.testing.assert_array_equal(of_model, reference_residues(checkpoints["bert"], b"MKV", family="bert", layer=1))
-    with pytest.raises(InputError, match="came without family="):
-        reference_residues(checkpoints["bert"], b"MKV")
+    of_model = reference_of(model).residues(b"MKV", layer=intermediate_layer(model))
+    np.testing.assert_array_equal(of_model, Reference(checkpoints["bert"], "bert").residues(b"MKV", layer=1))
 
 
 @pytest.mark.parametrize(

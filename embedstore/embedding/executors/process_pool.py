@@ -1,4 +1,4 @@
-"""Several workers on one machine: a process for each device, fed with pieces of work as it finishes them."""
+"""Several workers on one machine: a process for each device, which is sent units of work one after the other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from embedstore.sequences import key_text
 _log = logging.getLogger(__name__)
 
 _GRACE_S = 10.0
-"""How long a worker that is told to end may take for putting its things away."""
+"""How long a worker may take to remove uncommitted files after it was asked to end."""
 
 _PIECES_A_WORKER = 8
 """Pieces of work that each worker gets, about: fewer idle at the end, more cost messages."""
@@ -60,7 +60,7 @@ def piece_residues(n_residues: int, *, n_workers: int, batch_residues: int) -> i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerFailure:
-    """A worker that ended without a word: a sentence that tells of it, and one with what may be done about it."""
+    """A worker that ended unexpectedly: a description, and advice what to do about it."""
 
     description: str
     advice: str

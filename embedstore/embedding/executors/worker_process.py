@@ -1,4 +1,4 @@
-"""The life of a worker process: it is sent pieces of work, and tells what became of them."""
+"""A worker process: receives units of work and reports what became of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from embedstore.errors import EmbedstoreError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig:
-    """All that a process needs to become a worker.
+    """The configuration of a worker process.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class WorkerConfig:
     load_options
         Arguments of `embedstore.models.load_model`, but for the device.
     poolings, identities
-        What is wanted, and the identity of the space that each goes into.
+        Poolings, and the identity of the space of each.
     long
         The policy for long proteins, as text.
     batch_residues
@@ -61,7 +61,7 @@ class _ParentGoneError(Exception):
 
 
 class _ParentConnection:
-    """The worker's end of the line to its parent; an error of the line is told from any other by its class."""
+    """The worker's end of the pipe to its parent; an error of the pipe has a class of its own."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -83,7 +83,7 @@ class _ParentConnection:
 
 
 def worker_main(connection: Connection, config: WorkerConfig, device: str) -> None:
-    """Be a worker until there is no more work, or nobody who wants it."""
+    """Work until there are no more units, or the parent is gone."""
     # Ctrl-C reaches every process of the terminal; the parent ends us, by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

@@ -21,7 +21,7 @@ class Item:
     Attributes
     ----------
     names
-        What the entry is called: the first is told to people, and each is tried in this order as an id.
+        Names of the entry: the first is shown in messages, and each is tried in this order as an id.
     read
         Reads its array: (D,) or (L, D). To be called before the next item is asked for.
     problem

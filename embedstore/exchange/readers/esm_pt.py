@@ -22,7 +22,7 @@ KEYS = {"mean": "mean_representations", "residues": "representations", "bos": "b
 """What extract.py writes, by the pooling that it is."""
 
 TRUNCATED_AT = 1022
-"""extract.py cuts longer proteins at this many residues unless told otherwise, and does not say so."""
+"""extract.py truncates longer proteins to this many residues by default, without a note in the file."""
 
 
 def open_esm(path: Path, format: str, options: SourceOptions) -> EsmSource:  # noqa: A002
