@@ -19,34 +19,34 @@ INTERRUPTED = 130
 TERMINATED = 143
 """Exit code after SIGTERM, which batch systems and clouds send before they kill."""
 
-_GO_ON = "What was committed stays; run the same command again to go on."
-_BEGIN_ANEW = (
-    "What was embedded stays, the rows of a comparison that are done stand on the page that it named, and a "
-    "fine-tuning goes on; any other command begins anew."
+_RESUME = "What was committed stays; run the same command again to go on."
+_RESTART = (
+    "Embedded vectors stay, the finished rows of a comparison are on its page, and a fine-tuning resumes; any other "
+    "command starts again."
 )
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-_NO_PLACE = (errno.EACCES, errno.EPERM, errno.EROFS)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def embedstore() -> None:
     """Run the ``embedstore`` command."""
-    _run(_embedstore_app, after=_GO_ON)
+    _run(_embedstore_app, after=_RESUME)
 
 
 def heads() -> None:
     """Run the ``heads`` command."""
-    _run(_heads_app, after=_BEGIN_ANEW)
+    _run(_heads_app, after=_RESTART)
 
 
 def _embedstore_app() -> None:
-    from cli.embedstore_app import app
+    from cli.embedstore_commands import app
 
     app()
 
 
 def _heads_app() -> None:
-    from cli.heads_app import app
+    from cli.heads_commands import app
 
     app()
 
@@ -60,16 +60,15 @@ def _run(command: Callable[[], Any], *, after: str) -> None:
     try:
         command()
     except EmbedstoreError as error:
-        _stop(f"error: {error}", 2)
+        _stop(f"{_error()} {error}", 2)
     except OSError as error:
-        if error.errno not in (*_NO_ROOM, *_NO_PLACE):
+        if error.errno not in (*_DISK_FULL, *_NO_ACCESS):
             raise
-        _give_up_stdout()
-        if error.errno in _NO_PLACE:
-            _stop(f"error: No access to {error.filename}: {error.strerror}. Change its mode, or take another.", 2)
-        _stop(
-            f"error: Cannot write {error.filename or 'the output'}: {error.strerror}. Make room, or write elsewhere.", 2
-        )
+        _discard_stdout()
+        if error.errno in _NO_ACCESS:
+            _stop(f"{_error()} No access to {error.filename}: {error.strerror}. Change its mode, or take another.", 2)
+        place = error.filename or "the output"
+        _stop(f"{_error()} Cannot write {place}: {error.strerror}. Make room, or write elsewhere.", 2)
     except KeyboardInterrupt:
         _interrupted(after)
     except SystemExit as end:
@@ -90,12 +89,18 @@ def _interrupted(after: str) -> NoReturn:
     _stop(f"Interrupted. {after}", INTERRUPTED)
 
 
+def _error() -> str:
+    from cli.render.output import styled
+
+    return styled("error:", sys.stderr, fg="red")
+
+
 def _stop(message: str, code: int) -> NoReturn:
     typer.echo(message, err=True)
     sys.exit(code)
 
 
-def _give_up_stdout() -> None:
+def _discard_stdout() -> None:
     """Send what is still buffered nowhere: Python would complain on its way out that it cannot be written."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())

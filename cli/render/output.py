@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
@@ -55,7 +57,7 @@ def print_facts(facts: Mapping[str, Any], *, json_: bool = False, title: str | N
         print_json(dict(facts))
         return
     if title:
-        typer.echo(title)
+        typer.echo(styled(title, sys.stdout, bold=True))
     width = max(map(len, facts), default=0)
     for name, value in facts.items():
         items = [_cell(one) for one in value] if isinstance(value, list) else [_cell(value)]
@@ -65,13 +67,18 @@ def print_facts(facts: Mapping[str, Any], *, json_: bool = False, title: str | N
 
 
 def say(message: str) -> None:
-    """Tell the person something; programs that read stdout do not see it."""
+    """Print a message on stderr, where programs that read stdout do not see it."""
     typer.echo(message, err=True)
 
 
 def warn(message: str) -> None:
-    """Tell the person that something needs a look."""
-    typer.echo(f"warning: {message}", err=True)
+    """Print a warning on stderr."""
+    typer.echo(f"{styled('warning:', sys.stderr, fg='yellow')} {message}", err=True)
+
+
+def styled(text: str, stream: TextIO, **style: Any) -> str:
+    """The text with colour, where the stream is a terminal and ``NO_COLOR`` is not set (https://no-color.org)."""
+    return typer.style(text, **style) if stream.isatty() and not os.environ.get("NO_COLOR") else text
 
 
 def _print_tsv(rows: Rows) -> None:
@@ -85,7 +92,7 @@ def _print_tsv(rows: Rows) -> None:
 
 def _print_table(rows: Rows, title: str | None, spare: Sequence[str]) -> None:
     if title:
-        typer.echo(title)
+        typer.echo(styled(title, sys.stdout, bold=True))
     if not rows:
         typer.echo("(none)")
         return
@@ -133,7 +140,7 @@ def _print_columns(cells: Cells, numbers: set[str], widths: Mapping[str, int]) -
         )
         return (" " * _GAP).join(padded).rstrip()
 
-    lines = [line(cells), "─" * (sum(widths.values()) + _GAP * (len(widths) - 1))]
+    lines = [styled(line(cells), sys.stdout, bold=True), "─" * (sum(widths.values()) + _GAP * (len(widths) - 1))]
     for row in zip(*cells.values(), strict=True):
         wrapped = [textwrap.wrap(cell, width) for cell, width in zip(row, widths.values(), strict=True)]
         lines += [line(part) for part in zip_longest(*wrapped, fillvalue="")] or [""]

@@ -58,7 +58,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("app", ["embedstore", "heads"])
 def test_help_imports_nothing_heavy(app: str) -> None:
     code = (
-        f"import sys\nfrom cli.{app}_app import app\n"
+        f"import sys\nfrom cli.{app}_commands import app\n"
         "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
@@ -68,7 +68,7 @@ def test_help_imports_nothing_heavy(app: str) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["build", "--help"], ["lookup", "-h"]])
 def test_every_help_has_an_example(arguments: list[str], tmp_path: Path) -> None:
-    assert "  embedstore " in ok("embedstore", *arguments, cwd=tmp_path)
+    assert "\n embedstore " in ok("embedstore", *arguments, cwd=tmp_path)
 
 
 def test_version_is_printed_by_both_commands(tmp_path: Path) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from cli.render.output import print_rows
+import embedstore
+from cli.render.output import print_rows, styled
 
 SCRIPTS = Path(sys.executable).parent
 KEY = "SQ." + "k" * 32
@@ -128,3 +131,58 @@ def test_a_full_disk_under_stdout_is_one_line(arguments: list[str]) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("error: Cannot write the output: No space left on device.")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "proposed"),
+    [
+        (["embedstore", "build", "--model", "prot_t5"], {"prot_t5", "prot_t5_bfd"}),
+        (["heads", "fit", "--head", "lin"], {"linear"}),
+        (["heads", "fit", "--task", "pfa"], {"pfam", "pfam_clustered"}),
+        (["heads", "fit", "--store", "a.zarr", "--dataset", "fa"], {"families"}),
+        (["embedstore", "search", "--store", "a.zarr", "--space", "km"], {"kmer-"}),
+        (["heads", "fit", "--store", "none.zarr", "--dataset", ""], set()),
+    ],
+)
+def test_the_shell_completes_names(tmp_path: Path, typed: list[str], proposed: set[str]) -> None:
+    from embedstore.testing.family_files import write_families
+
+    if "a.zarr" in typed:
+        write_families(tmp_path / "p.csv", 40, 2)
+        store = embedstore.open(tmp_path / "a.zarr", mode="a")
+        store.add("families", tmp_path / "p.csv")
+        embedstore.build(store, embedstore.load_model("kmer"))
+    command, *words = typed
+    environment = {
+        **os.environ,
+        f"_{command.upper()}_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join([command, *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    done = subprocess.run(
+        [SCRIPTS / command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    names = {name[:5] if name.startswith("kmer-") else name for name in done.stdout.split()}
+    assert names == proposed
+    assert "Traceback" not in done.stderr
+
+
+def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert styled("x", Terminal(), bold=True) == "\x1b[1mx\x1b[0m"
+    assert styled("x", io.StringIO(), bold=True) == "x"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert styled("x", Terminal(), bold=True) == "x"
+
+
+@pytest.mark.parametrize("name", ["embedstore", "heads"])
+def test_summaries_of_commands_fit_a_line(name: str) -> None:
+    app = import_module(f"cli.{name}_commands").app
+    for command in app.registered_commands:
+        summary = (command.callback.__doc__ or "").split("\n\n")[0]
+        assert len(summary) <= 66, command.callback.__name__
+        assert "\n" not in summary

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.embedstore_app import app as embedstore_app
-from cli.heads_app import app as heads_app
+from cli.embedstore_commands import app as embedstore_app
+from cli.heads_commands import app as heads_app
 from embedstore.errors import EmbedstoreError, InputError
 from embedstore.store import Store
 from heads.tasks.readers import read_task

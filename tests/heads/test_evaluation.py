@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import heads
-from cli.heads_app import app
+from cli.heads_commands import app
 from cli.render.pages import Pages
 from embedstore.errors import InputError, StoreNotFoundError
 from embedstore.store import Store

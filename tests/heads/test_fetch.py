@@ -190,7 +190,7 @@ def test_fasta_files_of_classes_become_a_table(
 
 
 def test_the_command_adds_and_tells(task: Task, tmp_path: Path) -> None:
-    from cli.embedstore_app import app
+    from cli.embedstore_commands import app
 
     arguments = ["fetch", "stability", "--folder", str(tmp_path / "f"), "--store", str(tmp_path / "s.zarr")]
     done = CliRunner().invoke(app, arguments)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import embedstore
-from cli.heads_app import app
+from cli.heads_commands import app
 from embedstore.errors import InputError, SpaceMismatchError
 from embedstore.store import Store
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import embedstore
 import heads
-from cli.heads_app import app as heads_app
+from cli.heads_commands import app as heads_app
 from embedstore.errors import InputError
 from embedstore.store import Store
 from embedstore.store.pairs import add_pairs

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import embedstore
 import heads
-from cli.heads_app import app
+from cli.heads_commands import app
 from embedstore.errors import InputError, StoreWriteError
 from embedstore.sequences import read_records
 from embedstore.store import Store

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import embedstore
 import heads
-from cli.heads_app import app
+from cli.heads_commands import app
 from embedstore.errors import InputError, UnknownNameError
 from embedstore.store import Store
 from heads.base import make_head

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import heads
-from cli.heads_app import app as heads_app
+from cli.heads_commands import app as heads_app
 from embedstore.errors import InputError, MissingPackageError
 from embedstore.store import Store
 from heads.api.tune import tune

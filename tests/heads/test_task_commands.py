@@ -9,8 +9,8 @@ from typing import Any
 from typer.testing import CliRunner
 
 import embedstore
-from cli.embedstore_app import app as embedstore_app
-from cli.heads_app import app as heads_app
+from cli.embedstore_commands import app as embedstore_app
+from cli.heads_commands import app as heads_app
 from embedstore.store import Store
 from heads.tasks import TASKS
 

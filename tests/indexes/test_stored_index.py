@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import embedstore
-from cli.embedstore_app import app
+from cli.embedstore_commands import app
 from embedstore.errors import InputError, SpaceMismatchError, StoreCorruptError, StoreNotFoundError, UnknownNameError
 from embedstore.indexes import Neighbours, api, manage
 from embedstore.indexes.manage import add_shard, build_index, choose_index_type, merge_index, train_index, update_index

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import embedstore
-from cli.embedstore_app import app
+from cli.embedstore_commands import app
 from cli.parsing import parse_where
 from embedstore.errors import InputError, MissingFileError, UnknownNameError
 from embedstore.indexes.query import Hit, search_records

@@ -113,7 +113,7 @@ def test_default_proteins_have_the_lengths_that_they_have_in_uniprot() -> None:
 def run(*arguments: str) -> tuple[int, str, str]:
     from typer.testing import CliRunner
 
-    from cli.embedstore_app import app
+    from cli.embedstore_commands import app
 
     # Wide enough that no cell of the table is folded, whatever the terminal of who runs the tests.
     done = CliRunner().invoke(app, ["check", *arguments], env={"COLUMNS": "200"})

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 import embedstore
 import heads
-from cli.embedstore_app import app as embedstore_app
-from cli.heads_app import app as heads_app
+from cli.embedstore_commands import app as embedstore_app
+from cli.heads_commands import app as heads_app
 from embedstore.errors import InputError, SpaceMismatchError, WeightsUnavailableError
 from embedstore.models import load_model
 from embedstore.models.encoder_model import EncoderModel

@@ -56,7 +56,9 @@ def predict(
     json: Json = False,
     tsv: Tsv = False,
 ) -> None:
-    """Predict proteins with a fitted head; what the store lacks is embedded on the way.
+    """Predict proteins with a fitted head.
+
+    Proteins that the store lacks are embedded on the way.
 
     heads predict pfam-linear unknown.fasta --max-error 0.05
 

@@ -23,7 +23,9 @@ def fetch(
     store: StorePath = None,
     json: Json = False,
 ) -> None:
-    """Download a task's files, check their sha256, and add them to the store.
+    """Download and add the published files of a task.
+
+    Their sha256 is checked first.
 
     embedstore fetch stability
 

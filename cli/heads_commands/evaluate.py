@@ -12,7 +12,7 @@ from cli.options import DatasetName, GroupColumn, Json, Labels, Seed, SpaceName,
 
 def evaluate(
     fitted: Annotated[
-        Path | None, typer.Argument(help="A fitted head. [default: <task or data set>-<head>]", show_default=False)
+        Path | None, typer.Argument(help="A fitted head. [default: TASK-HEAD]", show_default=False)
     ] = None,
     task: TaskName = None,
     dataset: DatasetName = None,
@@ -39,7 +39,9 @@ def evaluate(
     json: Json = False,
     tsv: Tsv = False,
 ) -> None:
-    """Measure a fitted head on held-out rows: 95% intervals, a leakage audit, what became of its promises.
+    """Measure a fitted head on held-out rows.
+
+    With 95% intervals, leakage, and whether its error guarantees hold.
 
     heads evaluate pfam-linear
 

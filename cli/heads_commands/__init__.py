@@ -6,21 +6,21 @@ from typing import Annotated
 
 import typer
 
-from cli.heads_app.compare import compare
-from cli.heads_app.evaluate import evaluate
-from cli.heads_app.finetune import finetune
-from cli.heads_app.fit import fit
-from cli.heads_app.join import join
-from cli.heads_app.list import list_heads
-from cli.heads_app.predict import predict
-from cli.heads_app.tasks import tasks
+from cli.heads_commands.compare import compare
+from cli.heads_commands.evaluate import evaluate
+from cli.heads_commands.finetune import finetune
+from cli.heads_commands.fit import fit
+from cli.heads_commands.join import join
+from cli.heads_commands.list import list_heads
+from cli.heads_commands.predict import predict
+from cli.heads_commands.tasks import tasks
 from cli.version import print_version
 
 app = typer.Typer(
     name="heads",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -6,7 +6,9 @@ from cli.options import Json, StorePath, Tsv
 
 
 def ls(store: StorePath = None, json: Json = False, tsv: Tsv = False) -> None:
-    """List the data sets, the spaces and their indexes, with their sizes and what is missing.
+    """List data sets, spaces and indexes, with their sizes.
+
+    And what is missing where.
 
     embedstore ls
 

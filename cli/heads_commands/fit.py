@@ -20,9 +20,7 @@ def fit(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", help="Directory to save to. [default: <task or data set or file>-<head>]", show_default=False
-        ),
+        typer.Option("--out", "-o", help="Directory to save to. [default: TASK-HEAD]", show_default=False),
     ] = None,
     tune: Annotated[
         int | None,
@@ -38,7 +36,9 @@ def fit(
     store: StorePath = None,
     json: Json = False,
 ) -> None:
-    """Fit a head on the training rows of a task, of a data set or of a labelled file, and save it.
+    """Fit a head on labelled proteins, and save it.
+
+    On the training rows of a task, a data set or a labelled file; hyper-parameters are selected on validation rows.
 
     heads fit --task pfam --head linear
 

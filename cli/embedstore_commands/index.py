@@ -8,9 +8,7 @@ import typer
 
 from cli.options import Json, Seed, SpaceName, StorePath
 
-index = typer.Typer(
-    no_args_is_help=True, help="Indexes for fast search: build, update, ls, rm. Without one, search is exact."
-)
+index = typer.Typer(no_args_is_help=True, help="Build, update, list and remove indexes for fast search.")
 
 Memory = Annotated[
     str | None,

@@ -15,7 +15,7 @@ def info(
     store: StorePath = None,
     json: Json = False,
 ) -> None:
-    """Show how a space's vectors were made, or where a data set came from.
+    """Show how a space was made, or where a data set came from.
 
     embedstore info
 

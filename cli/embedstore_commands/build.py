@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.completion import complete_model
 from cli.options import Format, IdColumn, Json, SequenceColumn, SkipInvalid, StorePath, Weights
 
 
@@ -19,7 +20,12 @@ def build(
     ] = None,
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="A name from `embedstore models`; a directory or hub id with --family."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="A name from `embedstore models`; a directory or hub id with --family.",
+            autocompletion=complete_model,
+        ),
     ] = "mini",
     family: Annotated[
         str | None,

@@ -20,7 +20,9 @@ def simulate(
         typer.Option(help="csv, fasta, or pfam (folders of CSV shards). [default: by the name]", show_default=False),
     ] = None,
 ) -> None:
-    """Write simulated protein families, labelled and split: made up, for trying things out.
+    """Write simulated protein families, labelled and split.
+
+    For trying things out.
 
     embedstore simulate simulated.csv --sequences 20000 --families 200
 

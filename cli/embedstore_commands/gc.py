@@ -24,7 +24,9 @@ def gc(
     store: StorePath = None,
     json: Json = False,
 ) -> None:
-    """Remove what killed writers left, what `compact` replaced and what `rm` removed. Builds may run meanwhile.
+    """Free the space of what no reader sees any more.
+
+    Removes what killed writers left, what `compact` replaced and what `rm` removed. Builds may run meanwhile.
 
     embedstore gc --dry-run
 

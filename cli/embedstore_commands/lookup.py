@@ -12,8 +12,8 @@ from cli.options import (
     Device,
     Format,
     IdColumn,
+    IndexName,
     Json,
-    KeptIndexName,
     LabelColumn,
     Labels,
     LabelsIdColumn,
@@ -78,7 +78,7 @@ def lookup(
     reference: Annotated[
         str, typer.Option(help="Which labelled proteins are searched: train, or all rows of the task.")
     ] = "train",
-    index: KeptIndexName = "auto",
+    index: IndexName = "auto",
     space: SpaceName = None,
     weights: Weights = None,
     device: Device = "auto",
@@ -92,7 +92,9 @@ def lookup(
     json: Json = False,
     tsv: Tsv = False,
 ) -> None:
-    """Find the nearest family of each protein, with the probability that it is right and the neighbour that says so.
+    """Find the nearest family of each protein, with a probability.
+
+    Each answer comes with the probability that it is right and the nearest labelled protein.
 
     embedstore lookup unknown.fasta --task pfam
 

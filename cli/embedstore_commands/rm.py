@@ -19,7 +19,9 @@ def rm(
     store: StorePath = None,
     json: Json = False,
 ) -> None:
-    """Remove a data set or a space. Sequences stay, and the vectors of a data set too: `embedstore gc --unused`.
+    """Remove a data set or a space.
+
+    Sequences stay, and the vectors of a data set too: `embedstore gc --unused` removes them.
 
     embedstore rm pfam --dry-run
 

@@ -11,8 +11,8 @@ from cli.options import (
     Device,
     Format,
     IdColumn,
+    IndexName,
     Json,
-    KeptIndexName,
     Limit,
     QuerySplit,
     SequenceColumn,
@@ -29,7 +29,7 @@ from cli.options import (
 def search(
     queries: Annotated[Path, typer.Argument(help="Proteins: FASTA, CSV, TSV or Parquet.")],
     k: Annotated[int, typer.Option("-k", help="Neighbours a query.")] = 10,
-    index: KeptIndexName = "auto",
+    index: IndexName = "auto",
     where: Wheres = None,
     where_ids: WhereIds = None,
     exclude_self: Annotated[
@@ -48,7 +48,9 @@ def search(
     json: Json = False,
     tsv: Tsv = False,
 ) -> None:
-    """Find the nearest stored proteins of each query, by cosine similarity of their vectors.
+    """Find the nearest stored proteins of each query.
+
+    By cosine similarity of their vectors.
 
     embedstore search unknown.fasta -k 5
 

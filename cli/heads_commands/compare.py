@@ -58,7 +58,7 @@ def compare(
             "--out",
             "-o",
             help="Page and JSON, as OUT.html and OUT.json, written anew after each row. "
-            "[default: <task>-compare, with a number where that is there]",
+            "[default: TASK-compare, with a number if that exists]",
         ),
     ] = None,
     seed: Seed = 0,
@@ -66,7 +66,9 @@ def compare(
     json: Json = False,
     tsv: Tsv = False,
 ) -> None:
-    """Compare heads on the same rows: intervals, paired tests, calibration, cost, on one page that opens offline.
+    """Compare heads on the same rows, on one page.
+
+    With intervals, paired tests, calibration and cost; the page opens offline.
 
     heads compare --task pfam
 

@@ -17,13 +17,15 @@ def join(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Directory to save to. [default: <task>-ensemble]", show_default=False),
+        typer.Option("--out", "-o", help="Directory to save to. [default: TASK-ensemble]", show_default=False),
     ] = None,
     seed: Seed = 0,
     store: StorePath = None,
     json: Json = False,
 ) -> None:
-    """Join fitted heads into one, with weights chosen on the validation rows of their task, and save it.
+    """Join fitted heads into one ensemble, and save it.
+
+    Its weights are selected on the validation rows of their task.
 
     heads join pfam-linear pfam-knn
     """

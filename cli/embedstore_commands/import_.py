@@ -47,7 +47,9 @@ def import_(
     store: StorePath = None,
     json: Json = False,
 ) -> None:
-    """Import vectors that another tool made, under the sequences that their ids name.
+    """Import vectors that another tool made.
+
+    They are stored under the sequences that their ids name.
 
     embedstore import per-protein.h5 --dataset swissprot --fasta sprot.fasta.gz --match accession --model prot_t5
 

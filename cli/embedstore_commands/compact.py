@@ -6,7 +6,9 @@ from cli.options import Json, SpacesName, StorePath
 
 
 def compact(space: SpacesName = None, store: StorePath = None, json: Json = False) -> None:
-    """Merge the small parts of the sequences and of all spaces, and drop second copies. Nothing that is read changes.
+    """Merge small parts into large ones and drop second copies.
+
+    Readers see the same before, meanwhile and after.
 
     embedstore compact
 

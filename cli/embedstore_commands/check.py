@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.completion import complete_model
 from cli.options import Device, Json, Limit, Weights
 
 
@@ -17,7 +18,12 @@ def check(
     ] = None,
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="A name from `embedstore models`; a directory or hub id with --family."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="A name from `embedstore models`; a directory or hub id with --family.",
+            autocompletion=complete_model,
+        ),
     ] = ...,  # type: ignore[assignment]
     family: Annotated[
         str | None, typer.Option(help="How to read a checkpoint that has no name here.", show_default=False)
@@ -32,7 +38,9 @@ def check(
     limit: Limit = None,
     json: Json = False,
 ) -> None:
-    """Compare a model with its model card's own loop, and with itself in other batches. Exit code 1 if they differ.
+    """Compare a model with its model card's own code.
+
+    Embeds real proteins alone, in padded batches and in other precisions. Exit code 1 if the vectors differ.
 
     embedstore check --model prot_t5
 

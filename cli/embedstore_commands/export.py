@@ -26,7 +26,9 @@ def export(
     store: StorePath = None,
     json: Json = False,
 ) -> None:
-    """Write the vectors of a data set to a file, bit by bit as they are stored.
+    """Write the vectors of a data set to a file.
+
+    The vectors are written bit for bit as they are stored.
 
     embedstore export vectors.h5 --dataset pfam --split test
 

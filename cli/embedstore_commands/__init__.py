@@ -6,30 +6,30 @@ from typing import Annotated
 
 import typer
 
-from cli.embedstore_app.add import add
-from cli.embedstore_app.build import build
-from cli.embedstore_app.check import check
-from cli.embedstore_app.compact import compact
-from cli.embedstore_app.export import export
-from cli.embedstore_app.fetch import fetch
-from cli.embedstore_app.gc import gc
-from cli.embedstore_app.import_ import import_
-from cli.embedstore_app.index import index
-from cli.embedstore_app.info import info
-from cli.embedstore_app.lookup import lookup
-from cli.embedstore_app.ls import ls
-from cli.embedstore_app.models import models
-from cli.embedstore_app.rm import rm
-from cli.embedstore_app.search import search
-from cli.embedstore_app.simulate import simulate
-from cli.embedstore_app.verify import verify
+from cli.embedstore_commands.add import add
+from cli.embedstore_commands.build import build
+from cli.embedstore_commands.check import check
+from cli.embedstore_commands.compact import compact
+from cli.embedstore_commands.export import export
+from cli.embedstore_commands.fetch import fetch
+from cli.embedstore_commands.gc import gc
+from cli.embedstore_commands.import_ import import_
+from cli.embedstore_commands.index import index
+from cli.embedstore_commands.info import info
+from cli.embedstore_commands.lookup import lookup
+from cli.embedstore_commands.ls import ls
+from cli.embedstore_commands.models import models
+from cli.embedstore_commands.rm import rm
+from cli.embedstore_commands.search import search
+from cli.embedstore_commands.simulate import simulate
+from cli.embedstore_commands.verify import verify
 from cli.version import print_version
 
 app = typer.Typer(
     name="embedstore",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -21,7 +21,9 @@ def verify(
     store: StorePath = None,
     json: Json = False,
 ) -> None:
-    """Read the whole store and prove that nothing is lost or changed. Exit code 1 if something is.
+    """Check that nothing in the store is lost or damaged.
+
+    Reads all of it. Exit code 1 if something is.
 
     embedstore verify --store pfam.zarr
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.completion import complete_model
 from cli.options import Device, Json, Seed, StorePath, Weights
 from cli.task_options import TaskOptions, with_task_options
 
@@ -15,7 +16,14 @@ from cli.task_options import TaskOptions, with_task_options
 def finetune(
     options: TaskOptions,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="As of `embedstore build`. [default: mini]", show_default=False)
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="As of `embedstore build`. [default: mini]",
+            show_default=False,
+            autocompletion=complete_model,
+        ),
     ] = None,
     family: Annotated[
         str | None, typer.Option(help="How to read a checkpoint that has no name here.", show_default=False)
@@ -62,16 +70,16 @@ def finetune(
     merge: Annotated[bool, typer.Option("--merge", help="Write adapters as full weights.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", "-o", help="Folder for the model. [default: <task>-<model>-<method>]", show_default=False
-        ),
+        typer.Option("--out", "-o", help="Folder for the model. [default: TASK-MODEL-METHOD]", show_default=False),
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Forget an unfinished training.")] = False,
     seed: Seed = 0,
     store: StorePath = None,
     json: Json = False,
 ) -> None:
-    """Train a model on a task; the result is a model for `embedstore build` and for `heads predict`.
+    """Train a model and a head on a task, end to end.
+
+    The result is a model for `embedstore build` and for `heads predict`.
 
     heads finetune --task scop2 --model mini
 
@@ -80,7 +88,7 @@ def finetune(
     heads finetune --task pfam --preset protbert_study
 
     A training that was stopped goes on where it was: run it again. Several GPUs: `accelerate launch --no_python heads
-    finetune ...`; curves: `tensorboard --logdir <out>.training`.
+    finetune ...`; curves: `tensorboard --logdir OUT.training`.
     """
     from cli.parsing import parse_params
     from cli.render.finetune import chosen_settings, default_out, print_finetuned
