@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,6 @@ from heads.tasks.readers import read_task
 from heads.tasks.splitting import split_by_clusters
 from heads.tasks.targets import KINDS
 
-REAL = os.environ.get("EMBEDSTORE_TEST_DATA", "")
-
 FOLDERS = {
     "amp": "amp", "beta_lactamase": "peer_beta_lactamase", "bind": "flip_bind",
     "binary_localization": "peer_binary_localization", "conservation": "flip_conservation", "deeploc2": "deeploc2",
@@ -34,7 +31,7 @@ FOLDERS = {
     "scope": "scope", "secondary_structure": "flip_secondary_structure", "signal_peptide": "signalp_binary",
     "solubility": "peer_solubility", "stability": "tape_stability", "thermophile": "thermophile",
 }  # fmt: skip
-"""Where $EMBEDSTORE_TEST_DATA has a task's data."""
+"""Where the folder of real proteins has a task's data."""
 
 LAYOUTS = {
     "pfam_clustered": ("family_id,sequence_name,family_accession,aligned_sequence,sequence,split\n"
@@ -77,10 +74,10 @@ def test_every_task_is_tested_on_data() -> None:
 
 
 @pytest.mark.parametrize("name", list(FOLDERS))
-def test_a_task_reads_the_published_set(name: str, tmp_path: Path) -> None:
-    source = Path(REAL) / FOLDERS[name]
-    if not REAL or not source.exists():
-        pytest.skip(f"$EMBEDSTORE_TEST_DATA has no {FOLDERS[name]}")
+def test_a_task_reads_the_published_set(name: str, tmp_path: Path, data_dir: Path) -> None:
+    source = data_dir / FOLDERS[name]
+    if not source.exists():
+        pytest.skip(f"{data_dir} has no {FOLDERS[name]}")
     store = embedstore.open(tmp_path / "s.zarr", mode="a")
     task = TASKS[name]
     if task.partner_column:
