@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 import embedstore
 from benchmarks.bench_memory import write_random
 from benchmarks.harness import interleave, medians, write_result
-from heads.features.pairs import PairFeatures
+from heads.features.vectors import PairFeatures
 from heads.vectors.cnn import ConvolutionHead
 from heads.vectors.packed_conv import convolve, only_residues, pack
 

@@ -21,7 +21,7 @@ from heads.calibration.thresholds import choose_thresholds
 from heads.catalog import HEADS
 from heads.catalog.param_space import EpochCallback, Range
 from heads.features.base import Features, FeaturesLike, Float32, as_features
-from heads.tasks.leakage import isin_keys
+from heads.tasks.keys import isin_keys
 from heads.tasks.targets import Codes, Targets, encode
 
 
@@ -35,15 +35,25 @@ class LabelledExamples:
     def __len__(self) -> int:
         return self.features.shape[0]
 
-    def select(self, rows: NDArray[np.int64]) -> LabelledExamples:
-        """Some of the rows."""
-        return LabelledExamples(features=self.features.select(rows), targets=self.targets.select(rows))
+    def subset(self, indices: NDArray[np.int64]) -> LabelledExamples:
+        """The examples at (n,) indices."""
+        return LabelledExamples(features=self.features.subset(indices), targets=self.targets.subset(indices))
 
-    def sample(self, limit: int, *, seed: int) -> LabelledExamples:
-        """At most `limit` of the rows, drawn from `seed`, in order."""
+    def random_subset(self, limit: int, *, seed: int) -> LabelledExamples:
+        """At most `limit` of the examples, drawn from `seed`, in order."""
         if len(self) <= limit:
             return self
-        return self.select(np.sort(np.random.default_rng(seed).choice(len(self), size=limit, replace=False)))
+        return self.subset(np.sort(np.random.default_rng(seed).choice(len(self), size=limit, replace=False)))
+
+    def of_known_classes(self, train: LabelledExamples) -> LabelledExamples | None:
+        """The examples whose class is among those of `train`; None if there are none.
+
+        Targets list the classes of the whole data set; a part of it may lack some.
+        """
+        if self.targets.codes is None:
+            return self
+        known = np.isin(self.targets.codes, train.targets.require_codes())
+        return self.subset(np.flatnonzero(known)) if known.any() else None
 
 
 class NotFittedError(InputError, sklearn.exceptions.NotFittedError):  # type: ignore[misc]
@@ -139,7 +149,7 @@ class Head(BaseEstimator, ABC):  # type: ignore[misc]
         if X_valid is not None:
             valid = self._usable(as_features(X_valid), y_valid, train)
         if not self.whole_proteins and not train.targets.known.all():
-            train = train.select(np.flatnonzero(train.targets.known))
+            train = train.subset(np.flatnonzero(train.targets.known))
         return train, valid
 
     def fit_labelled(self, train: LabelledExamples, valid: LabelledExamples | None) -> Self:
@@ -348,12 +358,12 @@ class Head(BaseEstimator, ABC):  # type: ignore[misc]
             y, target_type=self.target_type, n_rows=features.shape[0], classes=train.targets.classes, name="y_valid"
         )
         usable = targets.known | self.whole_proteins
-        if features.digests is not None and train.features.digests is not None:
-            usable &= ~isin_keys(features.digests, train.features.digests)
+        if features.keys is not None and train.features.keys is not None:
+            usable &= ~isin_keys(features.keys, train.features.keys)
         if not targets.known[usable].any():
             return None
         valid = LabelledExamples(features=features, targets=targets)
-        return valid if usable.all() else valid.select(np.flatnonzero(usable))
+        return valid if usable.all() else valid.subset(np.flatnonzero(usable))
 
     def _thresholds(self, valid: LabelledExamples | None) -> Float32:
         if valid is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from embedstore.store.manifest import space_identity
 from embedstore.store.space_writer import SpaceWriter
 from heads.base import make_head
 from heads.catalog import HEADS
-from heads.features.base import ArrayFeatures, Float32, Rows, shuffled
-from heads.features.pairs import PairFeatures
+from heads.features.base import ArrayFeatures, Features, Float32, Rows, shuffled
+from heads.features.vectors import PairFeatures
 
 DIM = 1024
 
@@ -54,13 +54,12 @@ def compared(ours: float, theirs: float, name: str, **about: Any) -> dict[str, A
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class Proteins:
+@dataclass(frozen=True, eq=False, slots=True)
+class Proteins(Features):
     """Residues of whole proteins in memory, as `heads.features.base.Features`."""
 
     vectors: Float32
-    offsets: NDArray[np.int64]
-    digests: None = None
+    offsets: NDArray[np.int64] = field()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -78,8 +77,11 @@ class Proteins:
             rows = np.concatenate([np.arange(self.offsets[one], self.offsets[one + 1]) for one in group])
             yield rows, self.vectors[rows]
 
-    def select(self, rows: Rows) -> ArrayFeatures:
-        return ArrayFeatures(self.vectors[rows])
+    def subset(self, indices: Rows) -> ArrayFeatures:
+        return ArrayFeatures(self.vectors[indices])
+
+    def _read(self, rows: Rows | slice) -> Float32:
+        return self.vectors[rows]
 
 
 def residues(scale: float) -> dict[str, Any]:

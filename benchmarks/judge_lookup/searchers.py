@@ -15,7 +15,7 @@ from benchmarks.judge_mini.sets import Proteins
 from embedstore.indexes import Neighbours
 from heads.family_lookup.reference import NeighbourResult, Reference
 from heads.family_lookup.voting import LabelTable, LabelVotes, label_table, vote
-from heads.vectors.neighbour_targets import row_keys
+from heads.tasks.keys import row_keys
 
 _BITS_SCALE = 2.0
 """A hit of b bits stands as the cosine whose Fisher z is log(1 + b) / 2: the order is that of bits."""

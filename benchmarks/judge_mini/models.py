@@ -21,7 +21,7 @@ from embedstore.models import Model, load_model
 from embedstore.models.mini_encoder import MiniConfig, MiniEncoder
 from embedstore.sequences import digest
 from embedstore.sequences.batching import plan_batches
-from heads.vectors.neighbour_targets import row_keys
+from heads.tasks.keys import row_keys
 
 _REPORT_S = 60.0
 

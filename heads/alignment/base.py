@@ -24,7 +24,7 @@ from heads.alignment.hits import Hits, join_hits
 from heads.base import Head, LabelledExamples
 from heads.calibration.thresholds import choose_thresholds
 from heads.features.base import Features, FeaturesLike, Float32, sequences_of
-from heads.features.residue_codes import ALIGNABLE, cleaned, pack, unpack
+from heads.features.encoding import ALIGNABLE, cleaned, pack, unpack
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -103,7 +103,7 @@ class HomologyHead(Head):
         self._valid_scores: tuple[ClassScores, csr_array] | None = None
         if valid is None:
             return
-        valid = valid.sample(_VALID_ROWS, seed=0)
+        valid = valid.random_subset(_VALID_ROWS, seed=0)
         scores = self._scores(self.hits(valid.features))
         if self.target_type == "class":
             self.confidence_ = fit_softmax(scores, valid.targets.require_codes(), self.n_outputs)

@@ -15,8 +15,7 @@ import numpy as np
 from embedstore.errors import InputError, MissingPackageError
 from embedstore.sequences import read_records
 from heads.alignment.hmmer import LETTERS, amino, digital
-from heads.features.kmers import kmer_counts
-from heads.features.residue_codes import cleaned
+from heads.features.encoding import cleaned, kmer_counts
 from heads.tasks.programs import run_program, write_fasta
 
 INSTALL: Mapping[str, str] = {

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from embedstore.catalog import missing_package
 from embedstore.errors import InputError
-from heads.features.residue_codes import ALIGNABLE
+from heads.features.encoding import ALIGNABLE
 
 MAX_RESIDUES = 100_000
 """Longest sequence that HMMER accepts."""

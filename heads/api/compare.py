@@ -36,7 +36,7 @@ from heads.evaluation.published_comparison import (
     select_methods,
 )
 from heads.evaluation.scoring import LOWER_IS_BETTER, main_metric, resampling_unit
-from heads.features.vectors import StoreLike, as_store, store_if_any
+from heads.features.sources import StoreLike, as_store, store_if_any
 from heads.tasks.data import TaskData
 from heads.tasks.label_warnings import warn_about_labels
 from heads.tasks.readers import read_task

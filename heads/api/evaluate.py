@@ -31,8 +31,16 @@ from heads.evaluation.metrics import N_RESAMPLES, Bin, ClassOutcomes, Interval, 
 from heads.evaluation.metrics.reliability import reliability_of
 from heads.evaluation.pair_classes import PartnerClass, by_partners
 from heads.evaluation.scoring import SPLIT_WARNINGS, Scores, main_metric, resampling_unit, score_head
-from heads.features.sources import BOTH, SEQUENCES, SequenceSource, Source, VectorsAndSequences, VectorSource
-from heads.features.vectors import StoreLike, as_store
+from heads.features.sources import (
+    BOTH,
+    SEQUENCES,
+    SequenceSource,
+    Source,
+    StoreLike,
+    VectorsAndSequences,
+    VectorSource,
+    as_store,
+)
 from heads.tasks.catalog import TASKS
 from heads.tasks.data import TaskData
 from heads.tasks.readers import read_task

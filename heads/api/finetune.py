@@ -14,8 +14,7 @@ from embedstore.types import ProgressCallback, null_progress
 from heads.api.fit import fit_rows
 from heads.api.load import FittedHead
 from heads.base import make_head
-from heads.features.sources import SequenceSource
-from heads.features.vectors import StoreLike, as_store
+from heads.features.sources import SequenceSource, StoreLike, as_store
 from heads.finetuning.head import FinetuneHead
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection

@@ -13,8 +13,7 @@ from heads.base import Head, make_head
 from heads.catalog import HEADS
 from heads.evaluation.resources import measure_cost
 from heads.evaluation.scoring import validation_predictions, validation_rows
-from heads.features.sources import SEQUENCES, Source, source_of
-from heads.features.vectors import StoreLike, as_store
+from heads.features.sources import SEQUENCES, Source, StoreLike, as_store, get_source
 from heads.tasks.data import TaskData
 from heads.tasks.label_warnings import warn_about_labels
 from heads.tasks.readers import read_task
@@ -86,7 +85,7 @@ def fit(
     opened = None if reads == SEQUENCES and selection.labels is not None and store is None else as_store(store)
     data = read_task(selection, opened)
     model = make_head(head, params, target_type=data.target_type, input_=data.input, seed=seed)
-    source = source_of(opened, data, space, reads=reads)
+    source = get_source(opened, data, space, reads=reads)
     fitted = fit_rows(model, head, source, data, selection, params=params, tune=tune)
     if out is not None:
         fitted.save(out)
@@ -117,7 +116,7 @@ def fit_rows(
         As of `fit`.
     """
     warn_about_labels(data, selection)
-    train = source.rows(data, data.rows("train"), what="train row")
+    train = source.examples(data, data.rows("train"), what="train row")
     trained = data.rows("train")
     valid = validation_rows(source, data)
     learned = head.labelled(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))

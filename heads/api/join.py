@@ -13,9 +13,8 @@ from embedstore.catalog import suggest_arguments
 from embedstore.errors import InputError, SpaceMismatchError
 from heads.api.load import FittedHead, FittedLike, as_fitted
 from heads.base import LabelledExamples
-from heads.features.sources import BOTH, SEQUENCES, source_of
-from heads.features.vectors import StoreLike, as_store
-from heads.tasks.leakage import isin_keys
+from heads.features.sources import BOTH, SEQUENCES, StoreLike, as_store, get_source
+from heads.tasks.keys import isin_keys
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 from heads.tasks.targets import encode
@@ -63,8 +62,8 @@ def join(
     data = read_task(TaskSelection(**first.task), opened)
     sources = {one.space_id for one in fitted}
     reads = BOTH if len(sources) > 1 else SEQUENCES if SEQUENCES in sources else "vectors"
-    source = source_of(opened, data, None if reads == SEQUENCES else first.space_id, reads=reads)
-    rows = source.rows(data, data.rows("valid"), what="valid row")
+    source = get_source(opened, data, None if reads == SEQUENCES else first.space_id, reads=reads)
+    rows = source.examples(data, data.rows("valid"), what="valid row")
     targets = encode(
         rows.y,
         target_type=data.target_type,
@@ -73,13 +72,13 @@ def join(
         name="the validation labels",
     )
     usable = targets.known
-    if rows.features.digests is not None:
-        usable &= ~isin_keys(rows.features.digests, data.keys[data.rows("train")])
+    if rows.features.keys is not None:
+        usable &= ~isin_keys(rows.features.keys, data.keys[data.rows("train")])
     if not usable.any():
         raise InputError(
             f"No validation row of {first.task_name} has a class that the heads know; nothing to choose on."
         )
-    valid = LabelledExamples(features=rows.features, targets=targets).select(usable.nonzero()[0])
+    valid = LabelledExamples(features=rows.features, targets=targets).subset(usable.nonzero()[0])
     names = [one.head_name for one in fitted]
     kind_of = HybridHead if reads == BOTH else EnsembleHead
     head = kind_of(members=names, method=method, seed=seed, target_type=data.target_type)

@@ -15,7 +15,7 @@ from heads.family_lookup.alignment import require_parasail
 from heads.family_lookup.calibration import UNKNOWN_SHARE
 from heads.family_lookup.hits import Hits
 from heads.family_lookup.lookup import FamilyLookup, check_risk
-from heads.features.vectors import StoreLike
+from heads.features.sources import StoreLike
 from heads.tasks.selection import TaskSelection
 
 __all__ = ["FamilyLookup", "Hits", "lookup"]

@@ -24,8 +24,7 @@ from heads.api.predictions import Predictions, join
 from heads.base import Head, has_prediction
 from heads.calibration.risk_control import CONFIDENCE, RiskThreshold
 from heads.features.base import Float32
-from heads.features.sources import SEQUENCES
-from heads.features.vectors import StoreLike, as_store
+from heads.features.sources import SEQUENCES, StoreLike, as_store
 
 RecordsLike: TypeAlias = str | PathLike[str] | Iterable[Record]
 """A file of proteins, or records."""

@@ -19,13 +19,14 @@ from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.types import Digests, Record, Vectors
 from heads.api.load import FittedHead
 from heads.catalog import HEADS
-from heads.features.base import Features, SequenceFeatures, VectorAndSequenceFeatures, sortable_keys
-from heads.features.pairs import ORDERED, PairFeatures, parse_pairing
+from heads.features.base import Features, SequenceFeatures, VectorAndSequenceFeatures
 from heads.features.residues import ResidueFeatures
 from heads.features.sequences import PairSequences, ResidueSequences
-from heads.features.sources import BOTH
-from heads.features.vectors import record_features, record_keys
+from heads.features.sources import BOTH, record_features, record_keys
+from heads.features.vectors import PairFeatures
 from heads.tasks.catalog import TASKS
+from heads.tasks.keys import sortable_keys
+from heads.tasks.pairing import ORDERED, parse_pairing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

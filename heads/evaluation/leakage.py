@@ -14,7 +14,7 @@ from heads.evaluation.metrics import Interval, Outcomes, wilson_interval
 from heads.evaluation.metrics.classification import ClassOutcomes
 from heads.evaluation.metrics.regression import NumberOutcomes
 from heads.evaluation.nearest_training import Nearest, nearest_training
-from heads.tasks.leakage import isin_keys
+from heads.tasks.keys import isin_keys
 
 SAMPLE_ROWS = 1000
 """Rows of a split whose nearest training protein is searched for, unless another number is asked for."""

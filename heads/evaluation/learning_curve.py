@@ -80,7 +80,7 @@ def learning_curve(
     points = []
     for fraction in sorted(fractions):
         rows = np.sort(order[: max(2, round(fraction * len(order)))])
-        train = source.rows(data, rows, what="training row")
+        train = source.examples(data, rows, what="training row")
         model = type(head)(**params)
         with measure_cost() as cost:
             model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))

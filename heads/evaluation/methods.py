@@ -16,8 +16,7 @@ from heads.base import make_head
 from heads.catalog import HEADS
 from heads.evaluation.resources import Cost, measure_cost
 from heads.evaluation.scoring import Scores, score_head, validation_rows
-from heads.features.sources import BOTH, SEQUENCES, SequenceSource, Source, VectorsAndSequences, VectorSource
-from heads.features.vectors import as_store
+from heads.features.sources import BOTH, SEQUENCES, SequenceSource, Source, VectorsAndSequences, VectorSource, as_store
 from heads.tasks.data import TaskData
 
 
@@ -170,7 +169,7 @@ class HeadMethod:
             # Each seed is a training of its own.
             params["checkpoint"] = str(Path(params["checkpoint"]) / f"seed_{seed}")
         model = make_head(self.head, params, target_type=data.target_type, input_=data.input, seed=seed)
-        train = self._source.rows(data, data.rows("train"), what="train row")
+        train = self._source.examples(data, data.rows("train"), what="train row")
         valid = validation_rows(self._source, data)
         with measure_cost() as cost:
             model.fit(train.features, train.y, *(() if valid is None else (valid.features, valid.y)))

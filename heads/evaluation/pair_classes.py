@@ -12,7 +12,7 @@ from heads.evaluation.metrics import N_RESAMPLES, measure
 from heads.evaluation.outcomes import subset
 from heads.evaluation.scoring import Scores
 from heads.tasks.data import TaskData
-from heads.tasks.leakage import isin_keys
+from heads.tasks.keys import isin_keys
 
 CLASSES = {2: "both", 1: "one", 0: "none"}
 """Proteins of a pair that are in training pairs: C1, C2 and C3 of Park and Marcotte 2012, Nature Methods 9:1134."""

@@ -17,10 +17,9 @@ from heads.evaluation.metrics.bootstrap import Float64, Part, Sums
 from heads.evaluation.outcomes import add_missing, predict_outcomes, subset
 from heads.evaluation.resources import Cost, measure_cost
 from heads.features.base import Features
-from heads.features.load import SplitData
-from heads.features.sources import Source
+from heads.features.sources import Source, SplitData
 from heads.tasks.data import TaskData
-from heads.tasks.leakage import isin_keys
+from heads.tasks.keys import isin_keys
 from heads.tasks.targets import encode
 
 MAIN_METRICS: Mapping[str, str] = {
@@ -86,11 +85,11 @@ def score_head(
         Of the bootstrap. The same seed resamples the same rows for every head.
     """
     rows = data.rows(split)
-    present = source.present(data, rows)
+    present = source.available(data, rows)
     outcomes: Outcomes | None = None
     with measure_cost() as cost:
         if present.any():
-            examples = source.rows(data, rows[present], what=f"{split} row")
+            examples = source.examples(data, rows[present], what=f"{split} row")
             outcomes = predict_outcomes(head, examples.features, examples.y)
     if not present.all():
         fallback = 0.0
@@ -198,7 +197,7 @@ def validation_rows(source: Source, data: TaskData) -> SplitData | None:
     rows = data.splits["valid"]
     if data.input == "residue":
         rows = rows[~isin_keys(data.digests[rows], data.digests[data.splits["train"]])]
-    return source.rows(data, rows, what="valid row") if len(rows) else None
+    return source.examples(data, rows, what="valid row") if len(rows) else None
 
 
 def validation_predictions(head: Head, data: TaskData, valid: SplitData | None) -> ValidationPredictions | None:
@@ -214,7 +213,7 @@ def validation_predictions(head: Head, data: TaskData, valid: SplitData | None) 
     if not is_new.all():
         # Residues of training proteins are left out by `validation_rows` already.
         indices = np.flatnonzero(np.repeat(is_new, lengths))
-        features = features.select(indices)
+        features = features.subset(indices)
         y = [y[index] for index in indices.tolist()] if isinstance(y, list) else y[indices]
     proteins = np.repeat(_numbered(data.keys[valid.rows[is_new]]), lengths[is_new])
     if head.target_type == "multilabel":

@@ -23,7 +23,7 @@ from heads.family_lookup.reference import NeighbourResult, Reference
 from heads.family_lookup.reference_data import reference_data
 from heads.family_lookup.regions import Windows, make_windows, select_regions
 from heads.family_lookup.voting import LabelVotes
-from heads.features.vectors import StoreLike, as_store, record_features, record_keys
+from heads.features.sources import StoreLike, as_store, record_features, record_keys
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 

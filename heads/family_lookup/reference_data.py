@@ -11,10 +11,9 @@ from embedstore.errors import InputError, StoreError
 from embedstore.store.spaces import Space
 from heads.family_lookup.calibration import MAX_QUERIES, CalibrationQueries
 from heads.family_lookup.voting import LabelTable, label_table
-from heads.features.base import sortable_keys
-from heads.features.vectors import has_vector
+from heads.features.sources import has_vector
 from heads.tasks.data import TaskData
-from heads.tasks.leakage import isin_keys
+from heads.tasks.keys import isin_keys, sortable_keys
 from heads.tasks.splitting import split_by_key
 
 REFERENCES = ("train", "all")

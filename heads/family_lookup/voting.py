@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from embedstore.numerics import log_odds
 from embedstore.types import DIGEST_BYTES, Digests
-from heads.features.base import Float32, sortable_keys
+from heads.features.base import Float32
+from heads.tasks.keys import sortable_keys
 from heads.vectors.fit_knn import weights_of
 from heads.vectors.neighbour_targets import KeyTargets
 

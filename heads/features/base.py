@@ -1,16 +1,20 @@
-"""Vectors that come in blocks, so that they need not fit into memory, and the checks on them."""
+"""Examples that a head reads, in blocks, so that they need not fit into memory; and the checks on them."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from embedstore.types import DIGEST_BYTES, Digests, Vectors
+from embedstore.sequences import digest
+from embedstore.store.keys import as_digests
+from embedstore.types import Digests, Vectors
+from heads.tasks.keys import row_keys
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,148 +24,154 @@ Rows: TypeAlias = NDArray[np.int64]
 """(n,) int64 row numbers."""
 
 BLOCK_ROWS = 8192
-"""Rows that a stream hands out at once: 32 MiB of float32 at 1,024 dimensions."""
+"""Rows in a block: 32 MiB of float32 at 1,024 dimensions."""
 
 
-class Features(Protocol):
-    """What heads learn from: rows of numbers that are read in blocks, in order or shuffled.
+class Features(ABC):
+    """Examples as (N, D) numbers that are read in blocks, in order or shuffled.
 
-    A row is a protein, a residue of one, or a pair of proteins; a head need not know which.
+    An example is a protein, a residue, or a pair of proteins; a head need not know which. A subclass has `shape`,
+    `subset` and `_read`; the rest is here.
 
     Attributes
     ----------
     shape
-        Rows and dimensions.
-    digests
-        Key of each row, (N, 24) uint8, or None for rows that have no key of their own.
+        Number of examples and of dimensions.
+    keys
+        Key of each example, (N, 24) uint8, or None for examples without a key of their own.
     offsets
-        Where rows are the residues of whole proteins: protein p has the rows ``offsets[p]:offsets[p + 1]``, (P + 1,)
-        int64, and every block holds whole proteins. None elsewhere.
+        Where examples are the residues of whole proteins: protein p has the rows ``offsets[p]:offsets[p + 1]``,
+        (P + 1,) int64, and every block holds whole proteins. None elsewhere.
+    group_keys
+        Key of each example, (N, 24) uint8, equal for examples that a split keeps together: equal sequences, and the
+        residues of a protein.
+    block_rows
+        Most rows in a block.
     """
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and dimensions."""
-        ...
+    __slots__ = ()
 
     @property
-    def digests(self) -> Digests | None:
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Number of examples and of dimensions."""
+
+    @abstractmethod
+    def subset(self, indices: Rows) -> Features:
+        """The examples at (n,) indices, in that order; single residues of proteins have no `offsets`."""
+
+    @abstractmethod
+    def _read(self, rows: Rows | slice) -> Float32:
+        """(n, D) float32 vectors of some rows."""
+
+    @property
+    def keys(self) -> Digests | None:
         """Keys, or None."""
-        ...
+        return None
 
     @property
     def offsets(self) -> NDArray[np.int64] | None:
         """Where each protein starts, or None."""
-        ...
+        return None
+
+    @property
+    def group_keys(self) -> Digests:
+        """Keys of examples that a split keeps together."""
+        if self.offsets is not None:
+            return np.repeat(row_keys(len(self.offsets) - 1), np.diff(self.offsets), axis=0)
+        return row_keys(self.shape[0]) if self.keys is None else self.keys
+
+    @property
+    def block_rows(self) -> int:
+        """Most rows in a block."""
+        return BLOCK_ROWS
 
     def blocks(self) -> Iterator[tuple[slice, Float32]]:
-        """Yield each row once and in order: the rows' slice and their (n, D) float32 vectors."""
-        ...
+        """Yield each example once and in order: the rows' slice and their (n, D) float32 vectors."""
+        n_rows = self.shape[0]
+        for start in range(0, n_rows, self.block_rows):
+            rows = slice(start, min(start + self.block_rows, n_rows))
+            yield rows, self._read(rows)
 
     def batches(self, n_rows: int, *, seed: int) -> Iterator[tuple[Rows, Float32]]:
-        """Yield each row once in an order drawn from `seed`: row numbers and vectors, about `n_rows` at a time."""
-        ...
-
-    def select(self, rows: Rows) -> Features:
-        """Some of the rows, in the order given. They are loose: `offsets` is None."""
-        ...
+        """Yield each example once in an order drawn from `seed`: row numbers and vectors, about `n_rows` at a time."""
+        for rows in shuffled(self.shape[0], n_rows, seed=seed):
+            yield rows, self._read(rows)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ArrayFeatures:
-    """Vectors in memory, handed out in blocks.
+class ArrayFeatures(Features):
+    """Vectors in memory.
 
     Parameters
     ----------
     vectors
         (N, D) floating.
-    digests
-        Key of each row, (N, 24) uint8, where there are keys.
+    keys
+        Key of each example, (N, 24) uint8, where there are keys.
     block_rows
         Most rows in a block.
     """
 
     vectors: Vectors
-    digests: Digests | None = None
+    keys: Digests | None = None
     block_rows: int = BLOCK_ROWS
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and dimensions."""
+        """Number of examples and of dimensions."""
         return self.vectors.shape[0], self.vectors.shape[1]
 
-    @property
-    def offsets(self) -> None:
-        """None: rows stand for themselves."""
-        return
+    def subset(self, indices: Rows) -> ArrayFeatures:
+        """The examples at (n,) indices, copied."""
+        return ArrayFeatures(self.vectors[indices], _at(self.keys, indices), self.block_rows)
 
-    def blocks(self) -> Iterator[tuple[slice, Float32]]:
-        """Yield slices of rows and their vectors as float32."""
-        for start in range(0, len(self.vectors), self.block_rows):
-            rows = slice(start, min(start + self.block_rows, len(self.vectors)))
-            yield rows, np.asarray(self.vectors[rows], dtype=np.float32)
-
-    def batches(self, n_rows: int, *, seed: int) -> Iterator[tuple[Rows, Float32]]:
-        """Yield each row once in random order, `n_rows` at a time."""
-        for rows in shuffled(len(self.vectors), n_rows, seed=seed):
-            yield rows, np.asarray(self.vectors[rows], dtype=np.float32)
-
-    def select(self, rows: Rows) -> ArrayFeatures:
-        """Some of the rows, copied."""
-        return ArrayFeatures(self.vectors[rows], None if self.digests is None else self.digests[rows], self.block_rows)
+    def _read(self, rows: Rows | slice) -> Float32:
+        return np.asarray(self.vectors[rows], dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SequenceFeatures:
-    """Residues in place of vectors, for heads that read sequences: rows of no dimensions.
+class SequenceFeatures(Features):
+    """Sequences in place of vectors, for heads that read sequences: examples of no dimensions.
 
     Parameters
     ----------
     residues
         (N,) texts, normalised as `embedstore.sequences` does: upper case, no gaps.
-    digests
-        Key of each row, (N, 24) uint8, where there are keys.
+    keys
+        Key of each example, (N, 24) uint8, where there are keys.
     block_rows
         Most rows in a block.
     """
 
     residues: Sequence[str]
-    digests: Digests | None = None
+    keys: Digests | None = None
     block_rows: int = BLOCK_ROWS
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows, and no dimensions."""
+        """Number of examples, and no dimensions."""
         return len(self.residues), 0
 
     @property
-    def offsets(self) -> None:
-        """None: a row is a protein."""
-        return
+    def group_keys(self) -> Digests:
+        """Keys of examples that a split keeps together."""
+        return sequence_keys(self.residues) if self.keys is None else self.keys
 
-    def blocks(self) -> Iterator[tuple[slice, Float32]]:
-        """Yield slices of rows and (n, 0) vectors."""
-        yield from ArrayFeatures(np.empty(self.shape, np.float32), block_rows=self.block_rows).blocks()
+    def subset(self, indices: Rows) -> SequenceFeatures:
+        """The examples at (n,) indices, in that order."""
+        return SequenceFeatures(texts_at(self.residues, indices), _at(self.keys, indices), self.block_rows)
 
-    def batches(self, n_rows: int, *, seed: int) -> Iterator[tuple[Rows, Float32]]:
-        """Yield each row number once in random order, `n_rows` at a time, and (n, 0) vectors."""
-        for rows in shuffled(len(self.residues), n_rows, seed=seed):
-            yield rows, np.empty((len(rows), 0), np.float32)
-
-    def select(self, rows: Rows) -> SequenceFeatures:
-        """Some of the rows, in the order given."""
-        return SequenceFeatures(
-            [self.residues[row] for row in rows.tolist()],
-            None if self.digests is None else self.digests[rows],
-            self.block_rows,
-        )
+    def _read(self, rows: Rows | slice) -> Float32:
+        n_rows = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        return np.empty((n_rows, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class VectorAndSequenceFeatures:
-    """Vectors and residues of the same proteins, for heads that are made of heads on either.
+class VectorAndSequenceFeatures(Features):
+    """Vectors and sequences of the same proteins, for heads that are made of heads on either.
 
-    To a head on vectors they are vectors; one on sequences finds the residues by `sequences_of`.
+    A head on vectors reads the vectors; one on sequences reads the sequences, by `sequences_of`.
 
     Parameters
     ----------
@@ -174,34 +184,29 @@ class VectorAndSequenceFeatures:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows, and dimensions of the vectors."""
+        """Number of examples, and dimensions of the vectors."""
         return self.vectors.shape
 
     @property
-    def digests(self) -> Digests | None:
-        """Key of each row, or None."""
-        return self.vectors.digests
+    def keys(self) -> Digests | None:
+        """Keys, or None."""
+        return self.vectors.keys
+
+    def subset(self, indices: Rows) -> VectorAndSequenceFeatures:
+        """The examples at (n,) indices, in that order."""
+        return VectorAndSequenceFeatures(self.vectors.subset(indices), self.sequences.subset(indices))
+
+    def _read(self, rows: Rows | slice) -> Float32:
+        return self.vectors._read(rows)
 
     @property
-    def offsets(self) -> None:
-        """None: a row is a protein."""
-        return
-
-    def blocks(self) -> Iterator[tuple[slice, Float32]]:
-        """Yield slices of rows and their vectors as float32."""
-        yield from self.vectors.blocks()
-
-    def batches(self, n_rows: int, *, seed: int) -> Iterator[tuple[Rows, Float32]]:
-        """Yield each row number once in random order, `n_rows` at a time, and the vectors."""
-        yield from self.vectors.batches(n_rows, seed=seed)
-
-    def select(self, rows: Rows) -> VectorAndSequenceFeatures:
-        """Some of the rows, in the order given."""
-        return VectorAndSequenceFeatures(self.vectors.select(rows), self.sequences.select(rows))
+    def block_rows(self) -> int:
+        """Most rows in a block."""
+        return self.vectors.block_rows
 
 
 FeaturesLike: TypeAlias = "Features | Vectors | Sequence[str] | pd.DataFrame"
-"""What ``fit`` and ``predict`` take: a stream, an (N, D) array or data frame; N texts for heads that read sequences."""
+"""What ``fit`` and ``predict`` take: features, an (N, D) array or data frame; N texts for heads that read sequences."""
 
 
 def shuffled(n: int, batch: int, *, seed: int) -> Iterator[Rows]:
@@ -298,10 +303,10 @@ def require_finite(block: Float32, *, first_row: int = 0) -> None:
         )
 
 
-def take(X: FeaturesLike, rows: Rows, *, n_features: int) -> Float32:
-    """The vectors of some rows, (n, D) float32, in the order given. One pass over the stream of those rows."""
-    out = np.empty((len(rows), n_features), np.float32)
-    for span, block in checked_blocks(as_features(X).select(rows), n_features=n_features):
+def vectors_at(X: FeaturesLike, indices: Rows, *, n_features: int) -> Float32:
+    """The vectors at (n,) indices, (n, D) float32, in that order, read in one pass."""
+    out = np.empty((len(indices), n_features), np.float32)
+    for span, block in checked_blocks(as_features(X).subset(indices), n_features=n_features):
         out[span] = block
     return out
 
@@ -309,14 +314,22 @@ def take(X: FeaturesLike, rows: Rows, *, n_features: int) -> Float32:
 def l2_normalise(vectors: Float32) -> Float32:
     """Rows of (n, D) vectors scaled to the length sqrt(D), so that a coordinate is about 1; zeros stay zero.
 
-    >>> even_lengths(np.array([[3, 4], [0, 0]], np.float32)).astype(float).round(3).tolist()
+    >>> l2_normalise(np.array([[3, 4], [0, 0]], np.float32)).astype(float).round(3).tolist()
     [[0.849, 1.131], [0.0, 0.0]]
     """
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors) / np.float32(vectors.shape[1]))
     return np.asarray(vectors / np.where(lengths > 0, lengths, np.float32(1))[:, None])
 
 
-def sortable_keys(digests: Digests) -> NDArray[np.bytes_]:
-    """Keys (..., 24) as texts (...,), which sort and compare as the keys do."""
-    # numpy pads such texts with zeros, and all lengths are equal.
-    return np.ascontiguousarray(digests).view(f"S{DIGEST_BYTES}")[..., 0]
+def sequence_keys(sequences: Sequence[str]) -> Digests:
+    """Key of each sequence, (N, 24) uint8."""
+    return as_digests([digest(sequence.encode()) for sequence in sequences])
+
+
+def texts_at(texts: Sequence[str], indices: Rows) -> list[str]:
+    """The texts at (n,) indices."""
+    return [texts[index] for index in indices.tolist()]
+
+
+def _at(keys: Digests | None, indices: Rows) -> Digests | None:
+    return None if keys is None else keys[indices]

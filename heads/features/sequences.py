@@ -1,4 +1,4 @@
-"""Sequences as rows where a row is more, or less, than a protein: pairs, and residues of whole proteins."""
+"""Sequences whose examples are pairs of proteins, or the residues of whole proteins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.features.base import FeaturesLike, Float32, Rows, SequenceFeatures, as_features, shuffled
+from embedstore.types import Digests
+from heads.features.base import (
+    FeaturesLike,
+    Float32,
+    Rows,
+    SequenceFeatures,
+    _at,
+    as_features,
+    sequence_keys,
+    shuffled,
+    texts_at,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,30 +36,31 @@ class PairSequences(SequenceFeatures):
 
     partners: Sequence[str] = ()
 
-    def select(self, rows: Rows) -> PairSequences:
-        """Some of the pairs, in the order given."""
-        return PairSequences(
-            [self.residues[row] for row in rows.tolist()],
-            None if self.digests is None else self.digests[rows],
-            self.block_rows,
-            [self.partners[row] for row in rows.tolist()],
-        )
+    def subset(self, indices: Rows) -> PairSequences:
+        """The pairs at (n,) indices, in that order."""
+        residues, partners = texts_at(self.residues, indices), texts_at(self.partners, indices)
+        return PairSequences(residues, _at(self.keys, indices), self.block_rows, partners)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResidueSequences(SequenceFeatures):
-    """The residues of whole proteins, a row each; ``residues`` has a text a protein, and no key is handed out."""
+    """The residues of whole proteins, an example each; ``residues`` has a text for each protein."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Residues of all proteins, and no dimensions."""
+        """Number of residues, and no dimensions."""
         return int(self.offsets[-1]), 0
 
     @property
-    def offsets(self) -> NDArray[np.int64]:  # type: ignore[override]
+    def offsets(self) -> NDArray[np.int64]:
         """(P + 1,) int64: where each protein starts."""
         lengths = [0, *(len(text) for text in self.residues)]
         return np.cumsum(lengths).astype(np.int64)
+
+    @property
+    def group_keys(self) -> Digests:
+        """Key of the protein of each residue."""
+        return np.repeat(sequence_keys(self.residues), np.diff(self.offsets), axis=0)
 
     def blocks(self) -> Iterator[tuple[slice, Float32]]:
         """Yield the rows of each protein, and (L, 0) vectors."""
@@ -63,7 +75,7 @@ class ResidueSequences(SequenceFeatures):
             start, stop = int(offsets[proteins[0]]), int(offsets[proteins[0] + 1])
             yield np.arange(start, stop), np.empty((stop - start, 0), np.float32)
 
-    def select(self, rows: Rows) -> ResidueSequences:
+    def subset(self, indices: Rows) -> ResidueSequences:
         """Refused: a residue has no state without its protein.
 
         Raises
@@ -75,7 +87,7 @@ class ResidueSequences(SequenceFeatures):
 
 
 def input_of(X: FeaturesLike) -> str:
-    """What the rows are: ``"protein"``, ``"residue"`` or ``"pair"``.
+    """What an example is: ``"protein"``, ``"residue"`` or ``"pair"``.
 
     Raises
     ------

@@ -1,148 +1,164 @@
-"""Vectors by key, streamed from a space; and of any records, computed where the space has none."""
+"""Vectors of proteins and of pairs of proteins, streamed from a space by key."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from os import PathLike
-from typing import TypeAlias
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
-from embedstore.embedding.query import embed_records
-from embedstore.errors import StoreError, StoreNotFoundError
-from embedstore.models import Model
-from embedstore.sequences import digest, key_text
-from embedstore.store.keys import as_digests
-from embedstore.store.spaces import Space, SpaceBase
-from embedstore.store.store import Store, open_store
-from embedstore.types import RESIDUES, Digests, Record
-from heads.features.base import BLOCK_ROWS, ArrayFeatures, Float32, Rows, shuffled
+from embedstore.store.spaces import Space
+from embedstore.types import Digests
+from heads.features.base import Features, Float32, Rows, l2_normalise
+from heads.tasks.keys import pair_keys, sortable_keys
 
-StoreLike: TypeAlias = Store | str | PathLike[str] | None
-"""An open store, its path, or None for ``$EMBEDSTORE``, else ``./embedstore.zarr``."""
+CACHE_BYTES = 2**28
+"""Most memory for the vectors of the distinct proteins of pairs."""
 
-
-def as_store(store: StoreLike) -> Store:
-    """An open store; a path is opened."""
-    return store if isinstance(store, Store) else open_store(store)
-
-
-def store_if_any(store: StoreLike) -> Store | None:
-    """The store; None where none is named and none stands at the usual place: who reads sequences needs none."""
-    try:
-        return as_store(store)
-    except StoreNotFoundError:
-        if store is not None or os.environ.get("EMBEDSTORE"):
-            raise
-        return None
+_PAIRS_PER_STEP = 64
+"""Pairs that are combined at a time: few enough that a processor's cache holds what is read again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SpaceFeatures:
+class SpaceFeatures(Features):
     """Vectors of given keys, streamed from a space in the order of the keys.
 
     Parameters
     ----------
     space
         Where the vectors are.
-    digests
+    keys
         (N, 24) uint8, each with a vector in `space`.
     """
 
     space: Space
-    digests: Digests
+    keys: Digests = field()
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and dimensions."""
-        return len(self.digests), self.space.dim
+        """Number of examples and of dimensions."""
+        return len(self.keys), self.space.dim
 
-    def blocks(self) -> Iterator[tuple[slice, Float32]]:
-        """Yield slices of rows and their vectors as float32."""
-        for start in range(0, len(self.digests), BLOCK_ROWS):
-            rows = slice(start, min(start + BLOCK_ROWS, len(self.digests)))
-            yield rows, np.asarray(self.space.take(self.digests[rows]), np.float32)
+    def subset(self, indices: Rows) -> SpaceFeatures:
+        """The examples at (n,) indices, in that order."""
+        return SpaceFeatures(self.space, self.keys[indices])
+
+    def _read(self, rows: Rows | slice) -> Float32:
+        return np.asarray(self.space.take(self.keys[rows]), np.float32)
+
+
+class PairFeatures(Features):
+    """Vectors of pairs of proteins, combined block by block.
+
+    The vectors of both proteins are first scaled to a root mean square of 1, so that products and differences have the
+    same weight whatever the model's scale. Proteins usually occur in many pairs: the distinct ones are held in memory
+    up to `CACHE_BYTES`, and else read once a block.
+
+    Parameters
+    ----------
+    space
+        Where the vectors of the proteins are.
+    first, second
+        (N, 24) uint8 each: keys of the two proteins of each pair.
+    pairing
+        Names of `heads.tasks.pairing.PAIRINGS`; their vectors are concatenated.
+    """
+
+    def __init__(self, space: Space, first: Digests, second: Digests, pairing: tuple[str, ...]) -> None:
+        self.space, self.first, self.second, self.pairing = space, first, second, pairing
+        self._proteins = _Proteins(space, np.concatenate([first, second]))
+        self._positions = self._proteins.positions(first), self._proteins.positions(second)
+        self._keys: Digests | None = None
 
     @property
-    def offsets(self) -> None:
-        """None: a row is a protein."""
-        return
+    def shape(self) -> tuple[int, int]:
+        """Number of examples and of dimensions."""
+        n_parts = len(self.pairing) + ("concatenation" in self.pairing)
+        return len(self.first), n_parts * self.space.dim
 
-    def batches(self, n_rows: int, *, seed: int) -> Iterator[tuple[Rows, Float32]]:
-        """Yield each row once in random order, `n_rows` at a time."""
-        for rows in shuffled(len(self.digests), n_rows, seed=seed):
-            yield rows, np.asarray(self.space.take(self.digests[rows]), np.float32)
+    @property
+    def keys(self) -> Digests:
+        """Key of each pair, the same whichever protein comes first, (N, 24) uint8."""
+        if self._keys is None:
+            self._keys = pair_keys(self.first, self.second)
+        return self._keys
 
-    def select(self, rows: Rows) -> SpaceFeatures:
-        """Some of the rows, in the order given."""
-        return SpaceFeatures(self.space, self.digests[rows])
+    def subset(self, indices: Rows) -> PairFeatures:
+        """The examples at (n,) indices, in that order."""
+        part = copy.copy(self)
+        part.first, part.second = self.first[indices], self.second[indices]
+        part._positions = self._positions[0][indices], self._positions[1][indices]
+        part._keys = None if self._keys is None else self._keys[indices]
+        return part
 
+    def _read(self, rows: Rows | slice) -> Float32:
+        (table_a, a), (table_b, b) = (self._proteins.vectors(positions[rows]) for positions in self._positions)
+        out = np.empty((len(a), self.shape[1]), np.float32)
+        for start in range(0, len(a), _PAIRS_PER_STEP):
+            part = slice(start, start + _PAIRS_PER_STEP)
+            self._combine(table_a[a[part]], table_b[b[part]], out[part])
+        return out
 
-def has_vector(space: SpaceBase, digests: Digests, *, source: str) -> NDArray[np.bool_]:
-    """Which keys have a vector, (N,) bool; a key may lack one only if the build skipped it and said why.
-
-    Parameters
-    ----------
-    space
-        Where to look.
-    digests
-        (N, 24) uint8.
-    source
-        What the keys belong to, for the message: a data set's name or a path.
-
-    Raises
-    ------
-    StoreError
-        If keys were never embedded; the message has the command that does it.
-    """
-    present = space.find(digests) >= 0
-    absent = digests[~present]
-    if len(absent):
-        skipped = space.skipped
-        missing = [key for key in absent if key.tobytes() not in skipped]
-        if missing:
-            residues = " --residues" if space.pooling == RESIDUES else ""
-            how = f"Embed them: `embedstore build --model {space.identity['model']}{residues} {source}`."
-            if space.is_imported:
-                how = f"The space was imported: `embedstore import FILE --dataset NAME --into {space.id}` adds to it."
-            raise StoreError(
-                f"{len(missing):,} of the {len(digests):,} rows of {source} have no vector in space {space.id} "
-                f"(first: {key_text(missing[0].tobytes())}). {how}"
-            )
-    return present
+    def _combine(self, a: Float32, b: Float32, out: Float32) -> None:
+        start = 0
+        for name in self.pairing:
+            stop = start + self.space.dim * (2 if name == "concatenation" else 1)
+            _COMBINATIONS[name](a, b, out[:, start:stop])
+            start = stop
 
 
-def record_keys(records: Sequence[Record]) -> Digests:
-    """Key of each record, (n, 24) uint8."""
-    return as_digests([digest(record.residues) for record in records])
-
-
-def record_features(space: Space, records: Sequence[Record], *, model: Model | None = None) -> ArrayFeatures:
-    """Vectors of some records, each distinct sequence looked up or embedded once.
+class _Proteins:
+    """The proteins of some pairs, with vectors of a root mean square of 1, in memory where they are few.
 
     Parameters
     ----------
     space
-        Whose vectors to give.
-    records
-        Any records, of the store or not.
-    model
-        The model that made the space, where it cannot be loaded by its name.
-
-    Raises
-    ------
-    SpaceMismatchError
-        If the model that is here is not the one that made the space.
+        Where the vectors are.
+    keys
+        (M, 24) uint8, in any order, repeated or not.
     """
-    digests = record_keys(records)
-    distinct, first, back = np.unique(digests, axis=0, return_index=True, return_inverse=True)
-    # In the order of the records: where a vector is computed, its neighbours in the batch are then the same ones
-    # whatever the keys are.
-    order = np.argsort(first)
-    vectors = embed_records(space, [records[row] for row in first[order]], model=model)
-    position = np.empty(len(distinct), np.int64)
-    position[order] = np.arange(len(distinct))
-    return ArrayFeatures(vectors[position[back.ravel()]], digests)
+
+    def __init__(self, space: Space, keys: Digests) -> None:
+        self._space = space
+        self._sorted, first = np.unique(sortable_keys(keys), return_index=True)
+        self._keys = keys[first]
+
+    def positions(self, keys: Digests) -> Rows:
+        """Number of each of these proteins, (n,) int64."""
+        return np.searchsorted(self._sorted, sortable_keys(keys))
+
+    def vectors(self, positions: Rows) -> tuple[Float32, Rows]:
+        """A table of vectors that has these proteins, (M, D), and the row of each in it, (n,)."""
+        if self._cache is not None:
+            return self._cache, positions
+        distinct, inverse = np.unique(positions, return_inverse=True)
+        return self._read(distinct), inverse
+
+    @cached_property
+    def _cache(self) -> Float32 | None:
+        """All vectors, where they are no more than `CACHE_BYTES`."""
+        if 4 * len(self._keys) * self._space.dim > CACHE_BYTES:
+            return None
+        return self._read(np.arange(len(self._keys)))
+
+    def _read(self, positions: Rows) -> Float32:
+        return l2_normalise(self._space.take(self._keys[positions]).astype(np.float32))
+
+
+def _concatenation(a: Float32, b: Float32, out: Float32) -> None:
+    out[:, : a.shape[1]], out[:, a.shape[1] :] = a, b
+
+
+def _difference(a: Float32, b: Float32, out: Float32) -> None:
+    np.abs(np.subtract(a, b, out=out), out=out)
+
+
+_COMBINATIONS: Mapping[str, Callable[[Float32, Float32, Float32], object]] = {
+    "concatenation": _concatenation,
+    "sum": np.add,
+    "product": np.multiply,
+    "difference": _difference,
+}
+"""How the parts of `heads.tasks.pairing.PAIRINGS` are computed of two (n, D) arrays, written into a third."""

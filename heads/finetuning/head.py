@@ -24,7 +24,6 @@ from embedstore.models.trainable import trainable
 from embedstore.types import ProgressCallback, null_progress
 from heads.base import Float32, Head, LabelledExamples
 from heads.features.base import Features, sequences_of
-from heads.features.pairs import parse_pairing
 from heads.features.sequences import input_of
 from heads.finetuning.examples import Examples, balance, read_examples
 from heads.finetuning.forward import Passes
@@ -34,6 +33,7 @@ from heads.finetuning.methods import prepare
 from heads.finetuning.network import HeadLayers, Network, Objective, finished, head_widths
 from heads.finetuning.settings import Settings, settings_from, with_preset
 from heads.finetuning.trainer import Trainer, TrainingData
+from heads.tasks.pairing import parse_pairing
 from heads.tasks.targets import KINDS, Targets
 from heads.training.distributed import choose_engine, one_seed, own_device, resolve_mixed
 

@@ -91,4 +91,4 @@ def _inputs(
         return None
     # In the order of the rows, whatever the batches were.
     order = np.flatnonzero(kept)[np.argsort(numbers[kept], kind="stable")]
-    return LabelledExamples(features=ArrayFeatures(vectors[order]), targets=targets.select(numbers[order]))
+    return LabelledExamples(features=ArrayFeatures(vectors[order]), targets=targets.subset(numbers[order]))

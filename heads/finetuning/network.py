@@ -18,7 +18,7 @@ from heads.tasks.targets import Targets
 def combine(first: torch.Tensor, second: torch.Tensor, pairing: Sequence[str]) -> torch.Tensor:
     """What a head sees of pairs: (n, parts x D) of two (n, D), each row first at a root mean square of 1.
 
-    The same as `heads.features.pairs.PairFeatures` makes of stored vectors.
+    The same as `heads.features.vectors.PairFeatures` makes of stored vectors.
     """
     first, second = (one / one.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-12) for one in (first, second))
     made = {

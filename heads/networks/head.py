@@ -19,8 +19,9 @@ from heads.base import Head, LabelledExamples
 from heads.calibration.temperature import fit_temperature
 from heads.features.base import Features, Float32, sequences_of
 from heads.networks.batches import Collate, collate_tokens
-from heads.networks.holdout import hold_out
+from heads.networks.checks import require_share
 from heads.networks.tokens import Tokens, encode_residues
+from heads.tasks.splitting import hold_out
 from heads.tasks.targets import Targets
 from heads.training.loop import Epoch, Examples, Trainer, TrainingSettings
 from heads.training.objectives import Objective, make_objective
@@ -145,7 +146,12 @@ class NetworkHead(_Learned):
         # All rows are checked before a part of them is held out, so that a message has the row's own number.
         encode_residues(residues, max_length=self.max_length)
         if valid is None:
-            train, valid = hold_out(train, share=self.valid_share, seed=self.seed)
+            require_share(valid_share=self.valid_share)
+            learn, held_out = hold_out(
+                train.features.group_keys, train.targets, seed=self.seed, share=self.valid_share, from_top=True
+            )
+            if len(held_out):
+                train, valid = train.subset(learn), train.subset(held_out)
             residues = sequences_of(train.features).residues
         self._prepare(residues)
         self.objective_ = make_objective(train.targets, class_weights=self.class_weights)
@@ -208,7 +214,7 @@ class NetworkHead(_Learned):
         if valid is None or self.target_type not in ("class", "ordinal"):
             return 1.0
         most = max(_MIN_CALIBRATION_ROWS, _CALIBRATION_LOGITS // self.objective_.n_outputs)
-        rows = valid.sample(most, seed=self.seed)
+        rows = valid.random_subset(most, seed=self.seed)
         logits = trainer.logits(self._tokenise(sequences_of(rows.features).residues))
         return fit_temperature(logits, rows.targets.require_codes())[0]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heads.features.base import Float32
-from heads.features.kmers import kmer_counts
+from heads.features.encoding import kmer_counts
 from heads.sequence_baselines.linear_baseline import LinearBaseline
 
 _CENTRES = np.linspace(np.log(10), np.log(3000), 120)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from heads.features.base import Float32
-from heads.features.kmers import kmer_counts
+from heads.features.encoding import kmer_counts
 from heads.sequence_baselines.linear_baseline import LinearBaseline
 
 if TYPE_CHECKING:

@@ -92,7 +92,7 @@ class LinearBaseline(Head):
                 f"most {MAX_WEIGHTS:,}. Use shorter k-mers (kmer: k=2), or an alignment head."
             )
         if valid is not None:
-            valid = valid.sample(max(_MIN_VALID, MAX_LOGITS // self.n_outputs), seed=0)
+            valid = valid.random_subset(max(_MIN_VALID, MAX_LOGITS // self.n_outputs), seed=0)
         X_valid = None if valid is None else self._features(sequences_of(valid.features).residues)
         fits: list[tuple[float, float, float, Weights]] = []
         weights: Weights | None = None

@@ -90,7 +90,7 @@ def _split_blocks(X: Design, targets: Targets) -> Iterator[_Block]:
     for start in range(0, len(targets), n_rows):
         rows = np.arange(start, min(start + n_rows, len(targets)))
         part: Any = X[start : start + n_rows]
-        yield _Block(part, part.T.tocsr() if hasattr(part, "tocsr") else part.T, targets.select(rows))
+        yield _Block(part, part.T.tocsr() if hasattr(part, "tocsr") else part.T, targets.subset(rows))
 
 
 def _class_loss(logits: Float32, targets: Targets) -> tuple[float, Float32]:

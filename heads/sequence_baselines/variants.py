@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.features.residue_codes import codes_of_residues
+from heads.features.encoding import codes_of_residues
 
 _LOWER = """
 4
@@ -66,7 +66,7 @@ def consensus(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def blosum62() -> NDArray[np.int64]:
-    """(21, 21) int64 scores in half bits, by the codes of `heads.features.residue_codes`; other letters score -1, as X.
+    """(21, 21) int64 scores in half bits, by the codes of `heads.features.encoding`; other letters score -1, as X.
 
     Henikoff and Henikoff 1992, Amino acid substitution matrices from protein blocks, PNAS 89:10915.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError
 from embedstore.sequences import key_text
 from embedstore.types import Digests
-from heads.features.base import sortable_keys
+from heads.tasks.keys import sortable_keys
 from heads.tasks.programs import program_version, run_program, write_fasta
 
 METHODS = ("auto", "mmseqs", "kmer")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from embedstore.errors import InputError
 from embedstore.types import Digests
-from heads.features.pairs import pair_digests
-from heads.features.residues import spread_letters
+from heads.tasks.keys import pair_keys
 from heads.tasks.targets import label_sets
 
 INPUTS = ("protein", "residue", "pair")
@@ -96,7 +95,7 @@ class TaskData:
     @cached_property
     def keys(self) -> Digests:
         """What tells a row from others, (N, 24) uint8: the protein's key, or one of both proteins of a pair."""
-        return self.digests if self.partners is None else pair_digests(self.digests, self.partners)
+        return self.digests if self.partners is None else pair_keys(self.digests, self.partners)
 
     @property
     def n_unseen(self) -> int:
@@ -226,3 +225,15 @@ def is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def spread_letters(texts: Sequence[str], blank: str) -> NDArray[np.str_]:
+    """The letters of all texts as one array, (sum of lengths,) of one letter each; `blank` becomes no letter.
+
+    >>> spread_letters(["HC", "-E"], "-")
+    array(['H', 'C', '', 'E'], dtype='<U1')
+    """
+    # As UTF-32 a letter is four bytes, which is how numpy holds a text of length one; no letter is zero.
+    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32).copy()
+    codes[codes == ord(blank)] = 0
+    return codes.view("<U1")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from embedstore.errors import InputError
-from heads.features.pairs import parse_pairing
 from heads.tasks.data import INPUTS
+from heads.tasks.pairing import parse_pairing
 from heads.tasks.targets import KINDS
 
 SPLIT_WAYS = ("column", "random", "clusters")

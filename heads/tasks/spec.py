@@ -57,7 +57,7 @@ class Task:
     partner_column
         For pairs: column with the sequence of the second protein.
     pairing
-        For pairs: how the two vectors are combined; see `heads.features.pairs.PAIRINGS`.
+        For pairs: how the two vectors are combined; see `heads.tasks.pairing.PAIRINGS`.
     split_column
         Column that says which rows are for training. A data set without it is split at random by key.
     splits

@@ -1,4 +1,4 @@
-"""Which rows are trained on, chosen on and tested on."""
+"""Train, validation and test rows; rows held out of training; and folds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from embedstore.numerics import splitmix64
 from embedstore.types import Digests
+from heads.tasks.keys import isin_keys, uniform_by_key
+from heads.tasks.targets import Targets
 
 SPLITS = ("train", "valid", "test")
 """The three parts, as they are called everywhere."""
@@ -75,7 +76,7 @@ def split_by_column(
 
 
 def split_by_key(
-    digests: Digests, *, seed: int = 0, fractions: tuple[float, float, float] = FRACTIONS
+    keys: Digests, *, seed: int = 0, fractions: tuple[float, float, float] = FRACTIONS
 ) -> dict[str, NDArray[np.int64]]:
     """Rows of each part, drawn by a hash of the key, so that equal sequences are always in one part.
 
@@ -83,7 +84,7 @@ def split_by_key(
 
     Parameters
     ----------
-    digests
+    keys
         (N, 24) uint8.
     seed
         Another seed, another split.
@@ -91,14 +92,14 @@ def split_by_key(
         Share of train, valid and test; they sum to 1.
     """
     _check_fractions(fractions)
-    draws = uniform_by_key(digests, seed)
+    draws = uniform_by_key(keys, seed)
     part = np.searchsorted(np.cumsum(fractions)[:2], draws, side="right")
     return {name: np.flatnonzero(part == code) for code, name in enumerate(SPLITS)}
 
 
 def split_by_clusters(
     clusters: NDArray[np.int64],
-    digests: Digests,
+    keys: Digests,
     *,
     seed: int = 0,
     fractions: tuple[float, float, float] = FRACTIONS,
@@ -112,7 +113,7 @@ def split_by_clusters(
     ----------
     clusters
         (N,) int64 number of each row's cluster.
-    digests
+    keys
         (N, 24) uint8.
     seed
         Another seed, another split.
@@ -129,7 +130,7 @@ def split_by_clusters(
     _check_fractions(fractions)
     names, members, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
     draws = np.full(len(names), 2.0)
-    np.minimum.at(draws, members, uniform_by_key(digests, seed))
+    np.minimum.at(draws, members, uniform_by_key(keys, seed))
     room = {"test": fractions[2] * len(clusters), "valid": fractions[1] * len(clusters)}
     home = np.zeros(len(names), np.int64)
     for cluster in np.argsort(draws, kind="stable").tolist():
@@ -146,11 +147,45 @@ def _check_fractions(fractions: tuple[float, float, float]) -> None:
         raise InputError(f"The fractions are {fractions}; expected three numbers of at least 0 that sum to 1.")
 
 
-def uniform_by_key(digests: Digests, seed: int) -> NDArray[np.float64]:
-    """A number in [0, 1) for each key: its three words chained through SplitMix64 (Steele et al. 2014)."""
-    words = np.ascontiguousarray(digests).view(">u8").reshape(-1, 3).astype(np.uint64)
-    state = np.full(len(words), seed % 2**64, np.uint64)
-    for word in words.T:
-        state = splitmix64(state ^ word)
-    uniform: NDArray[np.float64] = (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return uniform
+HELD_OUT_SHARE = 0.1
+"""Share of the training rows that a head holds out where it needs validation rows and is given none."""
+
+
+def hold_out(
+    keys: Digests, targets: Targets, *, seed: int, share: float = HELD_OUT_SHARE, from_top: bool = False
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to learn from and rows held out, both ascending; the latter may be empty.
+
+    Equal keys are on one side, and no class loses all its rows to learn from.
+
+    Parameters
+    ----------
+    keys
+        (N, 24) uint8, equal for rows that stay together; see `heads.features.base.Features.group_keys`.
+    targets
+        Of the N rows.
+    seed
+        Another seed, other rows.
+    share
+        Of the rows to hold out, from 0 to less than 1.
+    from_top
+        Whether rows with the highest draws are held out in place of the lowest; checkpoints of networks name those.
+    """
+    if not share:
+        return np.arange(len(keys)), np.zeros(0, np.int64)
+    draws = uniform_by_key(keys, seed)
+    held = draws >= 1 - share if from_top else draws < share
+    if targets.codes is not None:
+        left = np.bincount(targets.codes[~held & targets.known], minlength=len(targets.classes))
+        held &= left[targets.codes] > 0
+    # Another row of the same sequence may be needed.
+    held &= ~isin_keys(keys, keys[~held])
+    if held.all():
+        held[:] = False
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def folds(keys: Digests, n_folds: int, *, seed: int) -> NDArray[np.int64]:
+    """Fold of each row, (N,) from 0 to n_folds - 1, drawn by key: equal keys are in one fold."""
+    fold: NDArray[np.int64] = (uniform_by_key(keys, seed) * n_folds).astype(np.int64)
+    return fold

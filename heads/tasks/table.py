@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError, SequenceError
 from embedstore.sequences import digest, normalise
 from embedstore.types import DIGEST_BYTES, Digests
-from heads.features.pairs import ORDERED, pair_digests
 from heads.tasks.clusters import Clusters, cluster_sequences
 from heads.tasks.data import MASKED, TaskData
+from heads.tasks.keys import pair_keys
+from heads.tasks.pairing import ORDERED
 from heads.tasks.selection import NO_GROUPS, TaskSelection
 from heads.tasks.spec import Task
 from heads.tasks.splitting import split_by_clusters, split_by_column, split_by_key
@@ -247,7 +248,7 @@ def _split(
             texts = ["valid" if flag.lower() in _TRUE and text.lower() == "train" else text
                      for text, flag in zip(texts, flags, strict=True)]  # fmt: skip
         return split_by_column(texts, names=task.splits, column=column), f"column {column}"
-    keys = table.digests if partners is None else pair_digests(table.digests, _keys(partners))
+    keys = table.digests if partners is None else pair_keys(table.digests, _keys(partners))
     if way == "clusters":
         clusters = _clusters(table, selection.identity, partners)
         return split_by_clusters(clusters.codes, keys, seed=seed), f"80/10/10 by {clusters.rule}, seed {seed}"

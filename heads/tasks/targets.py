@@ -61,14 +61,14 @@ class Targets:
         """(N,) bool: rows whose target can be learned from or chosen on."""
         return np.ones(len(self), np.bool_) if self.codes is None else self.codes >= 0
 
-    def select(self, rows: NDArray[np.int64]) -> Targets:
-        """The targets of some rows."""
+    def subset(self, indices: NDArray[np.int64]) -> Targets:
+        """The targets at (n,) indices."""
         return Targets(
             target_type=self.target_type,
             classes=self.classes,
-            codes=None if self.codes is None else self.codes[rows],
-            members=None if self.members is None else self.members[rows],
-            values=None if self.values is None else self.values[rows],
+            codes=None if self.codes is None else self.codes[indices],
+            members=None if self.members is None else self.members[indices],
+            values=None if self.values is None else self.values[indices],
         )
 
     def require_codes(self) -> Codes:

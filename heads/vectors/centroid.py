@@ -12,7 +12,7 @@ from embedstore.errors import InputError
 from embedstore.numerics import sigmoid, softmax
 from heads.base import Head, LabelledExamples
 from heads.calibration.temperature import fit_labels, fit_temperature
-from heads.features.base import Features, Float32, checked_blocks, take
+from heads.features.base import Features, Float32, checked_blocks, vectors_at
 from heads.tasks.targets import Targets
 from heads.vectors.sufficient_statistics import Statistics, target_statistics
 from heads.vectors.whitening import Whitening, fit_whitening
@@ -73,8 +73,8 @@ class CentroidHead(Head):
             raise InputError(f"whiten is {self.whiten!r}; expected True, False or 'auto'.")
         statistics = target_statistics(train.features, train.targets)
         limit = min(_MOST_ROWS, max(_MIN_ROWS, _CELLS // len(self.classes_)))
-        chosen = (train if valid is None else valid).sample(limit, seed=self.seed)
-        vectors = take(chosen.features, np.arange(len(chosen)), n_features=self.n_features_in_)
+        chosen = (train if valid is None else valid).random_subset(limit, seed=self.seed)
+        vectors = vectors_at(chosen.features, np.arange(len(chosen)), n_features=self.n_features_in_)
         choices = (self.whiten is True,) if self.whiten != "auto" else (False,) if valid is None else (False, True)
         tried = []
         for whiten in choices:

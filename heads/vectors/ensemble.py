@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError
 from heads.base import Head, LabelledExamples, as_tuple
 from heads.features.base import ArrayFeatures, Features, Float32, SequenceFeatures, VectorAndSequenceFeatures
+from heads.tasks.splitting import folds
 from heads.tasks.targets import KINDS, Targets
 from heads.vectors.blending import METHODS, Blend, choose
-from heads.vectors.holdout import folds
 from heads.vectors.losses import blockwise_losses, summary_loss
 from heads.vectors.nested_heads import make_member, member_arrays, member_records, member_texts, restore_members
 
@@ -170,7 +170,7 @@ def _parts(X: Features) -> Iterator[Features]:
     """Some rows at a time, read once for all heads."""
     if isinstance(X, SequenceFeatures | VectorAndSequenceFeatures):
         for start in range(0, X.shape[0], _SEQUENCES):
-            yield X.select(np.arange(start, min(start + _SEQUENCES, X.shape[0])))
+            yield X.subset(np.arange(start, min(start + _SEQUENCES, X.shape[0])))
         return
     for _, block in X.blocks():
         for start in range(0, len(block), _ROWS):
@@ -180,7 +180,7 @@ def _parts(X: Features) -> Iterator[Features]:
 def cross_folds(features: Features, *, seed: int) -> NDArray[np.int64]:
     """Part of each row, (N,) from 0 to N_FOLDS - 1, by which members are fitted and asked."""
     # By another draw than the one by which members set rows aside, who would find none of those left in a fold.
-    return folds(features, N_FOLDS, seed=seed + _OTHER_DRAW)
+    return folds(features.group_keys, N_FOLDS, seed=seed + _OTHER_DRAW)
 
 
 def unseen_outputs(
@@ -207,17 +207,17 @@ def unseen_outputs(
     n_outputs = fitted[0].n_outputs
     limit = max(_MIN_CHOSEN_ON, _CHOSEN_ON // (len(fitted) * n_outputs))
     if valid is not None:
-        chosen = valid.sample(limit, seed=seed)
+        chosen = valid.random_subset(limit, seed=seed)
         return np.concatenate(list(stacked_outputs(fitted, chosen.features)), axis=1), chosen.targets
     fold = cross_folds(train.features, seed=seed)
     rows, parts = [], []
     for number in range(N_FOLDS):
         left_out = np.flatnonzero(fold == number)
         left_out = np.sort(np.random.default_rng(seed).permutation(left_out)[: limit // N_FOLDS])
-        learn = train.select(np.flatnonzero(fold != number))
+        learn = train.subset(np.flatnonzero(fold != number))
         if not len(left_out) or not len(learn):
             continue
         heads = [make().fit_labelled(learn, None) for make in makers]
         rows.append(left_out)
-        parts.append(np.concatenate(list(stacked_outputs(heads, train.features.select(left_out))), axis=1))
-    return np.concatenate(parts, axis=1), train.targets.select(np.concatenate(rows))
+        parts.append(np.concatenate(list(stacked_outputs(heads, train.features.subset(left_out))), axis=1))
+    return np.concatenate(parts, axis=1), train.targets.subset(np.concatenate(rows))

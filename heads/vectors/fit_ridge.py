@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from embedstore.errors import InputError
 from heads.base import LabelledExamples
 from heads.calibration.temperature import fit_labels, fit_levels
-from heads.features.base import Float32, take
+from heads.features.base import Float32, vectors_at
 from heads.tasks.targets import Targets
 from heads.vectors.gradient_refine import AUTO_PRODUCT, Start, refine
 from heads.vectors.ridge import RidgeSpectrum
@@ -92,8 +92,8 @@ class Descent:
 
 def rotated_rows(rows: LabelledExamples, statistics: Statistics, axes: Float64, *, limit: int, seed: int) -> Rows:
     """At most `limit` of some rows, in the basis of `axes`."""
-    chosen = rows.sample(limit, seed=seed)
-    vectors = take(chosen.features, np.arange(len(chosen)), n_features=len(statistics.origin))
+    chosen = rows.random_subset(limit, seed=seed)
+    vectors = vectors_at(chosen.features, np.arange(len(chosen)), n_features=len(statistics.origin))
     vectors -= (statistics.origin + statistics.mean()).astype(np.float32)
     return Rows(rotated=vectors @ axes.astype(np.float32), targets=chosen.targets)
 

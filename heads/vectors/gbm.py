@@ -14,8 +14,8 @@ from heads.base import Head, LabelledExamples
 from heads.calibration.temperature import fit_temperature
 from heads.catalog.param_space import FloatRange, IntRange, Range
 from heads.features.base import Features, Float32, checked_blocks
+from heads.tasks.splitting import hold_out
 from heads.tasks.targets import KINDS, Targets
-from heads.vectors.holdout import hold_out
 from heads.vectors.linear_columns import LinearColumns
 from heads.vectors.losses import best_temperature, logits_to_outputs
 from heads.vectors.pca import Projection
@@ -145,10 +145,10 @@ class BoostedHead(Head):
         self._projection = Projection.of(train.features, self.n_components, seed=self.seed)
         stop, self.held_out_ = valid, 0
         if stop is None:
-            kept, aside = hold_out(train, seed=self.seed)
-            stop = train.select(aside) if len(aside) else train
-            train, self.held_out_ = (train.select(kept), len(aside)) if len(aside) else (train, 0)
-        stop = stop.sample(_SAMPLE, seed=self.seed)
+            kept, aside = hold_out(train.features.group_keys, train.targets, seed=self.seed)
+            stop = train.subset(aside) if len(aside) else train
+            train, self.held_out_ = (train.subset(kept), len(aside)) if len(aside) else (train, 0)
+        stop = stop.random_subset(_SAMPLE, seed=self.seed)
         if self.target_type == "regression":
             values = train.targets.require_values()
             self._number_mean, self._number_scale = float(values.mean()), float(values.std()) or 1.0

@@ -109,7 +109,7 @@ def refine(
     for epoch in range(max_epochs):
         for rows, block in features.batches(batch, seed=seed + epoch):
             x = (torch.from_numpy(block) - mean) @ scale
-            model.step(x, targets.select(rows))
+            model.step(x, targets.subset(rows))
         losses.append(model.loss(valid, valid_targets))
         if losses[-1] < min(losses[:-1]):
             best = model.copy()

@@ -13,10 +13,11 @@ from embedstore.errors import InputError
 from embedstore.indexes import FlatIndex
 from heads.base import Head, LabelledExamples, as_tuple
 from heads.catalog.param_space import Choice, FloatRange, IntRange, Range
-from heads.features.base import Features, Float32, Rows, checked_blocks, take
+from heads.features.base import Features, Float32, Rows, checked_blocks, vectors_at
+from heads.tasks.keys import row_keys
 from heads.tasks.targets import KINDS, Targets
 from heads.vectors.fit_knn import DEFAULT_K, DEFAULT_SHARPNESS, Vote, default_vote, fit_vote
-from heads.vectors.neighbour_targets import KeyTargets, key_targets, row_keys
+from heads.vectors.neighbour_targets import KeyTargets, key_targets
 from heads.vectors.sufficient_statistics import target_statistics
 from heads.vectors.whitening import Whitening, fit_whitening
 
@@ -105,7 +106,7 @@ class NeighboursHead(Head):
     def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
         ks, sharpnesses = self._candidates()
         features = train.features
-        digests = row_keys(features.shape[0]) if features.digests is None else features.digests
+        digests = row_keys(features.shape[0]) if features.keys is None else features.keys
         keys, first_rows = key_targets(digests, train.targets)
         tried = self._whitenings(valid)
         require_room(len(first_rows), features.shape[1], copies=len(tried))
@@ -154,8 +155,8 @@ class NeighboursHead(Head):
                 sharpnesses[0] if self.sharpness is not None else DEFAULT_SHARPNESS,
             )
         limit = min(_VALID_ROWS, max(512, _CELLS // max(1, self.n_outputs)))
-        chosen = valid.sample(limit, seed=self.seed)
-        vectors = take(chosen.features, np.arange(len(chosen)), n_features=self.n_features_in_)
+        chosen = valid.random_subset(limit, seed=self.seed)
+        vectors = vectors_at(chosen.features, np.arange(len(chosen)), n_features=self.n_features_in_)
         found = index.search(vectors if whitening is None else whitening.apply(vectors), max(ks))
         return fit_vote(keys, found.scores, keys.find(found.digests), chosen.targets, ks, sharpnesses)
 
@@ -282,7 +283,7 @@ def require_room(n_rows: int, dim: int, *, copies: int) -> None:
 def _half_rows_of(features: Features, rows: Rows, whitening: Whitening | None) -> NDArray[np.float16]:
     """The vectors of some rows, in that order, as float16."""
     out = np.empty((len(rows), features.shape[1]), np.float16)
-    for span, block in checked_blocks(features.select(rows)):
+    for span, block in checked_blocks(features.subset(rows)):
         out[span] = _half(block if whitening is None else whitening.apply(block))
     return out
 

@@ -15,11 +15,11 @@ from heads.base import Head, LabelledExamples, as_tuple
 from heads.calibration.temperature import LevelCuts
 from heads.catalog.param_space import FloatRange, Range
 from heads.features.base import Features, Float32, checked_blocks
+from heads.tasks.splitting import hold_out
 from heads.tasks.targets import KINDS
 from heads.vectors.fit_lda import fit_class
 from heads.vectors.fit_ridge import Descent, FitResult, LinearFit, fit_multilabel, fit_ordinal, fit_regression
 from heads.vectors.gradient_refine import MAX_EPOCHS
-from heads.vectors.holdout import hold_out, of_seen_classes
 from heads.vectors.scaling import L2NormalisedFeatures
 from heads.vectors.sufficient_statistics import Statistics, balanced_weights, target_statistics
 
@@ -178,11 +178,11 @@ class LinearHead(Head):
 
     def _fit_with_rows_aside(self, train: LabelledExamples) -> bool:
         """Choose on training rows that are set aside, then learn from all of them; not where those are too few."""
-        learn, held = hold_out(train, seed=self.seed)
+        learn, held = hold_out(train.features.group_keys, train.targets, seed=self.seed)
         if len(held) < _LEAST_HELD:
             return False
-        aside = train.select(held)
-        first = LinearHead(**self.get_params()).fit_labelled(train.select(learn), aside)
+        aside = train.subset(held)
+        first = LinearHead(**self.get_params()).fit_labelled(train.subset(learn), aside)
         chosen = {
             "shrinkage": first._settings["shrinkage"],
             "mean_shrinkage": first._settings["mean_shrinkage"],
@@ -223,8 +223,8 @@ class LinearHead(Head):
             drawn = np.sort(np.random.default_rng(self.seed).permutation(len(self.classes_))[:_TRIED_CLASSES])
             train, valid = _of_classes(train, drawn), _of_classes(valid, drawn)
             class_weights = None if class_weights is None else class_weights[drawn]
-        sample = train.sample(_TRIED_ROWS, seed=self.seed)
-        known = of_seen_classes(valid, sample)
+        sample = train.random_subset(_TRIED_ROWS, seed=self.seed)
+        known = valid.of_known_classes(sample)
         if known is None:
             return False
         quick = LinearHead(**{**self.get_params(), "shrinkages": self._shrinkages()[::3], "mean_shrinkages": (1.0,)})
@@ -368,7 +368,7 @@ def _evened(rows: LabelledExamples | None, even: bool) -> LabelledExamples | Non
 
 
 def _lengths_vary(train: LabelledExamples, *, seed: int) -> bool:
-    blocks = train.sample(_LENGTH_ROWS, seed=seed).features.blocks()
+    blocks = train.random_subset(_LENGTH_ROWS, seed=seed).features.blocks()
     lengths = np.concatenate([np.linalg.norm(block, axis=1) for _, block in blocks])
     return bool(lengths.std() > _LEAST_VARIATION * lengths.mean())
 
@@ -376,6 +376,6 @@ def _lengths_vary(train: LabelledExamples, *, seed: int) -> bool:
 def _of_classes(rows: LabelledExamples, codes: NDArray[np.int64]) -> LabelledExamples:
     """The rows of some classes, ascending, which are then all the classes there are."""
     own = rows.targets.require_codes()
-    some = rows.select(np.flatnonzero(np.isin(own, codes)))
+    some = rows.subset(np.flatnonzero(np.isin(own, codes)))
     found = np.searchsorted(codes, some.targets.require_codes())
     return replace(some, targets=replace(some.targets, classes=some.targets.classes[codes], codes=found))

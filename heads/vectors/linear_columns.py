@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from heads.base import Head, LabelledExamples
 from heads.features.base import FeaturesLike, Float32
-from heads.vectors.holdout import folds, n_groups, of_seen_classes
+from heads.tasks.splitting import folds
 from heads.vectors.nested_heads import make_member, member_arrays, member_records, restore_members
 
 LEAST_ROWS, LEAST_GROUPS = 100, 20
@@ -37,7 +37,7 @@ class LinearColumns:
     @staticmethod
     def can_be_fitted(train: LabelledExamples) -> bool:
         """Whether there are rows enough, of proteins enough."""
-        return len(train) >= LEAST_ROWS and n_groups(train.features) >= LEAST_GROUPS
+        return len(train) >= LEAST_ROWS and len(np.unique(train.features.group_keys, axis=0)) >= LEAST_GROUPS
 
     @classmethod
     def fit(
@@ -63,16 +63,16 @@ class LinearColumns:
         def fitted(part: LabelledExamples) -> Head:
             own = {"class_weight": class_weight if target_type in ("class", "multilabel") else None, "refine": False}
             head = make_member(_NAME, target_type=target_type, seed=seed, params=own)
-            return head.fit_labelled(part, of_seen_classes(stop, part))
+            return head.fit_labelled(part, stop.of_known_classes(part))
 
-        # By another draw than the one by which rows are set aside.
-        fold = folds(train.features, _N_FOLDS, seed=seed + 1)
+        # By another draw than the one that holds rows out.
+        fold = folds(train.features.group_keys, _N_FOLDS, seed=seed + 1)
         columns: Float32 | None = None
         for number in range(_N_FOLDS):
             left_out = np.flatnonzero(fold == number)
             if len(left_out):
-                novice = cls(head=fitted(train.select(np.flatnonzero(fold != number))))
-                found = novice(train.features.select(left_out))
+                novice = cls(head=fitted(train.subset(np.flatnonzero(fold != number))))
+                found = novice(train.features.subset(left_out))
                 columns = np.empty((len(train), found.shape[1]), np.float32) if columns is None else columns
                 columns[left_out] = found
         assert columns is not None  # noqa: S101 - for mypy; there are rows

@@ -51,7 +51,7 @@ def blockwise_losses(blocks: Iterable[Float32], targets: Targets) -> NDArray[np.
     """As `row_losses`, of outputs that come in blocks."""
     losses, start = [np.zeros(0)], 0
     for block in blocks:
-        losses.append(row_losses(block, targets.select(np.arange(start, start + len(block)))))
+        losses.append(row_losses(block, targets.subset(np.arange(start, start + len(block)))))
         start += len(block)
     return np.concatenate(losses)
 

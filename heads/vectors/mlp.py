@@ -14,8 +14,8 @@ from heads.base import Head, LabelledExamples, as_tuple
 from heads.calibration.temperature import fit_temperature
 from heads.catalog.param_space import Choice, FloatRange, Range
 from heads.features.base import Features, Float32, checked_blocks
+from heads.tasks.splitting import hold_out
 from heads.tasks.targets import KINDS, Targets
-from heads.vectors.holdout import hold_out
 from heads.vectors.linear import LinearHead
 from heads.vectors.losses import best_temperature, logits_to_outputs, row_losses
 from heads.vectors.scaling import L2NormalisedFeatures, Scaler
@@ -159,13 +159,13 @@ class NetworkHead(Head):
         n_rows = len(train)
         self.hidden_ = usual_widths(n_rows) if self.hidden is None else tuple(as_tuple(self.hidden))
         self.batch_rows_ = usual_batch(n_rows) if self.batch_rows is None else self.batch_rows
-        aside = None if valid is not None else hold_out(train, seed=self.seed)
+        aside = None if valid is not None else hold_out(train.features.group_keys, train.targets, seed=self.seed)
         self._scaler, features = Scaler.of(train.features)
         train, self.held_out_ = LabelledExamples(features=features, targets=self._standardised(train.targets)), 0
         if valid is not None:
             stop = LabelledExamples(features=valid.features, targets=self._scale_numbers(valid.targets))
         elif aside is not None and len(aside[1]):
-            stop, train, self.held_out_ = train.select(aside[1]), train.select(aside[0]), len(aside[1])
+            stop, train, self.held_out_ = train.subset(aside[1]), train.subset(aside[0]), len(aside[1])
         else:
             # Too few rows to set any aside.
             stop = train
@@ -176,7 +176,9 @@ class NetworkHead(Head):
             self._scaler, features = Scaler.of(L2NormalisedFeatures(train.features))
             train = replace(train, features=features)
         self._start = None if first is None else _of_scaled(first, self._scaler)
-        stop = stop.sample(max(_MIN_CHOSEN_ON, _CHOSEN_ON // max(self.n_outputs, self.n_features_in_)), seed=self.seed)
+        stop = stop.random_subset(
+            max(_MIN_CHOSEN_ON, _CHOSEN_ON // max(self.n_outputs, self.n_features_in_)), seed=self.seed
+        )
         recipe = NetworkSettings(
             **{name: getattr(self, name) for name in _RECIPE},
             hidden=self.hidden_,

@@ -17,7 +17,7 @@ from embedstore.errors import InputError
 from embedstore.models.devices import DTYPES, resolve_device, resolve_precision
 from heads.base import LabelledExamples
 from heads.catalog.param_space import EpochCallback
-from heads.features.base import Float32, take
+from heads.features.base import Float32, vectors_at
 from heads.tasks.targets import Targets
 from heads.vectors.scaling import Scaler
 from heads.vectors.trainer import Batch, Descent, History, descend
@@ -126,7 +126,7 @@ def _fit(
     body = FullNetwork((train.features.shape[1], *recipe.hidden, n_scores), dropout=recipe.dropout, start=start)
     cuts = _cut_points(train.targets)
     network = (body if cuts is None else nn.Sequential(body, cuts)).to(device)
-    held = torch.from_numpy(scaler(take(stop.features, np.arange(len(stop)), n_features=len(scaler.mean))))
+    held = torch.from_numpy(scaler(vectors_at(stop.features, np.arange(len(stop)), n_features=len(scaler.mean))))
     held = held.to(device)
 
     @torch.inference_mode()

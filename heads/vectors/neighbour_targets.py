@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.types import DIGEST_BYTES, Digests
-from heads.features.base import sortable_keys
+from heads.tasks.keys import sortable_keys
 from heads.tasks.targets import Targets
 
 
@@ -121,10 +121,3 @@ def _entries_of(targets: Targets) -> tuple[NDArray[np.int64], NDArray[np.int64],
         there = targets.require_members().tocoo()
         return there.row.astype(np.int64), there.col.astype(np.int64), np.ones(there.nnz)
     return rows, targets.require_codes(), np.ones(len(rows))
-
-
-def row_keys(n_rows: int) -> Digests:
-    """Keys for vectors that have none: the row number, big-endian, so that order by key is order by row."""
-    digests = np.zeros((n_rows, DIGEST_BYTES), np.uint8)
-    digests[:, -8:] = np.arange(n_rows, dtype=">u8").view(np.uint8).reshape(-1, 8)
-    return digests

@@ -56,7 +56,7 @@ class Projection:
         if not n_rows:
             raise InputError("There is no vector to learn from: X has no rows.")
         if n_rows > _ROWS:
-            X = X.select(np.sort(np.random.default_rng(seed).choice(n_rows, _ROWS, replace=False)))
+            X = X.subset(np.sort(np.random.default_rng(seed).choice(n_rows, _ROWS, replace=False)))
         origin, total, gram = None, np.zeros(dim), np.zeros((dim, dim))
         for _, block in checked_blocks(X):
             origin = block[0].astype(np.float64) if origin is None else origin

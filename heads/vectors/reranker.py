@@ -13,8 +13,8 @@ from embedstore.numerics import softmax
 from heads.base import Head, LabelledExamples
 from heads.calibration.temperature import fit_temperature
 from heads.features.base import Features, Float32
+from heads.tasks.splitting import HELD_OUT_SHARE, folds, hold_out
 from heads.tasks.targets import Codes
-from heads.vectors.holdout import folds, hold_out, of_seen_classes
 from heads.vectors.losses import SMALLEST
 from heads.vectors.nested_heads import make_member, member_arrays, member_records, restore_members
 
@@ -94,14 +94,15 @@ class CandidateRanker:
 
         counts = np.bincount(train.targets.require_codes(), minlength=len(train.targets.classes))
         prior = (counts / counts.sum()).astype(np.float32)
-        kept, aside = hold_out(train, seed=seed) if valid is None else (np.arange(len(train)), np.zeros(0, np.int64))
-        learn = train if valid is not None else train.select(kept)
-        # With too few rows to set any aside it stops by those that it learns from.
-        unseen = valid if valid is not None else train.select(aside if len(aside) else kept)
-        stop = unseen.sample(_STOP_ROWS, seed=seed)
-        fold = folds(learn.features, _N_FOLDS, seed=seed + 1)
-        ranked = learn.select(np.flatnonzero(fold == 0)).sample(_RANK_ROWS, seed=seed)
-        novices = _fit_members(learn.select(np.flatnonzero(fold != 0)), stop, seed)
+        share = HELD_OUT_SHARE if valid is None else 0.0
+        learned_rows, held_out = hold_out(train.features.group_keys, train.targets, seed=seed, share=share)
+        learn = train if valid is not None else train.subset(learned_rows)
+        # With too few rows to hold any out it stops by those that it learns from.
+        unseen = valid if valid is not None else train.subset(held_out if len(held_out) else learned_rows)
+        stop = unseen.random_subset(_STOP_ROWS, seed=seed)
+        fold = folds(learn.features.group_keys, _N_FOLDS, seed=seed + 1)
+        ranked = learn.subset(np.flatnonzero(fold == 0)).random_subset(_RANK_ROWS, seed=seed)
+        novices = _fit_members(learn.subset(np.flatnonzero(fold != 0)), stop, seed)
         learned, watched = (_grouped(_candidates(novices, prior, part.features), part) for part in (ranked, stop))
         rank = {"objective": "lambdarank", "metric": "ndcg", "eval_at": [1, 3], "max_delta_step": 0.0}
         booster, n_rounds = train_booster(
@@ -115,7 +116,7 @@ class CandidateRanker:
             prior=prior,
             booster=booster,
             n_rounds=n_rounds,
-            held_out=len(aside),
+            held_out=len(held_out),
             **_calibrate(_ranks(booster, found), found.codes, stop.targets.require_codes(), prior),
         )
 
@@ -151,7 +152,7 @@ class CandidateRanker:
 
 
 def _fit_members(train: LabelledExamples, valid: LabelledExamples | None, seed: int) -> list[Head]:
-    valid = None if valid is None else of_seen_classes(valid, train)
+    valid = None if valid is None else valid.of_known_classes(train)
     return [make_member(name, target_type="class", seed=seed).fit_labelled(train, valid) for name in MEMBERS]
 
 

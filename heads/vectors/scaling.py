@@ -61,35 +61,40 @@ class Scaler:
         spread = np.sqrt(np.maximum(squares / n_rows - mean**2, 0.0))
         varies = spread > 1e-6 * (np.abs(origin + mean) + spread.max())
         scaler = cls(mean=(origin + mean).astype(np.float32), scale=np.where(varies, spread, 1.0).astype(np.float32))
-        return scaler, features if held is None else ArrayFeatures(held, features.digests)
+        return scaler, features if held is None else ArrayFeatures(held, features.keys)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class L2NormalisedFeatures:
-    """Rows of another stream, all of one length.
+class L2NormalisedFeatures(Features):
+    """Other features with all vectors scaled to one length.
 
     Parameters
     ----------
     features
-        The stream.
+        The features.
     """
 
     features: Features
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and dimensions."""
+        """Number of examples and of dimensions."""
         return self.features.shape
 
     @property
-    def digests(self) -> Digests | None:
+    def keys(self) -> Digests | None:
         """Keys, or None."""
-        return self.features.digests
+        return self.features.keys
 
     @property
     def offsets(self) -> NDArray[np.int64] | None:
         """Where each protein starts, or None."""
         return self.features.offsets
+
+    @property
+    def group_keys(self) -> Digests:
+        """Keys of examples that a split keeps together."""
+        return self.features.group_keys
 
     def blocks(self) -> Iterator[tuple[slice, Float32]]:
         """Yield each row once and in order."""
@@ -101,6 +106,9 @@ class L2NormalisedFeatures:
         for rows, block in self.features.batches(n_rows, seed=seed):
             yield rows, l2_normalise(block)
 
-    def select(self, rows: Rows) -> L2NormalisedFeatures:
-        """Some of the rows, in the order given."""
-        return L2NormalisedFeatures(self.features.select(rows))
+    def subset(self, indices: Rows) -> L2NormalisedFeatures:
+        """The examples at (n,) indices, in that order."""
+        return L2NormalisedFeatures(self.features.subset(indices))
+
+    def _read(self, rows: Rows | slice) -> Float32:
+        return l2_normalise(self.features._read(rows))

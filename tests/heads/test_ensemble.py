@@ -12,13 +12,13 @@ from embedstore.errors import InputError, SpaceMismatchError
 from embedstore.store import Store
 from heads.base import LabelledExamples
 from heads.features.base import ArrayFeatures
+from heads.tasks.keys import row_keys
+from heads.tasks.splitting import folds, hold_out
 from heads.tasks.targets import encode
 from heads.vectors.auto import AutoHead, usual_members
 from heads.vectors.blending import choose, combine
 from heads.vectors.ensemble import N_FOLDS, EnsembleHead, cross_folds
-from heads.vectors.holdout import folds, hold_out
 from heads.vectors.losses import row_losses
-from heads.vectors.neighbour_targets import row_keys
 
 CENTRES = np.random.default_rng(0).normal(size=(40, 8))
 
@@ -156,7 +156,7 @@ def test_a_blend_is_never_worse_than_its_best_head_on_the_rows_it_was_chosen_on(
 
 def test_folds_part_by_key_and_are_about_equal() -> None:
     keys = np.repeat(row_keys(3000), 2, axis=0)
-    fold = folds(ArrayFeatures(np.zeros((6000, 1), np.float32), keys), 3, seed=0)
+    fold = folds(keys, 3, seed=0)
     assert (fold[::2] == fold[1::2]).all()
     assert (np.bincount(fold) > 1800).all()
 
@@ -220,8 +220,8 @@ def test_members_that_set_rows_aside_find_some_in_every_fold() -> None:
     for seed in range(4):
         fold = cross_folds(rows.features, seed=seed)
         for number in range(N_FOLDS):
-            learn = rows.select(np.flatnonzero(fold != number))
-            assert len(hold_out(learn, seed=seed)[1]) > 20
+            learn = rows.subset(np.flatnonzero(fold != number))
+            assert len(hold_out(learn.features.group_keys, learn.targets, seed=seed)[1]) > 20
 
 
 def test_trees_that_rank_have_rows_to_stop_by_without_validation_rows() -> None:

@@ -145,7 +145,7 @@ def test_a_stream_of_one_length_is_the_same_in_blocks_batches_and_parts() -> Non
     assert not expected[3].any()
     for rows, block in [*even.blocks(), *even.batches(6, seed=0)]:
         np.testing.assert_array_equal(block, expected[rows])
-    (_, part), *_ = even.select(np.array([5, 2])).blocks()
+    (_, part), *_ = even.subset(np.array([5, 2])).blocks()
     np.testing.assert_array_equal(part, expected[[5, 2]])
     assert even.shape == (20, 5)
 

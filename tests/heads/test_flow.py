@@ -18,7 +18,8 @@ from embedstore.sequences import read_records
 from embedstore.store import Space, Store
 from embedstore.types import Record
 from heads.base import make_head
-from heads.features.vectors import SpaceFeatures, record_features
+from heads.features.sources import record_features
+from heads.features.vectors import SpaceFeatures
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 

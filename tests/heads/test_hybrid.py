@@ -12,8 +12,8 @@ from embedstore.store import Store
 from heads.alignment.phmmer import PhmmerHead
 from heads.catalog import HEADS
 from heads.features.base import ArrayFeatures, SequenceFeatures, VectorAndSequenceFeatures, sequences_of
+from heads.tasks.keys import row_keys
 from heads.vectors.hybrid import ALIGNERS, HybridHead
-from heads.vectors.neighbour_targets import row_keys
 
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 
@@ -68,11 +68,11 @@ def test_a_hybrid_of_numbers_takes_the_floor_that_suits_the_proteins(one_length:
 def test_rows_stay_together_when_some_are_selected() -> None:
     X, _ = proteins(20, seed=0)
     rows = np.array([7, 3])
-    chosen = X.select(rows)
+    chosen = X.subset(rows)
     assert sequences_of(chosen).residues == [X.sequences.residues[7], X.sequences.residues[3]]
     assert np.array_equal(next(chosen.blocks())[1], next(X.blocks())[1][rows])
-    assert chosen.digests is not None
-    assert np.array_equal(chosen.digests, X.digests[rows])
+    assert chosen.keys is not None
+    assert np.array_equal(chosen.keys, X.keys[rows])
 
 
 def test_a_hybrid_is_fitted_judged_saved_and_asked_like_any_head(store: Store, tmp_path: Path, simulated) -> None:

@@ -5,10 +5,11 @@ import pytest
 
 from embedstore.errors import InputError
 from heads.features.base import ArrayFeatures
+from heads.tasks.keys import row_keys
 from heads.tasks.targets import encode
 from heads.vectors.fit_knn import DEFAULT_BACKGROUND
 from heads.vectors.knn import NeighboursHead, require_room
-from heads.vectors.neighbour_targets import key_targets, row_keys
+from heads.vectors.neighbour_targets import key_targets
 
 
 def sample(n, seed=0, dim=8):

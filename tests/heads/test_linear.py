@@ -8,10 +8,10 @@ from sklearn.linear_model import Ridge, RidgeCV
 
 from embedstore.errors import InputError
 from heads.features.base import ArrayFeatures
+from heads.tasks.keys import row_keys
 from heads.tasks.targets import encode
 from heads.vectors.fit_lda import DEFAULT_SHRINKAGE
 from heads.vectors.linear import LinearHead
-from heads.vectors.neighbour_targets import row_keys
 from heads.vectors.ridge import RidgeSpectrum
 from heads.vectors.sufficient_statistics import Statistics, merge, target_statistics
 

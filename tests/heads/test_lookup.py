@@ -18,7 +18,7 @@ from embedstore.indexes.stored_index import StoredIndex
 from embedstore.sequences import read_records
 from embedstore.store import Store
 from embedstore.types import Record
-from heads.features.vectors import record_features
+from heads.features.sources import record_features
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 from tests.heads.conftest import LETTERS

@@ -7,11 +7,11 @@ import torch
 from embedstore.errors import InputError
 from heads.base import LabelledExamples
 from heads.features.base import ArrayFeatures
+from heads.tasks.keys import row_keys
+from heads.tasks.splitting import hold_out
 from heads.tasks.targets import encode
-from heads.vectors.holdout import hold_out
 from heads.vectors.linear import LinearHead
 from heads.vectors.mlp import NetworkHead
-from heads.vectors.neighbour_targets import row_keys
 from heads.vectors.scaling import Scaler
 
 
@@ -138,7 +138,7 @@ def test_equal_sequences_and_the_last_row_of_a_class_are_not_set_aside_apart() -
         features=ArrayFeatures(np.zeros((200, 2), np.float32), keys), targets=encode(y, target_type="class", n_rows=200)
     )
     for seed in range(20):
-        kept, aside = hold_out(rows, seed=seed)
+        kept, aside = hold_out(rows.features.group_keys, rows.targets, seed=seed)
         assert not set(kept // 2) & set(aside // 2)
         assert sorted([*kept, *aside]) == list(range(200))
         assert 198 in kept

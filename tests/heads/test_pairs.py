@@ -15,8 +15,10 @@ import heads
 from embedstore.errors import InputError, StoreError, UnknownNameError
 from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
-from heads.features.load import load_examples
-from heads.features.pairs import ORDERED, SYMMETRIC, PairFeatures, pair_digests, parse_pairing
+from heads.features.sources import VectorSource
+from heads.features.vectors import PairFeatures
+from heads.tasks.keys import pair_keys
+from heads.tasks.pairing import ORDERED, SYMMETRIC, parse_pairing
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
 from heads.testing.sequence_contract import random_proteins
@@ -78,9 +80,9 @@ def test_rows_are_both_vectors_combined(
     pairs: tuple[Store, Path], kept_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, _ = pairs
-    monkeypatch.setattr("heads.features.pairs.KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr("heads.features.vectors.CACHE_BYTES", kept_bytes)
     data = read_task(SELECTION, store)
-    found = load_examples(store.space(), data, data.rows("train"))
+    found = VectorSource(store.space()).examples(data, data.rows("train"))
     assert data.partners is not None
     a, b = (store.space().take(keys[found.rows]).astype(np.float64) for keys in (data.digests, data.partners))
     a, b = (x / np.sqrt((x**2).mean(axis=1, keepdims=True)) for x in (a, b))
@@ -90,7 +92,7 @@ def test_rows_are_both_vectors_combined(
     for rows, block in found.features.batches(50, seed=3):
         np.testing.assert_allclose(block, expected[rows], atol=1e-4)
     chosen = np.array([7, 2, 2])
-    np.testing.assert_allclose(next(iter(found.features.select(chosen).blocks()))[1], expected[chosen], atol=1e-4)
+    np.testing.assert_allclose(next(iter(found.features.subset(chosen).blocks()))[1], expected[chosen], atol=1e-4)
 
 
 def test_a_symmetric_pair_is_the_same_both_ways_and_so_is_its_key(pairs: tuple[Store, Path]) -> None:
@@ -100,8 +102,8 @@ def test_a_symmetric_pair_is_the_same_both_ways_and_so_is_its_key(pairs: tuple[S
         PairFeatures(store.space(), a, b, parse_pairing(SYMMETRIC)) for a, b in ((first, second), (second, first))
     )
     np.testing.assert_array_equal(next(iter(one.blocks()))[1], next(iter(other.blocks()))[1])
-    np.testing.assert_array_equal(one.digests, other.digests)
-    assert (pair_digests(first, second) != pair_digests(first, first)).any()
+    np.testing.assert_array_equal(one.keys, other.keys)
+    assert (pair_keys(first, second) != pair_keys(first, first)).any()
     ordered = [PairFeatures(store.space(), a, b, parse_pairing(ORDERED)) for a, b in ((first, second), (second, first))]
     assert (next(iter(ordered[0].blocks()))[1] != next(iter(ordered[1].blocks()))[1]).any()
     assert ordered[0].shape == (9, 4 * store.space().dim)
@@ -110,7 +112,7 @@ def test_a_symmetric_pair_is_the_same_both_ways_and_so_is_its_key(pairs: tuple[S
 def test_interactions_are_learned_from_pairs(pairs: tuple[Store, Path]) -> None:
     store, _ = pairs
     data = read_task(replace(SELECTION, pairing="product"), store)
-    train, test = (load_examples(store.space(), data, data.rows(split)) for split in ("train", "test"))
+    train, test = (VectorSource(store.space()).examples(data, data.rows(split)) for split in ("train", "test"))
     head = heads.HEADS.load("linear")().fit(train.features, train.y)
     assert (head.predict(test.features) == test.y).mean() > 0.85
 
@@ -126,7 +128,7 @@ def test_a_partner_that_was_not_embedded_is_told(tmp_path: Path, pairs: tuple[St
     store.refresh()
     data = read_task(SELECTION, store)
     with pytest.raises(StoreError, match=r"1 of the 161 rows of ppi\.partner have no vector .* ppi\.partner`"):
-        load_examples(store.space(), data, data.rows("train"))
+        VectorSource(store.space()).examples(data, data.rows("train"))
 
 
 def test_a_second_sequence_that_is_none_is_an_error_with_its_id(tmp_path: Path, pairs: tuple[Store, Path]) -> None:

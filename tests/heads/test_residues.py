@@ -14,15 +14,14 @@ from embedstore.errors import InputError, StoreError
 from embedstore.sequences import digest
 from embedstore.store import Store
 from embedstore.store.keys import as_digests
-from heads.base import LabelledExamples
 from heads.evaluation.scoring import validation_rows
-from heads.features.load import load_examples, task_space
-from heads.features.residues import LooseResidues, ResidueFeatures, spread_letters
-from heads.features.sources import VectorSource
+from heads.features.residues import ResidueFeatures, ResidueSubset
+from heads.features.sources import VectorSource, task_space
+from heads.tasks.data import spread_letters
 from heads.tasks.readers import read_task
 from heads.tasks.selection import TaskSelection
+from heads.tasks.splitting import hold_out
 from heads.tasks.targets import encode
-from heads.vectors.holdout import hold_out
 
 HELIX = frozenset("AELMQKRH")
 
@@ -53,7 +52,7 @@ def _data(store: Store) -> Any:
 def test_blocks_and_batches_are_the_stored_matrices(residue_store: Store) -> None:
     space = residue_store.residue_space()
     keys = residue_store.dataset("ss").digests[:17]
-    features = ResidueFeatures.of(space, keys)
+    features = ResidueFeatures.from_keys(space, keys)
     whole = np.concatenate(space.take(keys)).astype(np.float32)
     assert features.shape == whole.shape
     np.testing.assert_array_equal(np.concatenate([block for _, block in features.blocks()]), whole)
@@ -66,17 +65,17 @@ def test_blocks_and_batches_are_the_stored_matrices(residue_store: Store) -> Non
     assert len(seen) > 3
     assert sorted(np.concatenate(seen).tolist()) == list(range(len(whole)))
     chosen = np.array([5, 400, 3, 3, len(whole) - 1])
-    loose = features.select(chosen)
+    loose = features.subset(chosen)
     assert loose.offsets is None
     np.testing.assert_array_equal(np.concatenate([block for _, block in loose.blocks()]), whole[chosen])
-    np.testing.assert_array_equal(next(iter(loose.select(np.array([1, 4])).blocks()))[1], whole[chosen[[1, 4]]])
+    np.testing.assert_array_equal(next(iter(loose.subset(np.array([1, 4])).blocks()))[1], whole[chosen[[1, 4]]])
     assert sum(len(rows) for rows, _ in loose.batches(2, seed=0)) == 5
 
 
 def test_labels_are_a_letter_a_residue_and_masked_ones_are_none(residue_store: Store) -> None:
     data = _data(residue_store)
     space = task_space(residue_store, data)
-    found = load_examples(space, data, data.rows("train"))
+    found = VectorSource(space).examples(data, data.rows("train"))
     offsets = found.features.offsets
     assert offsets is not None
     assert len(found.y) == found.features.shape[0] == offsets[-1]
@@ -106,7 +105,7 @@ def test_a_head_for_residues_learns_what_a_letter_tells(
 
     data = _data(residue_store)
     space = task_space(residue_store, data)
-    train, valid, test = (load_examples(space, data, data.rows(split)) for split in ("train", "valid", "test"))
+    train, valid, test = (VectorSource(space).examples(data, data.rows(split)) for split in ("train", "valid", "test"))
     model = make_head(head, params, input_="residue").fit(train.features, train.y, valid.features, valid.y)
     known = test.y != ""
     assert (model.predict(test.features)[known] == test.y[known]).mean() > 0.9
@@ -115,10 +114,10 @@ def test_a_head_for_residues_learns_what_a_letter_tells(
 def test_loose_residues_are_read_protein_by_protein_and_set_aside_so(residue_store: Store) -> None:
     """As a network reads them, masked residues left out."""
     data = _data(residue_store)
-    train = load_examples(task_space(residue_store, data), data, data.rows("train"))
+    train = VectorSource(task_space(residue_store, data)).examples(data, data.rows("train"))
     known = np.flatnonzero(train.y != "")
-    loose = train.features.select(known)
-    assert isinstance(loose, LooseResidues)
+    loose = train.features.subset(known)
+    assert isinstance(loose, ResidueSubset)
     assert isinstance(train.features, ResidueFeatures)
     whole = train.features.offsets
     np.testing.assert_array_equal(whole[loose.owners] <= known, True)
@@ -128,25 +127,25 @@ def test_loose_residues_are_read_protein_by_protein_and_set_aside_so(residue_sto
         owners = loose.owners[rows]
         assert (np.diff(owners) >= 0).all()
         assert len(rows) == np.isin(loose.owners, owners).sum()  # whole proteins
-        np.testing.assert_array_equal(block, next(iter(loose.select(rows).blocks()))[1])
+        np.testing.assert_array_equal(block, next(iter(loose.subset(rows).blocks()))[1])
         seen.append(rows)
         order.append(owners[0])
     assert sorted(np.concatenate(seen).tolist()) == list(range(len(known)))
     assert order != sorted(order)
     targets = encode(train.y[known], target_type="class", n_rows=len(known))
-    learn, choose = hold_out(LabelledExamples(features=loose, targets=targets), seed=0)
+    learn, choose = hold_out(loose.group_keys, targets, seed=0)
     assert len(choose) > 0
     assert not set(loose.owners[learn]) & set(loose.owners[choose])
 
 
 def test_equal_sequences_are_set_aside_together(residue_store: Store) -> None:
     proteins = residue_store.dataset("ss").digests[:20]
-    twice = ResidueFeatures.of(residue_store.residue_space(), np.concatenate([proteins, proteins]))
+    twice = ResidueFeatures.from_keys(residue_store.residue_space(), np.concatenate([proteins, proteins]))
     codes = np.arange(twice.shape[0]) % 2
     targets = encode(codes, target_type="class", n_rows=len(codes))
     owner = np.repeat(np.tile(np.arange(20), 2), np.diff(twice.offsets))
-    for features in (twice, twice.select(np.arange(len(codes)))):
-        learn, choose = hold_out(LabelledExamples(features=features, targets=targets), seed=1, share=0.3)
+    for features in (twice, twice.subset(np.arange(len(codes)))):
+        learn, choose = hold_out(features.group_keys, targets, seed=1, share=0.3)
         assert len(choose) > 0
         assert not set(owner[learn]) & set(owner[choose])
 
@@ -158,7 +157,7 @@ def test_a_label_of_another_length_names_the_protein(store: Store, tmp_path: Pat
     path.write_text(f"id,sequence,label,split\np1,{sequence},HHC,train\n")
     data = read_task(TaskSelection(labels=str(path), input="residue"), residue_store)
     with pytest.raises(InputError, match=r"'p1' of .*short.csv has 30 residues and 3 labels in column 'label'"):
-        load_examples(task_space(residue_store, data), data, data.rows("train"))
+        VectorSource(task_space(residue_store, data)).examples(data, data.rows("train"))
     path.write_text(f"id,sequence,label,mask,split\np1,{sequence},HHC,11,train\n")
     with pytest.raises(InputError, match="'p1' has 3 labels in column 'label' and a mask of 2 in 'mask'"):
         read_task(TaskSelection(labels=str(path), input="residue"), residue_store)
@@ -173,7 +172,7 @@ def test_a_store_without_residues_says_how_to_make_them(store: Store) -> None:
 
 
 def test_proteins_without_a_matrix_are_named_with_the_command(residue_store: Store) -> None:
-    from heads.features.vectors import has_vector
+    from heads.features.sources import has_vector
 
     with pytest.raises(StoreError, match=r"embedstore build --model mini --residues ss"):
         has_vector(residue_store.residue_space(), as_digests([digest(b"MKV")]), source="ss")

@@ -8,8 +8,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from embedstore.errors import InputError
 from heads.features.base import SequenceFeatures
-from heads.features.kmers import kmer_counts
-from heads.features.residue_codes import STANDARD
+from heads.features.encoding import STANDARD, kmer_counts
 from heads.sequence_baselines.boosted_trees import BoostedTrees
 from heads.sequence_baselines.composition import CompositionHead
 from heads.sequence_baselines.kmer import KmerHead

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embedstore.errors import InputError
-from heads.tasks.leakage import isin_keys, n_shared_keys
+from heads.tasks.keys import isin_keys, n_shared_keys
 from heads.tasks.splitting import split_by_column, split_by_key
 from heads.tasks.training_fingerprint import n_contradictory, training_sha256
 

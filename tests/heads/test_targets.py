@@ -49,9 +49,9 @@ def test_levels_are_sorted_as_numbers_and_a_new_level_is_unknown() -> None:
 
 
 def test_selected_targets_keep_their_classes() -> None:
-    train = encode([["x"], ["y"], ["x", "y"]], target_type="multilabel", n_rows=3).select(np.array([2, 0]))
+    train = encode([["x"], ["y"], ["x", "y"]], target_type="multilabel", n_rows=3).subset(np.array([2, 0]))
     assert train.require_members().toarray().tolist() == [[True, True], [True, False]]
-    assert encode([1.0, 2.0, 4.0], target_type="regression", n_rows=3).select(
+    assert encode([1.0, 2.0, 4.0], target_type="regression", n_rows=3).subset(
         np.array([2])
     ).require_values().tolist() == [4]
 
@@ -77,7 +77,7 @@ def test_thresholds_follow_the_labels_that_have_rows_and_stay_common_for_those_t
 def test_sequences_are_rows_without_dimensions_and_vectors_are_no_sequences() -> None:
     found = sequences_of(["MKV", "", "ACD"])
     assert found.shape == (3, 0)
-    assert list(found.select(np.array([2, 0])).residues) == ["ACD", "MKV"]
+    assert list(found.subset(np.array([2, 0])).residues) == ["ACD", "MKV"]
     assert [(rows.start, rows.stop, block.shape) for rows, block in found.blocks()] == [(0, 3, (3, 0))]
     with pytest.raises(InputError, match="reads sequences, and X holds vectors of 4 dimensions"):
         sequences_of(np.zeros((2, 4), np.float32))

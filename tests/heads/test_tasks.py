@@ -15,10 +15,10 @@ from embedstore.catalog import load_target
 from embedstore.errors import InputError
 from embedstore.store import Store
 from embedstore.store.pairs import add_pairs
-from heads.features.pairs import parse_pairing
 from heads.tasks import TASKS, TaskSelection
 from heads.tasks.clusters import cluster_sequences, kmer_clusters
 from heads.tasks.data import INPUTS
+from heads.tasks.pairing import parse_pairing
 from heads.tasks.readers import read_task
 from heads.tasks.splitting import split_by_clusters
 from heads.tasks.targets import KINDS

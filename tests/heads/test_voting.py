@@ -6,7 +6,7 @@ import numpy as np
 
 from heads.family_lookup.regions import Windows, select_regions
 from heads.family_lookup.voting import N_MONOTONE, label_table, vote
-from heads.vectors.neighbour_targets import row_keys
+from heads.tasks.keys import row_keys
 
 TABLE = label_table(row_keys(4), [[0], [0, 1], [1], [2]], 3)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from heads.features.pairs import ORDERED, SYMMETRIC
 from heads.tasks.catalog.sources import PAIR_LAYOUT, PEER, PEER_URL, TDC, TDC_URL
+from heads.tasks.pairing import ORDERED, SYMMETRIC
 from heads.tasks.spec import Task
 
 _ANTIBODY = (
