@@ -85,7 +85,7 @@ def parse_bytes(text: str) -> int:
     >>> parse_bytes("1.5GB"), parse_bytes("512M"), parse_bytes("4096")
     (1500000000, 512000000, 4096)
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip().upper())
-    if not found:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip().upper())
+    if not match:
         raise InputError(f"{text!r} is no amount of memory. Give a number and a unit: 512MB, 4GB.")
-    return round(float(found[1]) * _UNITS[found[2]])
+    return round(float(match[1]) * _UNITS[match[2]])

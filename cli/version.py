@@ -5,9 +5,9 @@ from __future__ import annotations
 import typer
 
 
-def print_version(asked: bool) -> None:
+def print_version(wanted: bool) -> None:
     """Print the version and stop, if asked to."""
-    if asked:
+    if wanted:
         from embedstore import __version__
 
         typer.echo(f"embedstore {__version__}")

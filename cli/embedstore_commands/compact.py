@@ -26,9 +26,9 @@ def compact(space: SpacesName = None, store: StorePath = None, json: Json = Fals
     if json:
         print_json(report.to_dict())
         return
-    for one in report.merged:
-        copies = f", {one.n_copies:,} second copies dropped" if one.n_copies else ""
-        say(f"{one.place}: {one.n_parts:,} parts merged, {one.n_rows:,} rows, {one.n_bytes:,} bytes{copies}")
+    for merge in report.merged:
+        copies = f", {merge.n_copies:,} second copies dropped" if merge.n_copies else ""
+        say(f"{merge.place}: {merge.n_parts:,} parts merged, {merge.n_rows:,} rows, {merge.n_bytes:,} bytes{copies}")
     for note in report.notes:
         say(f"note: {note}")
     if report.merged:

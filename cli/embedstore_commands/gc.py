@@ -47,8 +47,8 @@ def gc(
     verb = "would be" if dry_run else "were"
     for place, n_rows in report.dropped.items():
         say(f"{place}: {n_rows:,} rows that no data set names {verb} dropped")
-    for one in report.removed:
-        say(f"{one.place}: {one.why}; {one.n_bytes:,} bytes")
+    for removed in report.removed:
+        say(f"{removed.place}: {removed.why}; {removed.n_bytes:,} bytes")
     for note in report.notes:
         say(f"note: {note}")
     say(f"{report.n_bytes:,} bytes in {len(report.removed):,} places {verb} removed.")

@@ -92,13 +92,13 @@ def ls(store: StorePath = None, json: Json = False) -> None:
     from embedstore.store.listing import describe_indexes
 
     opened = open_store(store)
-    found = [about for name in opened.spaces() for about in describe_indexes(opened, opened.any_space(name))]
+    rows = [about for name in opened.spaces() for about in describe_indexes(opened, opened.any_space(name))]
     if not json:
         shown = ("name", "n_rows", "n_uncovered", "n_segments", "n_bytes", "recall", "build_seconds", "created")
-        found = [{name: about[name] for name in shown} for about in found]
-        for about in found:
+        rows = [{name: about[name] for name in shown} for about in rows]
+        for about in rows:
             about["recall"] = about["recall"] and about["recall"]["value"]
-    print_rows(found, json_=json, spare=["created", "n_segments"])
+    print_rows(rows, json_=json, spare=["created", "n_segments"])
 
 
 @index.command()

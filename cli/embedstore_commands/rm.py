@@ -34,8 +34,8 @@ def rm(
     from embedstore.store import open_store
     from embedstore.store.maintenance.remove import parse_kind
 
-    opened, chosen = open_store(store), parse_kind(kind)
-    planned = opened.remove(name, kind=chosen, dry_run=True)
+    opened, owner = open_store(store), parse_kind(kind)
+    planned = opened.remove(name, kind=owner, dry_run=True)
     if not (dry_run or yes or sys.stdin.isatty()):
         raise InputError(f"Nobody is there to confirm that {planned.name!r} goes. Say so: --yes.")
     what = {"dataset": "Data set", "space": "Space"}[planned.kind]

@@ -66,7 +66,7 @@ def search(
     from embedstore.store import open_store
 
     opened = open_store(store)
-    chosen = opened.space(space)
+    searched = opened.space(space)
     with progress_bar() as progress:
         records = read_queries(
             queries,
@@ -77,10 +77,10 @@ def search(
             sequence_column=sequence_column,
             skip_invalid=skip_invalid,
         )
-        model = given_model(chosen, weights=weights, device=device)
+        model = given_model(searched, weights=weights, device=device)
         hits = search_records(
             opened,
-            chosen,
+            searched,
             records,
             k=k,
             index=index,

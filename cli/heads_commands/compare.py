@@ -86,7 +86,7 @@ def compare(
 
     pages = Pages(out)
     with progress_bar() as progress:
-        found = compare_heads(
+        comparison = compare_heads(
             store,
             heads=[name.strip() for name in heads.split(",")] if heads else None,
             spaces=space,
@@ -102,4 +102,4 @@ def compare(
             progress=progress,
             task=options.selection(seed),
         )
-    print_comparison(found, pages.save(found), json_=json, tsv=tsv)
+    print_comparison(comparison, pages.save(comparison), json_=json, tsv=tsv)

@@ -55,7 +55,7 @@ def worker_devices(text: str) -> list[str]:
 
         names: list[str] = gpu_names()
         return names
-    return [one.strip() for one in text.split(",") if one.strip()] or ["auto"]
+    return [device.strip() for device in text.split(",") if device.strip()] or ["auto"]
 
 
 def print_plan(plan: BuildPlan, *, json_: bool) -> None:

@@ -32,7 +32,7 @@ def print_report(report: Report, *, json_: bool, tsv: bool) -> None:
     if not tsv:
         _print_tables(report)
     _warn_seen(report.split)
-    if not all(one.holds for one in report.guarantees):
+    if not all(guarantee.holds for guarantee in report.guarantees):
         warn(
             "a guarantee does not hold here: these rows differ more from the training rows than the validation rows do,"
             " or too much was selected on too few validation rows."
@@ -92,13 +92,13 @@ def _print_tables(report: Report) -> None:
         print_rows(
             [
                 {
-                    "identity": "no match" if one.start is None else f"{one.start:.1f} to {one.stop:.1f}",
-                    "rows": one.n,
-                    name: one.value,
-                    "low": one.low,
-                    "high": one.high,
+                    "identity": "no match" if bin_.start is None else f"{bin_.start:.1f} to {bin_.stop:.1f}",
+                    "rows": bin_.n,
+                    name: bin_.value,
+                    "low": bin_.low,
+                    "high": bin_.high,
                 }
-                for one in report.by_identity
+                for bin_ in report.by_identity
             ],
             title=f"\nby identity to the nearest training protein ({report.leakage.method})",
         )
@@ -109,27 +109,27 @@ def _print_tables(report: Report) -> None:
     if report.curve:
         print_rows(
             [
-                {"rows": one.n_rows, report.main_metric: one.value, "low": one.low, "high": one.high}
-                for one in report.curve
+                {"rows": point.n_rows, report.main_metric: point.value, "low": point.low, "high": point.high}
+                for point in report.curve
             ],
             title="\nby number of training rows",
         )
 
 
 def _print_guarantees(report: Report) -> None:
-    what = "in the interval" if report.target_type == "regression" else "wrong"
+    what, bound = ("in the interval", "at least") if report.target_type == "regression" else ("wrong", "at most")
     print_rows(
         [
             {
-                "guaranteed": f"{'at least' if report.target_type == 'regression' else 'at most'} {one.guaranteed:.0%}",
-                "half width" if report.target_type == "regression" else "from probability": one.threshold,
-                "answered": one.answered,
-                what: one.observed.value,
-                "low": one.observed.low,
-                "high": one.observed.high,
-                "holds": "yes" if one.holds else "no",
+                "guaranteed": f"{bound} {guarantee.guaranteed:.0%}",
+                "half width" if report.target_type == "regression" else "from probability": guarantee.threshold,
+                "answered": guarantee.answered,
+                what: guarantee.observed.value,
+                "low": guarantee.observed.low,
+                "high": guarantee.observed.high,
+                "holds": "yes" if guarantee.holds else "no",
             }
-            for one in report.guarantees
+            for guarantee in report.guarantees
         ],
         title=f"\nguaranteed by the validation rows, and {what} here",
     )
@@ -138,15 +138,15 @@ def _print_guarantees(report: Report) -> None:
 def _partner_rows(classes: Sequence[PartnerClass], metric: str) -> list[dict[str, Any]]:
     return [
         {
-            "proteins in training": one.seen,
-            "as": "the same sequence" if one.identity == 1 else f"identity of {one.identity:.0%} or more",
-            "pairs": one.n,
-            "share": one.share,
-            metric: one.value,
-            "low": one.low,
-            "high": one.high,
+            "proteins in training": pair_class.seen,
+            "as": "the same sequence" if pair_class.identity == 1 else f"identity of {pair_class.identity:.0%} or more",
+            "pairs": pair_class.n,
+            "share": pair_class.share,
+            metric: pair_class.value,
+            "low": pair_class.low,
+            "high": pair_class.high,
         }
-        for one in classes
+        for pair_class in classes
     ]
 
 

@@ -44,7 +44,7 @@ def print_export(report: ExportReport, *, json_: bool) -> None:
 
 
 def _name(what: str, named: Sequence[tuple[str, str]]) -> None:
-    for one, reason in named[:SHOWN]:
-        warn(f"{what} {one!r}: {reason}")
+    for name, reason in named[:SHOWN]:
+        warn(f"{what} {name!r}: {reason}")
     if len(named) > SHOWN:
         warn(f"{what} {len(named) - SHOWN:,} more; --json names all.")

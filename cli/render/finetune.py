@@ -30,9 +30,9 @@ def default_out(settings: dict[str, Any], options: TaskOptions) -> Path:
     """``<task or data set or file>-<model>-<method>``."""
     from heads.finetuning.settings import with_preset
 
-    chosen = {"model": "mini", "method": "lora", **with_preset(settings.get("preset"), settings)}
+    effective = {"model": "mini", "method": "lora", **with_preset(settings.get("preset"), settings)}
     what = options.task or options.dataset or (options.labels.name.split(".")[0] if options.labels else "model")
-    return Path(f"{what}-{Path(str(chosen['model'])).name}-{chosen['method']}")
+    return Path(f"{what}-{Path(str(effective['model'])).name}-{effective['method']}")
 
 
 def print_finetuned(fitted: FittedHead, saved: Path, *, json_: bool) -> None:

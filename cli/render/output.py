@@ -60,7 +60,7 @@ def print_facts(facts: Mapping[str, Any], *, json_: bool = False, title: str | N
         typer.echo(styled(title, sys.stdout, bold=True))
     width = max(map(len, facts), default=0)
     for name, value in facts.items():
-        items = [_cell(one) for one in value] if isinstance(value, list) else [_cell(value)]
+        items = [_cell(item) for item in value] if isinstance(value, list) else [_cell(value)]
         typer.echo(f"  {name:<{width}}  {items[0] if items else '-'}")
         for item in items[1:]:
             typer.echo(f"  {'':<{width}}  {item}")
@@ -101,9 +101,9 @@ def _print_table(rows: Rows, title: str | None, spare: Sequence[str]) -> None:
     room = shutil.get_terminal_size((_PIPED_WIDTH, 0)).columns
     for n_dropped in range(len(spare) + 1):
         dropped = spare[len(spare) - n_dropped :]
-        kept = {name: column for name, column in cells.items() if name not in dropped}
-        if widths := _widths(kept, numbers, room):
-            _print_columns(kept, numbers, widths)
+        shown = {name: column for name, column in cells.items() if name not in dropped}
+        if widths := _widths(shown, numbers, room):
+            _print_columns(shown, numbers, widths)
             return
     _print_blocks(cells)
 
@@ -175,7 +175,7 @@ def _cell(value: Any) -> str:
         more = f" and {len(value) - _LISTED:,} more" if len(value) > _LISTED else ""
         return ", ".join(map(_cell, value[:_LISTED])) + more
     if isinstance(value, dict):
-        return "  ".join(f"{name} {_cell(one)}" for name, one in value.items())
+        return "  ".join(f"{name} {_cell(item)}" for name, item in value.items())
     return str(value)
 
 

@@ -39,16 +39,16 @@ class Pages:
         self._is_named = False
         require_place(self._stem or Path("compare"))
 
-    def save(self, found: Comparison) -> list[Path]:
+    def save(self, comparison: Comparison) -> list[Path]:
         """Write what was found in place of what was before; returns where."""
-        self._stem = self._stem or _free(f"{found.task}-compare")
+        self._stem = self._stem or _free(f"{comparison.task}-compare")
         page, document = _paths(self._stem)
-        return [found.save_html(page), found.save_json(document)]
+        return [comparison.save_html(page), comparison.save_json(document)]
 
-    def save_so_far(self, found: Comparison) -> None:
+    def save_so_far(self, comparison: Comparison) -> None:
         """Write what is known before the end; where that fails, hours of work still go on."""
         try:
-            page = self.save(found)[0]
+            page = self.save(comparison)[0]
         except StoreWriteError as error:
             warn(str(error))
             return

@@ -24,7 +24,7 @@ def print_predictions(
         from heads.api.prediction_writers import write_predictions
 
         n = write_predictions(out, seen, probabilities=probabilities)
-        seen.tell()
+        seen.report()
         say(f"{out}: {n:,} proteins.")
         return
     from heads.api.predictions import join
@@ -35,7 +35,7 @@ def print_predictions(
     else:
         columns = join(parts).columns() if parts else {}
         print_rows([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)], tsv=tsv)
-    seen.tell()
+    seen.report()
 
 
 class _Counted:
@@ -54,7 +54,7 @@ class _Counted:
                 self._n_answered += int(batch.answered.sum())
             yield batch
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Say what is guaranteed."""
         risk = None if self._last is None else self._last.risk_threshold
         if risk is None:

@@ -19,12 +19,12 @@ def print_published(comparison: Comparison, published: PublishedComparison, *, t
         return
     print_rows(rows, title=f"{published.title}, measured here and published", spare=("predict s", "p (Holm)", "head"))
     notes = {line.published_row: line.note for line in published.results if line.note}
-    told = {row.name: row.settings["params"] for row in comparison.results if row.settings.get("params")}
+    params = {row.name: row.settings["params"] for row in comparison.results if row.settings.get("params")}
     paragraphs = [
         published.caution,
         *(
-            f"Settings, {row}: {', '.join(f'{name}={value}' for name, value in one.items())}."
-            for row, one in told.items()
+            f"Settings, {row}: {', '.join(f'{name}={value}' for name, value in settings.items())}."
+            for row, settings in params.items()
         ),
         *(f"Erratum: {text}" for text in published.errata),
         *(f"{row}: {note}." for row, note in notes.items()),
@@ -40,7 +40,7 @@ def _row(comparison: Comparison, published: PublishedComparison, place: int) -> 
     row = next(row for row in comparison.results if row.name == line.method)
     measured = row.metrics.get(comparison.main_metric)
     interval = None if measured is None else measured.interval
-    told: dict[str, Any] = {
+    cells: dict[str, Any] = {
         "method": f"{row.name} (baseline)" if line.baseline else row.name,
         "head": line.head,
         comparison.main_metric: None if interval is None else interval.value,
@@ -48,8 +48,8 @@ def _row(comparison: Comparison, published: PublishedComparison, place: int) -> 
         "high": None if interval is None else interval.high,
     }
     for column in published.columns:
-        told[column] = line.published.get(column)
-    return told | {
+        cells[column] = line.published.get(column)
+    return cells | {
         "epochs": line.epochs,
         "p (Holm)": row.p_holm,
         "fit s": row.fit_seconds,

@@ -253,11 +253,11 @@ def find_relatives(
         return None
     if store is None:
         return "not searched for: there is no store that holds the sequences"
-    asked, trained = data.rows(split), data.splits["train"]
+    rows, trained = data.rows(split), data.splits["train"]
     proteins = [data.digests] if data.partners is None else [data.digests, data.partners]
     return sample_relatives(
         store,
-        [keys[asked] for keys in proteins],
+        [keys[rows] for keys in proteins],
         [keys[trained] for keys in proteins],
         method=method,
         limit=limit,
@@ -265,11 +265,11 @@ def find_relatives(
     )
 
 
-def identity_table(found: Scores, data: TaskData, near: Relatives | str | None) -> tuple[IdentityBin, ...]:
+def identity_table(scores: Scores, data: TaskData, near: Relatives | str | None) -> tuple[IdentityBin, ...]:
     """Results by identity; of residues none, of which a protein has many."""
     if not isinstance(near, Relatives) or data.input == "residue":
         return ()
-    return by_identity(found.outcomes, near)
+    return by_identity(scores.outcomes, near)
 
 
 def reliability_bins(outcomes: Outcomes) -> tuple[Bin, ...]:
@@ -309,10 +309,10 @@ def _own_source(fitted: FittedHead, store: Store | None, named: str | None) -> S
     if named is not None:
         fitted.require_space(store.any_space(named).id)
     if fitted.space_id not in store.spaces():
-        there = ", ".join(store.spaces()) or "no space"
+        stored = ", ".join(store.spaces()) or "no space"
         raise SpaceMismatchError(
             f"This is a head of another space: it was fitted on {fitted.space_id}, and the store at {store.path} has "
-            f"{there}. Build that space there, or fit a head on one that it has."
+            f"{stored}. Build that space there, or fit a head on one that it has."
         )
     reads = VectorsAndSequences if HEADS[fitted.head_name].reads == BOTH else VectorSource
     return reads(store.any_space(fitted.space_id))

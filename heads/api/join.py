@@ -55,12 +55,12 @@ def join(
         validation rows.
     """
     # One on vectors first: the whole is then a head of its space.
-    fitted = sorted((as_fitted(member) for member in members), key=lambda one: one.space_id == SEQUENCES)
+    fitted = sorted((as_fitted(path) for path in members), key=lambda member: member.space_id == SEQUENCES)
     _require_alike(fitted)
     first = fitted[0]
     opened = as_store(store)
     data = read_task(TaskSelection(**first.task), opened)
-    sources = {one.space_id for one in fitted}
+    sources = {member.space_id for member in fitted}
     reads = BOTH if len(sources) > 1 else SEQUENCES if SEQUENCES in sources else "vectors"
     source = get_source(opened, data, None if reads == SEQUENCES else first.space_id, reads=reads)
     rows = source.examples(data, data.rows("valid"), what="valid row")
@@ -79,10 +79,10 @@ def join(
             f"No validation row of {first.task_name} has a class that the heads know; nothing to choose on."
         )
     valid = LabelledExamples(features=rows.features, targets=targets).subset(usable.nonzero()[0])
-    names = [one.head_name for one in fitted]
-    kind_of = HybridHead if reads == BOTH else EnsembleHead
-    head = kind_of(members=names, method=method, seed=seed, target_type=data.target_type)
-    head.join(names, [one.head for one in fitted], valid)
+    names = [member.head_name for member in fitted]
+    head_class = HybridHead if reads == BOTH else EnsembleHead
+    head = head_class(members=names, method=method, seed=seed, target_type=data.target_type)
+    head.join(names, [member.head for member in fitted], valid)
     joined = replace(first, head=head, head_name="hybrid" if reads == BOTH else "ensemble")
     if out is not None:
         joined.save(out)
@@ -112,6 +112,6 @@ def _require_alike(fitted: Sequence[FittedHead]) -> None:
                 f"{first.default_name} and {other.default_name} were fitted on different rows or labels. An ensemble "
                 "joins heads of the same task; fit them again on one."
             )
-    names = [one.head_name for one in fitted]
+    names = [member.head_name for member in fitted]
     if len(set(names)) < len(names):
         raise InputError(f"The heads to join are {', '.join(names)}; expected different ones.")

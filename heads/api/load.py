@@ -250,14 +250,14 @@ def _read_record(directory: Path) -> dict[str, Any]:
     try:
         text = (directory / HEAD_FILE).read_text(encoding="utf-8", errors="surrogateescape")
         record: dict[str, Any] = json.loads(text)
-        found, expected = record["format_version"], record["arrays"]["sha256"] if "arrays" in record else None
+        version, expected = record["format_version"], record["arrays"]["sha256"] if "arrays" in record else None
     except (ValueError, KeyError, TypeError) as error:
         raise StoreCorruptError(
             f"{directory / HEAD_FILE} is not what was written: {error}. Fit the head again."
         ) from error
-    if found > FORMAT_VERSION:
+    if version > FORMAT_VERSION:
         raise StoreVersionError(
-            f"The head at {directory} has format {found}; this release reads up to {FORMAT_VERSION}. "
+            f"The head at {directory} has format {version}; this release reads up to {FORMAT_VERSION}. "
             "Upgrade: `pip install -U embedstore`."
         )
     arrays = directory / ARRAYS_FILE

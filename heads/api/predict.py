@@ -148,11 +148,11 @@ def space_of(fitted: FittedHead, store: StoreLike) -> Space | None:
             raise
         opened = None
     if opened is not None and fitted.space_id in opened.spaces():
-        found = opened.any_space(fitted.space_id)
+        space = opened.any_space(fitted.space_id)
     else:
-        found = make_space(fitted.space_identity)
+        space = make_space(fitted.space_identity)
     # What asks about residues looks at the type.
-    return found  # type: ignore[return-value]
+    return space  # type: ignore[return-value]
 
 
 def _batches(
@@ -224,21 +224,21 @@ def _sets(head: Head, shares: Float32, risk: RiskThreshold | None) -> list[list[
     if risk is not None:
         given = given & (shares >= np.float32(risk.threshold))
     names = head.classes_.tolist()
-    found = []
+    sets = []
     for row, mask in zip(shares, given, strict=True):
         codes = np.flatnonzero(mask)
-        found.append([(names[code], float(row[code])) for code in codes[np.argsort(-row[codes], kind="stable")]])
-    return found
+        sets.append([(names[code], float(row[code])) for code in codes[np.argsort(-row[codes], kind="stable")]])
+    return sets
 
 
 def _letters(head: Head, shares: Float32, lengths: NDArray[np.int64], risk: RiskThreshold | None) -> dict[str, Any]:
     letters = np.array([str(name) for name in head.classes_.tolist()], dtype=np.str_)
     best = shares.argmax(axis=1) if len(shares) else np.zeros(0, np.int64)
-    chosen, probability = letters[best], shares[np.arange(len(shares)), best]
+    predicted, probability = letters[best], shares[np.arange(len(shares)), best]
     if risk is not None:
-        chosen = np.where(probability >= np.float32(risk.threshold), chosen, UNANSWERED)
+        predicted = np.where(probability >= np.float32(risk.threshold), predicted, UNANSWERED)
     cuts = np.cumsum(lengths)[:-1]
-    texts: Sequence[NDArray[np.str_]] = np.split(chosen, cuts) if len(lengths) else []
+    texts: Sequence[NDArray[np.str_]] = np.split(predicted, cuts) if len(lengths) else []
     parts: Sequence[Float32] = np.split(probability, cuts) if len(lengths) else []
     return {"letters": ["".join(text.tolist()) for text in texts], "letter_probabilities": list(parts)}
 

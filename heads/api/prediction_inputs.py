@@ -143,11 +143,11 @@ def _residue_rows(
     space: ResidueSpace, records: Sequence[Record], digests: Digests, model: Model | None
 ) -> PredictionRows:
     distinct, first = np.unique(digests, axis=0, return_index=True)
-    there = space.find(distinct) >= 0
+    is_stored = space.find(distinct) >= 0
     matrices: list[Vectors] = [np.empty((0, space.dim), space.dtype)] * len(distinct)
-    for row, matrix in zip(np.flatnonzero(there).tolist(), space.take(distinct[there]), strict=True):
+    for row, matrix in zip(np.flatnonzero(is_stored).tolist(), space.take(distinct[is_stored]), strict=True):
         matrices[row] = matrix
-    missing = np.flatnonzero(~there)
+    missing = np.flatnonzero(~is_stored)
     if len(missing):
         made = _embedded(space, [records[first[row]] for row in missing.tolist()], model)
         for row, matrix in zip(missing.tolist(), made, strict=True):
@@ -168,16 +168,16 @@ def _embedded(space: ResidueSpace, records: Sequence[Record], model: Model | Non
         check_model(as_space, model)
     embedder = Embedder(model, [space.pooling], long_policy_of(space))
     lengths = np.array([len(record.residues) for record in records], np.int64)
-    alone = np.array([embedder.exceeds_limit(length) for length in lengths.tolist()])
-    if alone.any() and embedder.long.kind != "window":
+    too_long = np.array([embedder.exceeds_limit(length) for length in lengths.tolist()])
+    if too_long.any() and embedder.long.kind != "window":
         longest = int(lengths.argmax())
         raise InputError(
             f"{records[longest].id!r} has {lengths[longest]:,} residues; space {space.id} takes at most "
             f"{embedder.long.limit:,} ({embedder.long}). Leave it out, or ask about parts of it."
         )
-    together = np.flatnonzero(~alone)
+    together = np.flatnonzero(~too_long)
     batches = [together[batch] for batch in plan_batches(lengths[together], budget=model.batch_residues)]
-    groups = [*np.flatnonzero(alone)[:, None], *batches]
+    groups = [*np.flatnonzero(too_long)[:, None], *batches]
     out: list[Vectors] = [np.empty((0, space.dim), space.dtype)] * len(records)
     sequences = [[records[row].residues for row in group.tolist()] for group in groups]
     for group, outputs in zip(groups, embed_batches(embedder, sequences), strict=True):

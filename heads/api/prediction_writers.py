@@ -107,7 +107,7 @@ def _parquet(path: Path, batches: Iterable[Predictions], probabilities: bool) ->
         for batch in batches:
             columns: Mapping[str, Any] = batch.columns()
             if probabilities and batch.letter_probabilities is not None:
-                columns = {**columns, "probabilities": [one.tolist() for one in batch.letter_probabilities]}
+                columns = {**columns, "probabilities": [shares.tolist() for shares in batch.letter_probabilities]}
             # Ids are text whatever bytes they had: Parquet holds UTF-8 alone.
             plain = {name: [_utf8(value) for value in values] for name, values in columns.items()}
             table = pa.table(plain) if writer is None else pa.table(plain, schema=writer.schema)

@@ -75,14 +75,14 @@ class Predictions:
             return {"id": list(self.ids), "labels": list(self.letters)}
         if self.values is not None:
             return {"id": list(self.ids)} | {
-                name: found.tolist()
-                for name, found in (("value", self.values), ("low", self.low), ("high", self.high))
-                if found is not None
+                name: column.tolist()
+                for name, column in (("value", self.values), ("low", self.low), ("high", self.high))
+                if column is not None
             }
         if self.sets is not None:
             rows = zip(self.ids, self.sets, strict=True)
             none: list[tuple[Any, Any]] = [(None, None)]
-            flat = [(name, *one) for name, found in rows for one in found or none]
+            flat = [(name, *one) for name, column in rows for one in column or none]
             return {name: [row[place] for row in flat] for place, name in enumerate(("id", "label", "probability"))}
         return self._label_columns()
 
@@ -113,8 +113,8 @@ class Predictions:
         """One document a protein, for JSON: labels nested where there can be several."""
         if self.sets is not None:
             return [
-                {"id": name, "labels": [{"label": label, "probability": p} for label, p in found]}
-                for name, found in zip(self.ids, self.sets, strict=True)
+                {"id": name, "labels": [{"label": label, "probability": p} for label, p in pairs]}
+                for name, pairs in zip(self.ids, self.sets, strict=True)
             ]
         if self.letters is not None and self.letter_probabilities is not None:
             return [
@@ -134,7 +134,7 @@ def join(parts: Sequence[Predictions]) -> Predictions:
         if isinstance(values[0], np.ndarray):
             joined[name] = np.concatenate(values)
         elif isinstance(values[0], list):
-            joined[name] = [one for value in values for one in value]
+            joined[name] = [item for value in values for item in value]
         else:
             joined[name] = values[0]
     return Predictions(**joined)

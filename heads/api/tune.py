@@ -98,10 +98,10 @@ def tune(
         )
     held_out = 0
     if valid is None:
-        kept, aside = hold_out(train.features.group_keys, train.targets, seed=seed)
+        learning, aside = hold_out(train.features.group_keys, train.targets, seed=seed)
         if not len(aside):
             raise InputError(f"{len(train)} training rows are too few to set any aside for a search. Leave it out.")
-        train, valid, held_out = train.subset(kept), train.subset(aside), len(aside)
+        train, valid, held_out = train.subset(learning), train.subset(aside), len(aside)
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_WARM_TRIALS)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=_WARM_TRIALS, n_warmup_steps=_WARM_EPOCHS)
     study = optuna.create_study(sampler=sampler, pruner=pruner)

@@ -96,7 +96,7 @@ def read_examples(X: SequenceFeatures, *, longest: int | None, long: str, what: 
     input_ = input_of(X)
     texts = [X.residues, X.partners] if isinstance(X, PairSequences) else [X.residues]
     sides = [[text.upper().encode("ascii") for text in side] for side in texts]
-    whole = np.array([[len(one) for one in side] for side in sides], np.int64)
+    whole = np.array([[len(residues) for residues in side] for side in sides], np.int64)
     over: NDArray[np.bool_] = np.zeros(whole.shape[1], np.bool_)
     if longest is not None:
         over |= (whole > longest).any(axis=0)
@@ -107,18 +107,18 @@ def read_examples(X: SequenceFeatures, *, longest: int | None, long: str, what: 
             f"{worst:,}). Leave them out (long='skip', --long skip), take their first residues (crop), or raise the "
             "limit (max_residues=, --max-residues)."
         )
-    kept = np.flatnonzero(~over) if long == "skip" else np.arange(len(over))
-    if not len(kept):
+    units = np.flatnonzero(~over) if long == "skip" else np.arange(len(over))
+    if not len(units):
         raise InputError(f"No {what} is left under the limit of {longest} residues. Raise it (max_residues=).")
     if input_ == "residue":
-        proteins, places = [sides[0][unit][:longest] for unit in kept.tolist()], [np.arange(len(kept))]
+        proteins, places = [sides[0][unit][:longest] for unit in units.tolist()], [np.arange(len(units))]
     else:
         numbers: dict[bytes, int] = {}
-        cut = [[side[unit][:longest] for unit in kept.tolist()] for side in sides]
-        places = [np.array([numbers.setdefault(one, len(numbers)) for one in side], np.int64) for side in cut]
+        cut = [[side[unit][:longest] for unit in units.tolist()] for side in sides]
+        places = [np.array([numbers.setdefault(residues, len(numbers)) for residues in side], np.int64) for side in cut]
         proteins = list(numbers)
-    sizes = np.array([len(one) for one in proteins], np.int64)
-    starts = np.cumsum(np.concatenate([[0], whole[0][:-1]]))[kept] if input_ == "residue" else kept
+    sizes = np.array([len(residues) for residues in proteins], np.int64)
+    starts = np.cumsum(np.concatenate([[0], whole[0][:-1]]))[units] if input_ == "residue" else units
     cost = sizes[places[0]] if len(places) == 1 else 2 * np.maximum(sizes[places[0]], sizes[places[1]])
     return Examples(
         input=input_,
@@ -126,7 +126,7 @@ def read_examples(X: SequenceFeatures, *, longest: int | None, long: str, what: 
         first=places[0],
         second=places[1] if len(places) == 2 else None,
         starts=starts.astype(np.int64),
-        n_rows=sizes[places[0]] if input_ == "residue" else np.ones(len(kept), np.int64),
+        n_rows=sizes[places[0]] if input_ == "residue" else np.ones(len(units), np.int64),
         lengths=cost,
         n_cropped=int(over.sum()) if long == "crop" else 0,
         n_skipped=int(over.sum()) if long == "skip" else 0,

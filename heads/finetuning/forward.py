@@ -43,8 +43,8 @@ class Passes:
         if (joined := self._joined(examples, needed)) is not None:
             return self._network.outputs(joined, *places)
         with self._autocast():
-            found: torch.Tensor = module(*self._tokens(examples, needed), *places)
-        return found
+            outputs: torch.Tensor = module(*self._tokens(examples, needed), *places)
+        return outputs
 
     def inputs(self, examples: Examples, units: Rows, *, budget: int) -> Iterator[tuple[Rows, torch.Tensor]]:
         """Yield units in batches, and what the head reads of them, without gradients."""
@@ -58,7 +58,9 @@ class Passes:
 
     def _gathered(self, examples: Examples, units: Rows) -> tuple[Rows, list[torch.Tensor | None]]:
         needed, first, second = examples.gathered(units)
-        return needed, [None if one is None else torch.from_numpy(one).to(self._device) for one in (first, second)]
+        return needed, [
+            None if places_ is None else torch.from_numpy(places_).to(self._device) for places_ in (first, second)
+        ]
 
     def _tokens(self, examples: Examples, needed: Rows) -> tuple[torch.Tensor, torch.Tensor]:
         return self._network.encoder.tokens([examples.proteins[protein] for protein in needed.tolist()])
@@ -68,8 +70,8 @@ class Passes:
         states = self._states(examples)
         if states is None:
             return None
-        chosen = [states[protein] for protein in needed.tolist()]
-        return torch.cat(chosen) if examples.input == "residue" else torch.stack(chosen)
+        inputs = [states[protein] for protein in needed.tolist()]
+        return torch.cat(inputs) if examples.input == "residue" else torch.stack(inputs)
 
     def evaluated(self, examples: Examples, units: Rows, *, budget: int) -> Iterator[tuple[Rows, torch.Tensor]]:
         """Yield units in batches, and their outputs without gradients."""
@@ -85,7 +87,7 @@ class Passes:
         if not self._keep:
             return None
         if id(examples) not in self._kept:
-            lengths = np.array([len(one) for one in examples.proteins], np.int64)
+            lengths = np.array([len(residues) for residues in examples.proteins], np.int64)
             n_rows = int(lengths.sum()) if examples.input == "residue" else len(lengths)
             if n_rows * self._network.encoder.dim * 4 > _MOST_KEPT_BYTES:
                 return None
@@ -93,12 +95,12 @@ class Passes:
         return self._kept[id(examples)]
 
     def _computed(self, examples: Examples, lengths: Rows) -> list[torch.Tensor]:
-        found: list[torch.Tensor] = [torch.empty(0)] * len(lengths)
+        by_protein: list[torch.Tensor] = [torch.empty(0)] * len(lengths)
         for batch in plan_batches(lengths, budget=self._budget):
             with torch.no_grad(), self._autocast():
                 states = self._network.states(*self._tokens(examples, batch))
             sizes = lengths[batch].tolist()
             parts = torch.split(states, sizes) if examples.input == "residue" else states.unbind()
             for place, part in zip(batch.tolist(), parts, strict=True):
-                found[place] = part
-        return found
+                by_protein[place] = part
+        return by_protein

@@ -114,9 +114,9 @@ class FinetuneHead(Head):
         unknown = sorted(given.keys() - self.__signature__.parameters.keys())
         if unknown:
             raise TypeError(f"FinetuneHead has no parameter {unknown[0]!r}.")
-        chosen = with_preset(given.get("preset"), given)
+        values = with_preset(given.get("preset"), given)
         for name, parameter in self.__signature__.parameters.items():
-            setattr(self, name, chosen.get(name, parameter.default))
+            setattr(self, name, values.get(name, parameter.default))
 
     @property
     def chosen(self) -> Settings:
@@ -222,8 +222,8 @@ class FinetuneHead(Head):
             "n_halved": trainer.n_halved,
             "n_learning": sum(weight.numel() for _, weight in weights if weight.requires_grad),
             "n_weights": sum(weight.numel() for _, weight in weights),
-            "n_cropped": sum(one.n_cropped for one in examples.values()),
-            "n_skipped": sum(one.n_skipped for one in examples.values()),
+            "n_cropped": sum(part.n_cropped for part in examples.values()),
+            "n_skipped": sum(part.n_skipped for part in examples.values()),
         }
 
     def _new_network(self, model: EncoderModel, targets: Targets, settings: Settings) -> Network:
@@ -247,19 +247,19 @@ class FinetuneHead(Head):
 
     def _fingerprint(self, model: EncoderModel, sides: Mapping[str, LabelledExamples]) -> str:
         """What a checkpoint must be of: settings, base and rows."""
-        told = hashlib.sha256(json.dumps(asdict(self.chosen), sort_keys=True).encode())
-        told.update(json.dumps(model.identity(), sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(asdict(self.chosen), sort_keys=True).encode())
+        digest.update(json.dumps(model.identity(), sort_keys=True).encode())
         for side in sides.values():
             features = sequences_of(side.features)
             partners = getattr(features, "partners", ())
-            told.update("\n".join([*features.residues, "", *partners]).encode())
+            digest.update("\n".join([*features.residues, "", *partners]).encode())
             known, targets = side.targets.known, side.targets
-            told.update(known.tobytes())
+            digest.update(known.tobytes())
             for values in (targets.codes, targets.values):
-                told.update(b"" if values is None else values.tobytes())
+                digest.update(b"" if values is None else values.tobytes())
             if targets.members is not None:
-                told.update(targets.members.indices.tobytes() + targets.members.indptr.tobytes())
-        return told.hexdigest()
+                digest.update(targets.members.indices.tobytes() + targets.members.indptr.tobytes())
+        return digest.hexdigest()
 
     def _outputs(self, X: Features) -> Iterator[Float32]:
         features = sequences_of(X)
@@ -284,8 +284,8 @@ class FinetuneHead(Head):
             made = np.empty((int(examples.n_rows[units].sum()), self.n_outputs), np.float32)
             for batch, outputs in passes.evaluated(examples, units, budget=budget):
                 cooled = outputs / self.temperature_
-                found = finished(cooled, self.target_type, centre=self.centre_, scale=self.scale_)
-                made[examples.rows(batch) - first] = found
+                predicted = finished(cooled, self.target_type, centre=self.centre_, scale=self.scale_)
+                made[examples.rows(batch) - first] = predicted
             yield made
 
     def _ready(self) -> _Trained:
@@ -346,10 +346,10 @@ class FinetuneHead(Head):
 
 def _limit(model: EncoderModel, settings: Settings) -> int | None:
     """Most residues of a training protein."""
-    most, asked = model.max_residues, settings.max_residues
-    if asked is not None and most is not None and asked > most:
-        raise InputError(f"max_residues is {asked}, and {model.name!r} takes at most {most}. Take less.")
-    return asked or most or model.window_residues
+    most, limit = model.max_residues, settings.max_residues
+    if limit is not None and most is not None and limit > most:
+        raise InputError(f"max_residues is {limit}, and {model.name!r} takes at most {most}. Take less.")
+    return limit or most or model.window_residues
 
 
 def _scaling(targets: Targets, rows: NDArray[np.int64]) -> tuple[float, float]:

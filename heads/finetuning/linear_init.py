@@ -80,15 +80,15 @@ def _inputs(
     if len(units) > most:
         units = np.sort(np.random.default_rng(seed).permutation(units)[:most])
     rows: list[NDArray[np.int64]] = []
-    found: list[Float32] = []
+    blocks: list[Float32] = []
     for batch, inputs in passes.inputs(examples, units, budget=budget):
         rows.append(examples.rows(batch))
         with torch.no_grad():
-            found.append(network.head.before_last(inputs).cpu().numpy())
-    numbers, vectors = np.concatenate(rows), np.concatenate(found)
-    kept = targets.known[numbers]
-    if not kept.any():
+            blocks.append(network.head.before_last(inputs).cpu().numpy())
+    numbers, vectors = np.concatenate(rows), np.concatenate(blocks)
+    known = targets.known[numbers]
+    if not known.any():
         return None
     # In the order of the rows, whatever the batches were.
-    order = np.flatnonzero(kept)[np.argsort(numbers[kept], kind="stable")]
+    order = np.flatnonzero(known)[np.argsort(numbers[known], kind="stable")]
     return LabelledExamples(features=ArrayFeatures(vectors[order]), targets=targets.subset(numbers[order]))

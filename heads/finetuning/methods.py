@@ -47,8 +47,8 @@ def _keep_last(encoder: TrainableEncoder, n_last: int, *, model: str) -> None:
     blocks = encoder.blocks()
     if n_last > len(blocks):
         raise InputError(f"n_last is {n_last}, and {model!r} has {len(blocks)} layers. Take fewer, or method 'full'.")
-    kept = [*blocks[len(blocks) - n_last :], *encoder.after_blocks()]
-    learning = {id(weight) for module in kept for weight in module.parameters()}
+    trained = [*blocks[len(blocks) - n_last :], *encoder.after_blocks()]
+    learning = {id(weight) for module in trained for weight in module.parameters()}
     for weight in encoder.parameters():
         weight.requires_grad_(weight.requires_grad and id(weight) in learning)
 
@@ -66,9 +66,9 @@ def chosen_layers(names: Sequence[str], targets: Sequence[str], *, model: str) -
     """
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in names):
-            there = sorted({_end(name) for name in names})
+            ends = sorted({_end(name) for name in names})
             raise InputError(
-                f"No linear layer of {model!r} is called {target!r}; it has {', '.join(there)}. Name some of these "
+                f"No linear layer of {model!r} is called {target!r}; it has {', '.join(ends)}. Name some of these "
                 "(targets=, --targets)."
             )
     return [name for name in names if any(name == target or name.endswith(f".{target}") for target in targets)]

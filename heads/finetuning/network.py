@@ -20,7 +20,7 @@ def combine(first: torch.Tensor, second: torch.Tensor, pairing: Sequence[str]) -
 
     The same as `heads.features.vectors.PairFeatures` makes of stored vectors.
     """
-    first, second = (one / one.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-12) for one in (first, second))
+    first, second = (side / side.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-12) for side in (first, second))
     made = {
         "concatenation": lambda: torch.cat([first, second], dim=1),
         "sum": lambda: first + second,
@@ -74,12 +74,12 @@ class HeadLayers(nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """(n, D) float32 to (n, outputs)."""
-        found = self.layers(states)
+        scores = self.layers(states)
         if self.steps is None:
-            return cast(torch.Tensor, found)
+            return cast(torch.Tensor, scores)
         # Thresholds rise by construction: the first is free, and each other is a positive step above it.
         rises = torch.cat([self.steps[:1], functional.softplus(self.steps[1:])])
-        return cast(torch.Tensor, found - rises.cumsum(0))
+        return cast(torch.Tensor, scores - rises.cumsum(0))
 
 
 class Network(nn.Module):
@@ -117,8 +117,8 @@ class Network(nn.Module):
         each, in their order.
         """
         if first is not None:
-            chosen = states[first]
-            states = chosen if second is None else combine(chosen, states[second], self.pairing)
+            units = states[first]
+            states = units if second is None else combine(units, states[second], self.pairing)
         return states.float()
 
     def outputs(

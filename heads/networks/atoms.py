@@ -76,24 +76,24 @@ class AtomGraphs:
 
     def __call__(self, tokens: Tokens, rows: Rows) -> GraphBatch:
         """The graphs of some rows."""
-        found = self._templates
+        templates = self._templates
         lengths = tokens.lengths[rows]
         ends = lengths.cumsum()
         place = np.ones(int(ends[-1]), np.int64)
         place[ends - lengths], place[ends - 1] = 0, 2
         place[(ends - 1)[lengths == 1]] = 3
         entry = place * N_CODES + tokens.joined(rows)
-        n_nodes = found.n_nodes[entry]
+        n_nodes = templates.n_nodes[entry]
         starts = n_nodes.cumsum() - n_nodes
-        nodes = found.nodes[_spans(found.node_starts[entry], n_nodes)]
-        n_edges = found.n_edges[entry]
-        chosen = _spans(found.edge_starts[entry], n_edges)
-        inner = found.edges[:, chosen] + np.repeat(starts, n_edges)
+        nodes = templates.nodes[_spans(templates.node_starts[entry], n_nodes)]
+        n_edges = templates.n_edges[entry]
+        edges = _spans(templates.edge_starts[entry], n_edges)
+        inner = templates.edges[:, edges] + np.repeat(starts, n_edges)
         # A peptide bond joins each residue but the last of a protein to the next.
         left = np.flatnonzero((place == 0) | (place == 1))
-        carbon, nitrogen = starts + found.carbon[entry], starts + found.nitrogen[entry]
+        carbon, nitrogen = starts + templates.carbon[entry], starts + templates.nitrogen[entry]
         peptide = np.stack([carbon[left], nitrogen[left + 1]])
-        types = [found.edge_types[chosen], np.full(2 * len(left), _PEPTIDE)]
+        types = [templates.edge_types[edges], np.full(2 * len(left), _PEPTIDE)]
         return GraphBatch(
             torch.from_numpy(nodes),
             torch.from_numpy(np.concatenate([inner, peptide, peptide[::-1]], axis=1)),

@@ -159,8 +159,8 @@ class _Messages(nn.Module):
         for _ in range(self._steps):
             each = (states @ matrices).view(len(states) * len(edge_features), self._hidden)
             messages = each.index_select(0, source * len(edge_features) + batch.edge_types)
-            found = torch.zeros_like(states).index_add(0, target, messages) + self.bias
-            states = self.cell(found.relu(), states)
+            summed = torch.zeros_like(states).index_add(0, target, messages) + self.bias
+            states = self.cell(summed.relu(), states)
         return cast(torch.Tensor, states)
 
 

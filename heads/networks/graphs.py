@@ -104,13 +104,13 @@ class ResidueGraphs:
 
     def _of(self, tokens: Tokens, row: int) -> Int64:
         text = letters_of(tokens.codes[tokens.offsets[row] : tokens.offsets[row + 1]])
-        found = (self._contacts or {}).get(text)
-        if found is None:
+        contacts = (self._contacts or {}).get(text)
+        if contacts is None:
             raise InputError(
                 f"No contacts are given for a protein of {len(text)} residues ({text[:12]}...). Add a line for it to "
                 "the file of contacts, empty if nothing touches."
             )
-        return found
+        return contacts
 
 
 def read_contacts(path: str) -> dict[str, Int64]:
@@ -129,7 +129,7 @@ def read_contacts(path: str) -> dict[str, Int64]:
     file = Path(path)
     if not file.is_file():
         raise MissingFileError(f"No file of contacts at {path}. Write one: letters, a tab, pairs such as `1-9 3-20`.")
-    found: dict[str, Int64] = {}
+    contacts: dict[str, Int64] = {}
     lines: dict[str, int] = {}
     for number, line in enumerate(file.read_text(encoding="ascii", errors="replace").splitlines(), start=1):
         if not line.strip():
@@ -143,21 +143,21 @@ def read_contacts(path: str) -> dict[str, Int64]:
             )
         pairs = _pairs(text, len(letters), here)
         letters = letters.upper().replace("*", "X")
-        if not np.array_equal(found.setdefault(letters, pairs), pairs):
+        if not np.array_equal(contacts.setdefault(letters, pairs), pairs):
             raise InputError(
                 f"{here} gives other contacts than line {lines[letters]} for the same protein ({letters[:12]}...); "
                 "expected one line a protein. Remove one."
             )
         lines.setdefault(letters, number)
-    return found
+    return contacts
 
 
 def _pairs(text: str, n_residues: int, here: str) -> Int64:
     """Contacts of a line, each once and sorted, (n, 2) int64 from 0."""
-    found = [_PAIR.fullmatch(pair) for pair in text.split()]
-    if None in found:
+    matches = [_PAIR.fullmatch(pair) for pair in text.split()]
+    if None in matches:
         raise InputError(f"{here}: {text[:40]!r}; expected pairs such as 1-9 3-20.")
-    pairs = np.array([one.groups() for one in found if one is not None], np.int64).reshape(-1, 2) - 1
+    pairs = np.array([match.groups() for match in matches if match is not None], np.int64).reshape(-1, 2) - 1
     if pairs.size and not (pairs.min() >= 0 and pairs.max() < n_residues):
         raise InputError(
             f"{here} names residue {int(pairs.max()) + 1} or 0 of a protein of {n_residues}; count from 1."

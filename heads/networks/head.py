@@ -156,15 +156,15 @@ class NetworkHead(_Learned):
         self._prepare(residues)
         self.objective_ = make_objective(train.targets, class_weights=self.class_weights)
         examples = Examples(self._tokenise(residues), train.targets)
-        chosen = None
+        valid_examples = None
         if valid is not None:
-            chosen = Examples(self._tokenise(sequences_of(valid.features).residues), valid.targets)
+            valid_examples = Examples(self._tokenise(sequences_of(valid.features).residues), valid.targets)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             self.network_ = self._build(self.objective_.n_outputs)
         self.n_parameters_ = sum(parameter.numel() for parameter in self.network_.parameters())
         trainer = self._trainer()
-        self.curve_ = trainer.fit(examples, chosen, identity=self._identity(examples, chosen))
+        self.curve_ = trainer.fit(examples, valid_examples, identity=self._identity(examples, valid_examples))
         self.temperature_ = self._calibrate(trainer, valid)
 
     def _outputs(self, X: Features) -> Iterator[Float32]:
@@ -175,7 +175,7 @@ class NetworkHead(_Learned):
             yield self.objective_.outputs(trainer.logits(tokens), self.temperature_)
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        return {name: one.detach().cpu().numpy() for name, one in self.network_.state_dict().items()}
+        return {name: tensor.detach().cpu().numpy() for name, tensor in self.network_.state_dict().items()}
 
     def settings(self) -> dict[str, Any]:
         """Temperature, size, learning curve, and the scale of numbers."""
@@ -197,8 +197,8 @@ class NetworkHead(_Learned):
         # Numbers without dimensions come back with one.
         self.network_.load_state_dict(
             {
-                name: torch.from_numpy(np.array(arrays[name])).reshape(one.shape)
-                for name, one in self.network_.state_dict().items()
+                name: torch.from_numpy(np.array(arrays[name])).reshape(tensor.shape)
+                for name, tensor in self.network_.state_dict().items()
             }
         )
 
@@ -208,7 +208,7 @@ class NetworkHead(_Learned):
         return Trainer(self.network_, self._collate(), self.objective_, self._recipe(), device=device, dtype=dtype)
 
     def _recipe(self) -> TrainingSettings:
-        return TrainingSettings(**{one.name: getattr(self, one.name) for one in fields(TrainingSettings)})
+        return TrainingSettings(**{field.name: getattr(self, field.name) for field in fields(TrainingSettings)})
 
     def _calibrate(self, trainer: Trainer, valid: LabelledExamples | None) -> float:
         if valid is None or self.target_type not in ("class", "ordinal"):

@@ -32,8 +32,8 @@ class MaskedConvolution(nn.Module):
         """States after it, zero where `mask` (n, T) is False."""
         image = functional.pad(states, (0, 0, *self._pads)).transpose(1, 2)[:, :, None]
         weight, dilation = self.convolution.weight[:, :, None], (1, *self.convolution.dilation)
-        found = functional.conv2d(image, weight, self.convolution.bias, dilation=dilation)
-        return found[:, :, 0].transpose(1, 2) * mask[:, :, None].to(found.dtype)
+        convolved = functional.conv2d(image, weight, self.convolution.bias, dilation=dilation)
+        return convolved[:, :, 0].transpose(1, 2) * mask[:, :, None].to(convolved.dtype)
 
 
 class MaskedBatchNorm(nn.Module):

@@ -41,11 +41,11 @@ class _Block(nn.Module):
         )
 
     def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        found = states
+        residual = states
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
-            found = norm(found, mask).relu()
-            found = convolution(found * mask[:, :, None].to(found.dtype), mask)
-        return states + found
+            residual = norm(residual, mask).relu()
+            residual = convolution(residual * mask[:, :, None].to(residual.dtype), mask)
+        return states + residual
 
 
 class ProtCNN(nn.Module):
@@ -188,14 +188,14 @@ class ProtENNHead(ProtCNNHead):
         for number, own in enumerate(settings["members"]):
             member = self._member(number)
             prefix = f"{number}."
-            of_it = {name.removeprefix(prefix): one for name, one in arrays.items() if name.startswith(prefix)}
+            of_it = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
             member.classes_ = self.classes_
             member._restore(of_it, own, texts)
             self.members_.append(member)
         self._summarise()
 
     def _member(self, number: int) -> ProtCNNHead:
-        params = {one.name: getattr(self, one.name) for one in fields(ProtCNNHead)}
+        params = {field.name: getattr(self, field.name) for field in fields(ProtCNNHead)}
         place = None if self.checkpoint is None else str(Path(self.checkpoint) / str(number))
         return ProtCNNHead(**{**params, "seed": self.seed + number, "checkpoint": place})
 

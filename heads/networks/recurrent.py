@@ -34,9 +34,9 @@ class BothDirections(nn.Module):
         """States (n, T, 2 hidden); what stands beyond the ends means nothing."""
         place = torch.arange(mask.shape[1], device=mask.device)
         turned = torch.where(mask, mask.sum(dim=1, keepdim=True) - 1 - place, place)[:, :, None]
-        for there, back in zip(self.forwards, self.backwards, strict=True):
+        for forth, back in zip(self.forwards, self.backwards, strict=True):
             mirror = states.gather(1, turned.expand(-1, -1, states.shape[2]))
-            left, right = there(states)[0], back(mirror)[0]
+            left, right = forth(states)[0], back(mirror)[0]
             states = torch.cat((left, right.gather(1, turned.expand(-1, -1, right.shape[2]))), dim=2)
         return states
 

@@ -28,8 +28,8 @@ def learn_subwords(residues: Sequence[str], *, n_subwords: int, n_rows: int, see
         Most proteins to learn from, drawn from `seed`.
     """
     if len(residues) > n_rows:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(residues), size=n_rows, replace=False))
-        residues = [residues[row] for row in chosen.tolist()]
+        sample = np.sort(np.random.default_rng(seed).choice(len(residues), size=n_rows, replace=False))
+        residues = [residues[row] for row in sample.tolist()]
     tokenizer = Tokenizer(BPE())
     trainer = BpeTrainer(vocab_size=n_subwords, initial_alphabet=list(LETTERS), show_progress=False)
     tokenizer.train_from_iterator((text.upper().replace("*", "X") for text in residues), trainer)
@@ -50,9 +50,9 @@ def encode_subwords(
     tokenizer = Tokenizer.from_str(learned)
     starts, ends = letters.offsets[:-1].tolist(), letters.offsets[1:].tolist()
     texts = [letters_of(letters.codes[start:end]) for start, end in zip(starts, ends, strict=True)]
-    found = [np.array(one.ids, np.uint16) + np.uint16(1) for one in tokenizer.encode_batch(texts)]
-    lengths = np.fromiter((len(one) for one in found), np.int64, count=len(found))
-    codes = np.concatenate([np.zeros(0, np.uint16), *found])
+    encoded = [np.array(item.ids, np.uint16) + np.uint16(1) for item in tokenizer.encode_batch(texts)]
+    lengths = np.fromiter((len(item) for item in encoded), np.int64, count=len(encoded))
+    codes = np.concatenate([np.zeros(0, np.uint16), *encoded])
     return Tokens(codes, np.concatenate([np.zeros(1, np.int64), lengths.cumsum()]))
 
 

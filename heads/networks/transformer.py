@@ -35,11 +35,11 @@ class _Layer(nn.Module):
     def forward(self, states: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         n, length, size = states.shape
         parts = self.triple(states).view(n, length, 3, self._heads, size // self._heads).permute(2, 0, 3, 1, 4)
-        found = functional.scaled_dot_product_attention(
+        attended = functional.scaled_dot_product_attention(
             parts[0], parts[1], parts[2], attn_mask=attended, dropout_p=self._dropout if self.training else 0.0
         )
-        found = self.drop(self.joined(found.transpose(1, 2).flatten(2)))
-        states = self.norms[0](states + found)
+        attended = self.drop(self.joined(attended.transpose(1, 2).flatten(2)))
+        states = self.norms[0](states + attended)
         result: torch.Tensor = self.norms[1](states + self.drop(self.outer(self.inner(states).relu())))
         return result
 
@@ -90,8 +90,8 @@ class Transformer(nn.Module):
         attended = batch.mask[:, None, None, :]
         for layer in self.layers:
             states = layer(states, attended)
-        found = states[:, 0] if self.pool is None else self.pool(states, batch.mask)
-        logits: torch.Tensor = self.predictor(found)
+        pooled = states[:, 0] if self.pool is None else self.pool(states, batch.mask)
+        logits: torch.Tensor = self.predictor(pooled)
         return logits
 
 
