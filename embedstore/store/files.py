@@ -78,7 +78,7 @@ def blocks(path: StorePath) -> Iterator[bytes]:
 class NewFile(Protocol):
     """A file that is being written, of which nothing counts before `finish`."""
 
-    def write(self, payload: bytes) -> None:
+    def write(self, payload: bytes | memoryview) -> None:
         """Append bytes."""
 
     def finish(self) -> None:
@@ -100,7 +100,7 @@ class LocalFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("xb")
 
-    def write(self, payload: bytes) -> None:
+    def write(self, payload: bytes | memoryview) -> None:
         """See `NewFile.write`."""
         self._file.write(payload)
 

@@ -16,6 +16,7 @@ from typing import Any
 from embedstore.errors import EmbedstoreError, InputError, StoreWriteError
 from embedstore.store import object_store
 from embedstore.store.files import StorePath, is_file
+from embedstore.store.zarr_shards.encoding import group_metadata
 
 FORMAT_VERSION = 1
 """Version of the layout on disk. A store of a higher version is refused."""
@@ -175,7 +176,7 @@ def ensure_group(path: StorePath, attributes: dict[str, Any] | None = None) -> N
         return
     with translate_write_errors(path):
         make_directory(path)
-    create_exclusive(path / RECORD, to_json({"zarr_format": 3, "node_type": "group", "attributes": attributes or {}}))
+    create_exclusive(path / RECORD, to_json(group_metadata(attributes or {})))
 
 
 def check_writable(path: StorePath) -> None:

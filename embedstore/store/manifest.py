@@ -20,6 +20,7 @@ from embedstore.store.layout import (
     to_json,
     utc_now,
 )
+from embedstore.store.zarr_shards.encoding import group_metadata
 from embedstore.store.zarr_shards.writer import FileTable
 
 
@@ -67,7 +68,7 @@ def commit_record(
 
 def checksummed_group(ours: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The metadata of a zarr group whose attributes hold a hash of the whole."""
-    group = {"zarr_format": 3, "node_type": "group", "attributes": {NAMESPACE: ours}, **more}
+    group = {**group_metadata({NAMESPACE: ours}), **more}
     seal = xxhash.xxh3_128_hexdigest(canonical_json(group))
     return {**group, "attributes": {NAMESPACE: {**ours, "record_xxh3_128": seal}}}
 

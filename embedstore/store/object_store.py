@@ -188,7 +188,7 @@ class ObjectWriter:
     def __init__(self, path: UPath) -> None:
         self._file: Any = path.fs.open(path.path, "wb", block_size=_UPLOAD_BYTES)
 
-    def write(self, payload: bytes) -> None:
+    def write(self, payload: bytes | memoryview) -> None:
         """Append bytes."""
         self._file.write(payload)
 

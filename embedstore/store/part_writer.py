@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from embedstore.errors import StoreWriteError
-from embedstore.store.files import StorePath, read_bytes
+from embedstore.store.files import StorePath, blocks, read_bytes
 from embedstore.store.layout import (
     RECORD,
     create_exclusive,
@@ -23,7 +23,7 @@ from embedstore.store.layout import (
 )
 from embedstore.store.locks import PartLock, remove_part
 from embedstore.store.manifest import commit_record
-from embedstore.store.zarr_shards.writer import ArrayWriter, FileTable, copy_file
+from embedstore.store.zarr_shards.writer import ArrayWriter, FileTable, write_file
 
 
 class PartWriter:
@@ -77,7 +77,7 @@ class PartWriter:
     def copy(self, file: Path, name: str) -> None:
         """Take a file of this machine into the part as ``name``."""
         with translate_write_errors(self.path):
-            self._files[name] = copy_file(file, self.path / name)
+            self._files[name] = write_file(self.path / name, blocks(file))
 
     def commit(self, n_rows: int, details: dict[str, Any], *, replaces: Sequence[str] = ()) -> str:
         """Sync everything, then publish the record; returns the part's name.
@@ -110,8 +110,6 @@ class PartWriter:
 
     def close(self) -> None:
         """Remove what was written, unless it was committed."""
-        for array in self._arrays.values():
-            array.abandon()
         # Here the record decides, not how far `commit` came: an interrupt can fall between the two. A server may still
         # be at work on a request for it that we gave up, so that nothing is removed once it was offered.
         if not ((self.path / RECORD).exists() if isinstance(self.path, Path) else self._offered):

@@ -6,16 +6,23 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import StoreCorruptError
 from embedstore.store.files import StorePath
+from embedstore.store.zarr_shards.encoding import CHUNKS_PER_SHARD
 from embedstore.store.zarr_shards.shard_io import ByteRanges, ObjectShards, ShardFiles, ShardSource
-from embedstore.store.zarr_shards.writer import CHUNKS_PER_SHARD, CRC_BYTES, INDEX_BYTES, crc32c
 
 if TYPE_CHECKING:
     from upath import UPath
+
+CRC_BYTES = 4
+"""Bytes of a chunk's checksum, which stands behind it."""
+
+INDEX_BYTES = CHUNKS_PER_SHARD * 16 + CRC_BYTES
+"""Bytes of the index at the end of a shard."""
 
 _KEPT_BYTES = 32 * 2**20
 """Of an array in object storage with no more than this, read whole at its first use ..."""
@@ -117,7 +124,7 @@ class ShardedArray:
         bad = []
         for shard in range(-(-self._n_chunks // CHUNKS_PER_SHARD)):
             for chunk, stored in enumerate(self._source.raw(shard).reshape(-1, self._stride)):
-                if crc32c(stored[:-CRC_BYTES].tobytes()) != stored[-CRC_BYTES:].tobytes():
+                if google_crc32c.value(stored[:-CRC_BYTES].tobytes()) != int.from_bytes(stored[-CRC_BYTES:], "little"):
                     bad.append(f"{self._directory.name} shard {shard} chunk {chunk}")
         return bad
 
