@@ -68,13 +68,13 @@ class RecordReader:
         done = 0
         only_nucleotides = True
         for file, found in self._files:
-            intake = RecordValidator(report, file=str(file.path), skip_invalid=self._skip_invalid)
-            for block, n_bytes in self._file_blocks(file, found, intake):
+            validator = RecordValidator(report, file=str(file.path), skip_invalid=self._skip_invalid)
+            for block, n_bytes in self._file_blocks(file, found, validator):
                 self._progress(Progress(stage="read", done=done + n_bytes, total=total, unit="bytes"))
                 if block:
                     yield block
             done += file.size
-            only_nucleotides = only_nucleotides and intake.only_nucleotides
+            only_nucleotides = only_nucleotides and validator.only_nucleotides
         if not report.n_records and not report.n_other_splits:
             raise self._no_records(report)
         if report.n_records and only_nucleotides:
@@ -82,18 +82,20 @@ class RecordReader:
                 "All sequences look like nucleotides, and are read as amino acids A, C, G, T: translate them first."
             )
 
-    def _file_blocks(self, file: SourceFile, found: str, intake: RecordValidator) -> Iterator[tuple[list[Record], int]]:
+    def _file_blocks(
+        self, file: SourceFile, found: str, validator: RecordValidator
+    ) -> Iterator[tuple[list[Record], int]]:
         """Yield blocks of one file, each with the raw bytes read by then."""
         options = self._options.of_split(file.split)
         if found == "parquet":
-            for block, share in parquet_records(file.path, intake, options):
+            for block, share in parquet_records(file.path, validator, options):
                 yield block, round(share * file.size)
             return
         with open_file(file.path) as opened:
             if found == "fasta":
-                blocks = fasta_records(opened.stream, intake, split=file.split)
+                blocks = fasta_records(opened.stream, validator, split=file.split)
             else:
-                blocks = csv_records(opened.stream, intake, options, delimiter=_DELIMITERS[found])
+                blocks = csv_records(opened.stream, validator, options, delimiter=_DELIMITERS[found])
             # Closed before the file is: a caller may stop in the middle.
             with closing(blocks):
                 for block in blocks:

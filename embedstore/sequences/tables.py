@@ -52,7 +52,7 @@ class TableOptions:
 
 
 def csv_records(
-    stream: io.BufferedReader, intake: RecordValidator, options: TableOptions, *, delimiter: str
+    stream: io.BufferedReader, validator: RecordValidator, options: TableOptions, *, delimiter: str
 ) -> Generator[list[Record], None, None]:
     """Yield the records of a CSV or TSV stream, in blocks. Fields may be quoted; a byte order mark is dropped.
 
@@ -61,7 +61,7 @@ def csv_records(
     FileFormatError
         If a column is missing or ambiguous, or quotes do not match.
     SequenceError
-        If a record cannot be used and the intake does not skip such.
+        If a record cannot be used and the validator does not skip such.
     """
     # The limit is one for the process, so it is only ever raised; the default would refuse long alignments.
     csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))
@@ -70,21 +70,23 @@ def csv_records(
     try:
         header = next(rows, [])
         if sum(name.count(";") for name in header) >= len(header):
-            raise is_semicolon_separated(intake.file)
-        table = _Table(_named(header, intake), intake, options)
+            raise is_semicolon_separated(validator.file)
+        table = _Table(_named(header, validator), validator, options)
         lines = ((row, f"line {rows.line_num}") for row in rows if row)
         while block := list(islice(lines, _BLOCK_ROWS)):
             yield table.records(block)
     except csv.Error as error:
         raise FileFormatError(
-            f"{intake.file}, line {rows.line_num}: {error}; expected fields quoted as in RFC 4180. "
+            f"{validator.file}, line {rows.line_num}: {error}; expected fields quoted as in RFC 4180. "
             "Close or double the quote."
         ) from error
     finally:
         text.detach()
 
 
-def parquet_records(path: Path, intake: RecordValidator, options: TableOptions) -> Iterator[tuple[list[Record], float]]:
+def parquet_records(
+    path: Path, validator: RecordValidator, options: TableOptions
+) -> Iterator[tuple[list[Record], float]]:
     """Yield the records of a Parquet file, in blocks, each with the share of the file that is read by then.
 
     Values become text as Arrow writes them; a null becomes an empty text, as in CSV.
@@ -94,7 +96,7 @@ def parquet_records(path: Path, intake: RecordValidator, options: TableOptions) 
     FileFormatError
         If a column is missing or ambiguous, is nested, or the file is damaged.
     SequenceError
-        If a record cannot be used and the intake does not skip such.
+        If a record cannot be used and the validator does not skip such.
     """
     # Imported here: pyarrow takes longer to import than a FASTA of thousands takes to read.
     import pyarrow
@@ -103,7 +105,7 @@ def parquet_records(path: Path, intake: RecordValidator, options: TableOptions) 
     try:
         # Buffering ahead would hold whole row groups, which are often the whole file.
         with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
-            table = _Table(_named(file.schema_arrow.names, intake), intake, options)
+            table = _Table(_named(file.schema_arrow.names, validator), validator, options)
             n_rows = 0
             for batch in file.iter_batches(batch_size=_BLOCK_ROWS, use_threads=False):
                 columns = [_as_text(column) for column in batch.columns]
@@ -122,21 +124,23 @@ def parquet_records(path: Path, intake: RecordValidator, options: TableOptions) 
 class _Table:
     """The rows of one table, once its header is known."""
 
-    def __init__(self, names: Sequence[str], intake: RecordValidator, options: TableOptions) -> None:
+    def __init__(self, names: Sequence[str], validator: RecordValidator, options: TableOptions) -> None:
         self._names = names
-        self._intake = intake
+        self._validator = validator
         self._split = options.split
         self._only_split = options.only_split
-        self._stem = Path(intake.file).name.split(".")[0]
+        self._stem = Path(validator.file).name.split(".")[0]
         self._n_rows = 0
         numbered = options.id_column == NUMBERED and NUMBERED not in names
-        self._id = None if numbered else find_column(names, options.id_column, ID_COLUMNS, role="id", file=intake.file)
+        self._id = (
+            None if numbered else find_column(names, options.id_column, ID_COLUMNS, role="id", file=validator.file)
+        )
         self._sequence = find_column(
-            names, options.sequence_column, SEQUENCE_COLUMNS, role="sequence", file=intake.file
+            names, options.sequence_column, SEQUENCE_COLUMNS, role="sequence", file=validator.file
         )
         if self._only_split is not None and "split" not in names:
             raise FileFormatError(
-                f"{intake.file} has no column 'split'; its columns are {listed_names(names)}. Read it without "
+                f"{validator.file} has no column 'split'; its columns are {listed_names(names)}. Read it without "
                 "split= (--split)."
             )
 
@@ -149,7 +153,7 @@ class _Table:
         self._n_rows += 1
         if len(row) != len(self._names):
             shown = dict(zip(self._names, row, strict=False)).get(self._id or "", "")
-            self._intake.refuse(
+            self._validator.refuse(
                 shown, where, f"it has {len(row)} fields; expected {len(self._names)}, as in the header"
             )
             return None
@@ -157,26 +161,26 @@ class _Table:
         record_id = f"{self._stem}_{self._n_rows - 1}" if self._id is None else columns.pop(self._id)
         raw = columns.pop(self._sequence).encode("utf-8")
         if self._only_split is not None and columns["split"] != self._only_split:
-            self._intake.report.n_other_splits += 1
+            self._validator.report.n_other_splits += 1
             return None
         if self._split is not None and columns.setdefault("split", self._split) != self._split:
             reason = f"its column 'split' says {columns['split']!r}, but it stands under {self._split!r}"
-            self._intake.refuse(record_id, where, reason)
+            self._validator.refuse(record_id, where, reason)
             return None
-        return self._intake.admit(record_id, raw, columns, where)
+        return self._validator.accept(record_id, raw, columns, where)
 
 
-def _named(names: Sequence[str], intake: RecordValidator) -> list[str]:
+def _named(names: Sequence[str], validator: RecordValidator) -> list[str]:
     """Check that no name stands twice; a column without a name (an index that pandas wrote) gets one."""
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise FileFormatError(f"{intake.file} has the column {twice[0][:40]!r} more than once. Rename one of them.")
+        raise FileFormatError(f"{validator.file} has the column {twice[0][:40]!r} more than once. Rename one of them.")
     if "" not in names:
         return list(names)
     place = names.index("")
     name = f"column_{place + 1}"
-    intake.report.warnings.append(f"{intake.file}: column {place + 1} has no name and is kept as {name!r}.")
-    return _named([*names[:place], name, *names[place + 1 :]], intake)
+    validator.report.warnings.append(f"{validator.file}: column {place + 1} has no name and is kept as {name!r}.")
+    return _named([*names[:place], name, *names[place + 1 :]], validator)
 
 
 def _as_text(column: Any) -> list[str]:

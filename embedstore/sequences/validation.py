@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from embedstore.errors import SequenceError
@@ -67,7 +66,7 @@ class RecordValidator:
         self.skip_invalid = skip_invalid
         self.only_nucleotides = True
 
-    def admit(self, record_id: str, raw: bytes, columns: dict[str, str], where: str) -> Record | None:
+    def accept(self, record_id: str, raw: bytes, columns: dict[str, str], where: str) -> Record | None:
         """Normalise one record; None where it is rejected."""
         if fault := _fault_of_id(record_id):
             self.refuse(record_id, where, fault)
@@ -93,13 +92,6 @@ class RecordValidator:
         if self.only_nucleotides:
             self.only_nucleotides = looks_like_nucleotides(residues)
         return Record(id=record_id, residues=residues, columns=columns)
-
-    def count_clean(self, residues: Sequence[bytes]) -> None:
-        """Count sequences that a reader knows to be normal and not empty."""
-        self.report.n_records += len(residues)
-        self.report.n_residues += sum(map(len, residues))
-        if self.only_nucleotides:
-            self.only_nucleotides = all(map(looks_like_nucleotides, residues))
 
     def refuse(self, record_id: str, where: str, reason: str) -> None:
         """Reject a record that cannot be used, or end the reading with an error.

@@ -56,7 +56,9 @@ def test_shards_are_the_bytes_that_zarr_python_writes(tmp_path: Path, dtype: str
             assert path.read_bytes() == (tmp_path / "ours" / "a" / path.relative_to(tmp_path / "theirs")).read_bytes()
 
 
-def test_the_mapped_reader_and_zarr_read_the_same_from_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mapped_reader_and_zarr_read_the_same_from_several_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(writer, "CHUNK_BYTES", 512)
     data = np.random.default_rng(2).normal(size=(2500, 64)).astype("float16")
     ours = write(tmp_path / "part", data, step=777)
