@@ -73,7 +73,7 @@ class Head(BaseEstimator, ABC):  # type: ignore[misc]
 
     Attributes
     ----------
-    kinds
+    target_types
         Which of `heads.tasks.targets.KINDS` it can predict.
     whole_proteins
         Whether, of residues, it wants whole proteins (`Features.offsets`), those without a label among them, code -1.

@@ -17,7 +17,7 @@ class HeadSpec:
         What the head is called on the command line and in a saved head.
     target
         ``"module:Class"`` of a `heads.base.Head`.
-    kinds
+    target_types
         What it predicts: some of `heads.tasks.targets.KINDS`.
     inputs
         What its rows may be: some of `heads.tasks.data.INPUTS`.

@@ -11,20 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedstore.errors import InputError
-from embedstore.models import MODELS, Model, load_model
+from embedstore.models import MODELS, load_model
 from embedstore.models.kmer import KmerModel
 from embedstore.numerics import splitmix64
-from embedstore.testing.model_contract import ModelContract
 
 PROTEIN = b"MSTNPKPQRKTKRNTNRRPQDVKFPGGGQIVGGVYLLPRRGPRLGVRATRKTSERSQPRG"
-
-
-class TestKmer(ModelContract):
-    reads_as_x = b"UZOB"
-
-    @pytest.fixture
-    def model(self) -> Model:
-        return load_model("kmer")
 
 
 @settings(deadline=None, max_examples=40)

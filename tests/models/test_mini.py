@@ -24,7 +24,7 @@ from embedstore.models.mini_reference import MiniReference
 from embedstore.models.parity import PROTEINS, check
 from embedstore.models.reference import Reference, reference_of
 from embedstore.testing.checkpoints import make_checkpoint
-from embedstore.testing.model_contract import MIXED, ModelContract, distance
+from embedstore.testing.model_contract import MIXED, distance
 
 WEIGHTS = importlib.resources.files("embedstore") / "models" / "weights" / "mini"
 GOLDEN = Path(__file__).parent / "golden" / "mini.json"
@@ -36,14 +36,6 @@ def mini() -> MiniModel:
     model = load_model("mini", device="cpu")
     assert isinstance(model, MiniModel)
     return model
-
-
-class TestMini(ModelContract):
-    reads_as_x = b"UZOBJ*"
-
-    @pytest.fixture
-    def model(self, mini: MiniModel) -> Model:
-        return mini
 
 
 def first_values(model: Model) -> dict[str, list[float]]:
