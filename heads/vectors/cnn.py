@@ -19,6 +19,7 @@ from heads.base import Head, LabelledExamples
 from heads.calibration.temperature import fit_temperature
 from heads.features.base import Features, Float32, checked_blocks, require_finite
 from heads.tasks.targets import Codes
+from heads.training.early_stopping import StoppingRule, run_epochs
 from heads.vectors.packed_conv import convolve, only_residues, pack
 
 _log = logging.getLogger(__name__)
@@ -160,19 +161,22 @@ class ConvolutionHead(Head):
         codes = train.targets.require_codes()
         weights = torch.from_numpy(_class_weights(codes, len(self.classes_), self.class_weight))
         self.temperature_, self.valid_log_loss_ = 1.0, None
-        best, kept, since = np.inf, [one.detach().clone() for one in network.tensors], 0
-        for epoch in range(1, (self.max_epochs if valid else min(self.max_epochs, _WITHOUT_VALIDATION)) + 1):
-            self._epoch(network, optimiser, train.features, codes, weights, generator, epoch)
-            loss = -float(epoch) if valid is None else self._loss(network, valid)
-            _log.debug("epoch %d: log-loss on validation %.4f", epoch, loss)
-            if loss < best:
-                best, since, self.n_epochs_ = loss, 0, epoch
-                kept = [one.detach().clone() for one in network.tensors]
-            else:
-                since += 1
-                if since >= self.patience:
-                    break
-        self._network = _Network(*kept)
+
+        def load_weights(weights: list[Tensor]) -> None:
+            self._network = _Network(*weights)
+
+        history = run_epochs(
+            lambda epoch: self._epoch(network, optimiser, train.features, codes, weights, generator, epoch + 1),
+            StoppingRule(
+                max_epochs=self.max_epochs if valid else min(self.max_epochs, _WITHOUT_VALIDATION),
+                patience=self.patience,
+            ),
+            validation_loss=None if valid is None else lambda _: self._loss(network, valid),
+            copy_weights=lambda: [one.detach().clone() for one in network.tensors],
+            load_weights=load_weights,
+            on_epoch=lambda epoch, loss: _log.debug("epoch %d: log-loss on validation %.4f", epoch, loss),
+        )
+        self.n_epochs_ = history.best_epoch
         if valid is not None:
             logits, known = self._known_logits(self._network, valid)
             self.temperature_, self.valid_log_loss_ = fit_temperature(logits, known)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from heads.features.base import Features, Float32
 from heads.tasks.targets import Targets
+from heads.training.early_stopping import StoppingRule, run_epochs
 
 if TYPE_CHECKING:
     import torch
@@ -103,19 +104,21 @@ def refine(
     mean = torch.from_numpy(start.mean)
     model = _Model(start, targets.target_type, weights)
     valid = torch.from_numpy(valid_rotated / np.sqrt(start.room))
-    best, losses = model.copy(), [model.loss(valid, valid_targets)]
-    n_rows = len(targets)
-    batch = int(np.clip(n_rows // _BATCHES_AN_EPOCH, _LEAST_BATCH, _MOST_BATCH))
-    for epoch in range(max_epochs):
+    batch = int(np.clip(len(targets) // _BATCHES_AN_EPOCH, _LEAST_BATCH, _MOST_BATCH))
+
+    def train_epoch(epoch: int) -> None:
         for rows, block in features.batches(batch, seed=seed + epoch):
             x = (torch.from_numpy(block) - mean) @ scale
             model.step(x, targets.subset(rows))
-        losses.append(model.loss(valid, valid_targets))
-        if losses[-1] < min(losses[:-1]):
-            best = model.copy()
-        elif len(losses) - 1 - int(np.argmin(losses)) >= _PATIENCE:
-            break
-    return Refined(weights=best[0].numpy(), offsets=best[1].numpy(), n_epochs=int(np.argmin(losses)))
+
+    history = run_epochs(
+        train_epoch,
+        StoppingRule(max_epochs=max_epochs, patience=_PATIENCE, validate_start=True),
+        validation_loss=lambda _: model.loss(valid, valid_targets),
+        copy_weights=model.copy,
+        load_weights=model.load,
+    )
+    return Refined(weights=model.weights.numpy(), offsets=model.offsets.numpy(), n_epochs=history.best_epoch)
 
 
 class _Model:
@@ -139,6 +142,10 @@ class _Model:
     def copy(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights and offsets as they are now."""
         return self.weights.clone(), self.offsets.clone()
+
+    def load(self, copied: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Go on with weights and offsets of a copy."""
+        self.weights, self.offsets = copied
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Of rows in the scale of the start."""

@@ -19,8 +19,9 @@ from heads.base import LabelledExamples
 from heads.catalog.param_space import EpochCallback
 from heads.features.base import Float32, vectors_at
 from heads.tasks.targets import Targets
+from heads.training.early_stopping import History
 from heads.vectors.scaling import Scaler
-from heads.vectors.trainer import Batch, Descent, History, descend
+from heads.vectors.trainer import Batch, Descent, descend
 
 Affine: TypeAlias = tuple[Float32, Float32]
 """Weights, (outputs, inputs), and biases, (outputs,)."""

@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from embedstore.errors import InputError
 from heads.catalog.param_space import EpochCallback
+from heads.training.early_stopping import History, StoppingRule, run_epochs
 
 Batch: TypeAlias = tuple[NDArray[np.int64], Tensor]
 """Row numbers and their (n, D) vectors, on the device."""
 
 _DROP = 0.2
 _N_DROPS = 1
-_LEAST_GAIN = 1e-3
+_MIN_GAIN = 1e-3
+"""A gain of less than a thousandth of what there was to gain is none to wait for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,22 +50,6 @@ class Descent:
     max_epochs: int
     patience: int
     precision: torch.dtype
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
-    """What a training did.
-
-    Attributes
-    ----------
-    losses
-        Validation loss after each epoch.
-    best_epoch
-        Number of epochs after which the weights were kept; 0 where none was better than the first weights.
-    """
-
-    losses: list[float]
-    best_epoch: int
 
 
 def descend(
@@ -103,42 +89,41 @@ def descend(
     device = next(network.parameters()).device
     optimiser = torch.optim.AdamW(network.parameters(), lr=how.learning_rate, weight_decay=how.weight_decay, fused=True)
     autocast = torch.autocast(device.type, how.precision, enabled=how.precision != torch.float32)
-    losses: list[float] = []
-    best_epoch, best, stale, drops, step = 0, _copy(network), 0, 0, 0
-    network.eval()
-    # A gain of less than a thousandth of what there was to gain is none to wait for, but is kept.
-    bar = best_loss = _checked(validate(), how, -1)
-    least_gain = _LEAST_GAIN * best_loss
-    for epoch in range(how.max_epochs):
+    n_steps = 0
+
+    def train_epoch(epoch: int) -> None:
+        nonlocal n_steps
         network.train()
         for rows, vectors in batches(epoch):
             if how.schedule == "cosine":
-                _set_rate(optimiser, how.learning_rate * _cosine(step / (n_batches * how.max_epochs)))
+                _set_rate(optimiser, how.learning_rate * _cosine(n_steps / (n_batches * how.max_epochs)))
             with autocast:
                 outputs = network(vectors)
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss(outputs, rows))
             optimiser.step()
-            step += 1
+            n_steps += 1
         network.eval()
-        losses.append(_checked(validate(), how, epoch))
-        if on_epoch is not None:
-            on_epoch(epoch + 1, losses[-1])
-        if losses[-1] < best_loss:
-            best_loss, best_epoch, best = losses[-1], epoch + 1, _copy(network)
-        if losses[-1] < bar - least_gain:
-            bar, stale = losses[-1], 0
-            continue
-        stale += 1
-        if stale >= how.patience:
-            if how.schedule == "cosine" or drops == _N_DROPS:
-                break
-            drops, stale = drops + 1, 0
-            network.load_state_dict(best)
-            _set_rate(optimiser, how.learning_rate * _DROP**drops)
-    network.load_state_dict(best)
+
+    def load_weights(weights: dict[str, Tensor]) -> None:
+        network.load_state_dict(weights)
+
     network.eval()
-    return History(losses=losses, best_epoch=best_epoch)
+    return run_epochs(
+        train_epoch,
+        StoppingRule(
+            max_epochs=how.max_epochs,
+            patience=how.patience,
+            validate_start=True,
+            min_gain=_MIN_GAIN,
+            n_drops=0 if how.schedule == "cosine" else _N_DROPS,
+        ),
+        validation_loss=lambda n_epochs: _checked(validate(), how, n_epochs),
+        copy_weights=lambda: _copy(network),
+        load_weights=load_weights,
+        drop_rate=lambda n_drops: _set_rate(optimiser, how.learning_rate * _DROP**n_drops),
+        on_epoch=on_epoch,
+    )
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:
@@ -154,10 +139,10 @@ def _cosine(share: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
-def _checked(loss: float, how: Descent, epoch: int) -> float:
+def _checked(loss: float, how: Descent, n_epochs: int) -> float:
     if not math.isfinite(loss):
         raise InputError(
-            f"The validation loss is {loss} after epoch {epoch + 1}: the training diverged at learning_rate="
+            f"The validation loss is {loss} after epoch {n_epochs}: the training diverged at learning_rate="
             f"{how.learning_rate:g}. Lower it (--param learning_rate={how.learning_rate / 10:g})."
         )
     return loss
