@@ -157,7 +157,7 @@ def test_a_saved_model_predicts_what_it_predicted_before(
     folders: Callable[..., tuple[Path, FittedHead]], store: Store, tmp_path: Path
 ) -> None:
     data = read_task(TaskSelection(dataset="families"), store)
-    rows = SequenceSource().rows(data, data.rows("test"))
+    rows = SequenceSource().examples(data, data.rows("test"))
     for target_type, method in (("esm", "lora"), ("mini", "full"), ("esm", "frozen")):
         folder, fitted = folders(target_type, method)
         expected = np.concatenate(list(fitted.head.outputs(rows.features)))
