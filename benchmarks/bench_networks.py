@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.harness import write_result
 from heads.catalog import HEADS
-from heads.networks.batches import TokenBatch, collate_tokens, plan_epoch, within_budget
 from heads.networks.protcnn import ProtCNN, ProtCNNHead
 from heads.networks.recurrent import Recurrent, RnnHead
-from heads.networks.tokens import Tokens, encode_residues
+from heads.training.batches import TokenBatch, collate_tokens, plan_epoch, within_budget
 from heads.training.objectives import Objective
+from heads.training.tokens import Tokens, encode_residues
 
 BATCH = 32
 PADDED_TO = 1000

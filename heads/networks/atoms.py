@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from heads.networks.batches import Rows
 from heads.networks.graphs import GraphBatch, Int64
 from heads.networks.optional import require_graph
-from heads.networks.tokens import N_CODES, STANDARD, Tokens, letters_of
+from heads.training.batches import Rows
+from heads.training.tokens import N_CODES, STANDARD, Tokens, letters_of
 
 STAND_INS = {"B": "D", "J": "L", "O": "K", "U": "C", "X": "G", "Z": "E"}
 """Whose atoms stand for letters that are none of the 20: the nearest kin, and of an unknown residue the backbone."""

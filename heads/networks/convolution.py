@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from embedstore.errors import InputError
-from heads.networks.batches import TokenBatch
-from heads.networks.checks import require_share, require_sizes, require_whole
 from heads.networks.head import NetworkHead
 from heads.networks.layers import MaskedConvolution, OneHot, Predictor, Readout
+from heads.training.batches import TokenBatch
+from heads.training.checks import require_share, require_sizes, require_whole
 
 
 class Convolutions(nn.Module):

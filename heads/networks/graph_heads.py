@@ -10,10 +10,10 @@ from torch import nn
 
 from embedstore.errors import InputError
 from heads.networks.atoms import AtomGraphs
-from heads.networks.checks import require_share, require_sizes, require_whole
 from heads.networks.graphs import ResidueGraphs, read_contacts
 from heads.networks.head import NetworkHead
 from heads.networks.optional import require_graph
+from heads.training.checks import require_share, require_sizes, require_whole
 
 GRAPHS = ("atoms", "residues")
 _ATTENTION_HEADS = 4

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError, MissingFileError
-from heads.networks.batches import Rows
-from heads.networks.tokens import N_CODES, Tokens, letters_of
+from heads.training.batches import Rows
+from heads.training.tokens import N_CODES, Tokens, letters_of
 
 Int64 = NDArray[np.int64]
 

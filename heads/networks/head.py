@@ -18,13 +18,13 @@ from embedstore.models.devices import DTYPES, resolve_device, resolve_precision
 from heads.base import Head, LabelledExamples
 from heads.calibration.temperature import fit_temperature
 from heads.features.base import Features, Float32, sequences_of
-from heads.networks.batches import Collate, collate_tokens
-from heads.networks.checks import require_share
-from heads.networks.tokens import Tokens, encode_residues
 from heads.tasks.splitting import hold_out
 from heads.tasks.targets import Targets
+from heads.training.batches import Collate, collate_tokens
+from heads.training.checks import require_share
 from heads.training.loop import Epoch, Examples, Trainer, TrainingSettings
 from heads.training.objectives import Objective, make_objective
+from heads.training.tokens import Tokens, encode_residues
 
 _BLOCK_ROWS = 2048
 _CALIBRATION_LOGITS = 2**26

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from embedstore.errors import InputError
-from heads.networks.batches import TokenBatch
+from heads.training.batches import TokenBatch
 
 READOUTS = ("max", "mean")
 

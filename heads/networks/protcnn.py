@@ -15,13 +15,13 @@ from torch import nn
 from embedstore.errors import InputError
 from heads.base import LabelledExamples
 from heads.features.base import Features, Float32
-from heads.networks.batches import TokenBatch
-from heads.networks.checks import require_whole
 from heads.networks.head import NetworkHead
 from heads.networks.layers import MaskedBatchNorm, MaskedConvolution, Readout
-from heads.networks.tokens import STANDARD, standard_shares
+from heads.training.batches import TokenBatch
+from heads.training.checks import require_whole
 from heads.training.loop import Epoch
 from heads.training.objectives import Objective
+from heads.training.tokens import STANDARD, standard_shares
 
 KERNEL = 9
 DILATIONS = (1, 1, 3, 9, 27)

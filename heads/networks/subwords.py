@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from heads.networks.tokens import Tokens, encode_residues, letters_of
+from heads.training.tokens import Tokens, encode_residues, letters_of
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 MOST_SUBWORDS = 2**16 - 2
@@ -44,7 +44,7 @@ def encode_subwords(
     Raises
     ------
     InputError
-        As `heads.networks.tokens.encode_residues`.
+        As `heads.training.tokens.encode_residues`.
     """
     letters = encode_residues(residues, max_length=max_length, first_row=first_row)
     tokenizer = Tokenizer.from_str(learned)

@@ -13,12 +13,12 @@ from torch import nn
 from torch.nn import functional
 
 from embedstore.errors import InputError
-from heads.networks.batches import TokenBatch
-from heads.networks.checks import require_share, require_sizes, require_whole
 from heads.networks.head import NetworkHead
 from heads.networks.layers import READOUTS, Predictor, Readout
 from heads.networks.subwords import LETTERS, MOST_SUBWORDS, count_subwords, encode_subwords, learn_subwords
-from heads.networks.tokens import Tokens
+from heads.training.batches import TokenBatch
+from heads.training.checks import require_share, require_sizes, require_whole
+from heads.training.tokens import Tokens
 
 
 class _Layer(nn.Module):

@@ -18,13 +18,14 @@ from torch import nn
 
 from embedstore.errors import NonFiniteError
 from heads.features.base import Float32
-from heads.networks.batches import Collate, Rows, plan_epoch, within_budget
-from heads.networks.checks import require_above_zero, require_seconds, require_whole
-from heads.networks.tokens import Tokens
 from heads.tasks.targets import Targets
+from heads.training.batches import Collate, Rows, plan_epoch, within_budget
 from heads.training.checkpoint import Checkpoint
+from heads.training.checks import require_above_zero, require_seconds, require_whole
+from heads.training.early_stopping import BestEpoch
 from heads.training.objectives import Objective
 from heads.training.schedule import Clipping, Schedule
+from heads.training.tokens import Tokens
 
 _LOG = logging.getLogger(__name__)
 
@@ -91,8 +92,7 @@ class _State:
     loss_sum: float = 0.0
     rows_seen: int = 0
     seconds: float = 0.0
-    best_loss: float = math.inf
-    best_epoch: int = 0
+    best: BestEpoch = field(default_factory=BestEpoch)
     clipping: dict[str, Any] = field(default_factory=dict)
     curve: list[dict[str, Any]] = field(default_factory=list)
 
@@ -210,8 +210,7 @@ class Trainer:
     def _done(self) -> bool:
         """Whether to stop before the next step, by the recipe of now: a training may go on with another."""
         state, recipe = self._state, self.recipe
-        worse = state.epoch - state.best_epoch >= recipe.patience
-        return worse or state.epoch >= recipe.epochs or self._out_of_time()
+        return state.best.is_stale(state.epoch, recipe.patience) or state.epoch >= recipe.epochs or self._out_of_time()
 
     def _out_of_time(self) -> bool:
         limit = self.recipe.max_seconds
@@ -255,8 +254,7 @@ class Trainer:
         )
         state.curve.append(asdict(point))
         _LOG.info("epoch %d: train %.4f, validation %s, %.1f s", point.epoch, point.train_loss, loss, point.seconds)
-        if loss is None or loss < state.best_loss:
-            state.best_loss, state.best_epoch = math.inf if loss is None else loss, point.epoch
+        if state.best.update(point.epoch, loss):
             # Without validation rows the last weights are the best that is known: no copy of them is needed.
             self._best = {} if loss is None else copy.deepcopy(self.network.state_dict())
         state.epoch, state.step, state.loss_sum, state.rows_seen = point.epoch, 0, 0.0, 0
@@ -291,7 +289,10 @@ class Trainer:
         tensors |= {f"best.{name}": one for name, one in self._best.items()}
         for number, slots in self._optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{number}.{name}": one for name, one in slots.items()}
-        checkpoint.save(tensors, asdict(self._state))
+        record = asdict(self._state)
+        del record["best"]
+        best = self._state.best
+        checkpoint.save(tensors, {**record, "best_loss": best.loss, "best_epoch": best.epoch})
 
     def _resume(self, checkpoint: Checkpoint) -> None:
         found = checkpoint.load()
@@ -300,7 +301,8 @@ class Trainer:
         tensors, state = found
         # Checkpoints used to say whether a training was over, by a patience and a time that may since have been raised.
         state.pop("finished", None)
-        self._state = _State(**state)
+        best = BestEpoch(loss=state.pop("best_loss"), epoch=state.pop("best_epoch"))
+        self._state = _State(**state, best=best)
         self._clipping.restore(self._state.clipping)
         self.network.load_state_dict(_under(tensors, "network."))
         self._best = _under(tensors, "best.")

@@ -14,7 +14,7 @@ from embedstore.errors import InputError, MissingFileError, MissingPackageError
 from heads.catalog import HEADS
 from heads.networks import optional
 from heads.networks.graphs import ResidueGraphs, read_contacts
-from heads.networks.tokens import STANDARD, encode_residues
+from heads.training.tokens import STANDARD, encode_residues
 
 ALL = np.arange(100)
 

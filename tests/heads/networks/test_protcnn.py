@@ -11,8 +11,8 @@ import torch
 
 from embedstore.errors import InputError
 from heads.networks.protcnn import ProtCNN, ProtENNHead
-from heads.networks.tokens import STANDARD, standard_shares
 from heads.testing.sequence_contract import random_proteins
+from heads.training.tokens import STANDARD, standard_shares
 
 
 def published(n_families: int, *, filters: int = 1100) -> int:

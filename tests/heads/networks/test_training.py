@@ -18,13 +18,13 @@ import torch
 from scipy.stats import spearmanr
 
 from embedstore.errors import InputError, NonFiniteError, StoreCorruptError
-from heads.networks.batches import plan_epoch, within_budget
 from heads.networks.convolution import ConvolutionHead
 from heads.networks.protcnn import ProtCNNHead
 from heads.networks.recurrent import RnnHead
-from heads.networks.tokens import encode_residues
+from heads.training.batches import plan_epoch, within_budget
 from heads.training.checkpoint import CHECKPOINT_FILE
 from heads.training.schedule import Clipping, Schedule
+from heads.training.tokens import encode_residues
 
 SMALL: dict[str, Any] = {"width": 16, "warmup_steps": 0, "batch_size": 8, "device": "cpu"}
 

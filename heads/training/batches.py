@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from embedstore.sequences.batching import plan_batches
-from heads.networks.tokens import Tokens
+from heads.training.tokens import Tokens
 
 Rows: TypeAlias = NDArray[np.int64]
 Collate: TypeAlias = Callable[[Tokens, Rows], Any]

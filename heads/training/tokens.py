@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedstore.errors import InputError
-from heads.networks.checks import require_whole
+from heads.training.checks import require_whole
 
 STANDARD = "ACDEFGHIKLMNPQRSTVWY"
 N_CODES = 27
