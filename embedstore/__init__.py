@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from embedstore.models import MODELS, load_model
     from embedstore.models.parity import check as check_model
     from embedstore.sequences import read_records
-    from embedstore.store import CompactReport, GcReport, RemovalReport, Store, VerifyReport, compact, gc
+    from embedstore.store import CompactReport, GcReport, RemovalReport, Store, VerifyReport, compact, gc, remove
     from embedstore.store import open_store as open  # noqa: A004 - the field's name for it, used as embedstore.open
     from embedstore.types import Record
 
@@ -63,6 +63,7 @@ _TARGETS = {
     "open": "embedstore.store:open_store",
     "plan": "embedstore.embedding.api:plan",
     "read_records": "embedstore.sequences:read_records",
+    "remove": "embedstore.store:remove",
     "remove_index": "embedstore.indexes.manage:remove_index",
     "search": "embedstore.indexes.api:search",
     "update_index": "embedstore.indexes.manage:update_index",
@@ -109,6 +110,7 @@ __all__ = [
     "open",
     "plan",
     "read_records",
+    "remove",
     "remove_index",
     "search",
     "update_index",

@@ -31,11 +31,11 @@ def rm(
 
     from cli.render.output import print_json, say
     from embedstore.errors import InputError
-    from embedstore.store import open_store
+    from embedstore.store import open_store, remove
     from embedstore.store.maintenance.remove import parse_kind
 
     opened, owner = open_store(store), parse_kind(kind)
-    planned = opened.remove(name, kind=owner, dry_run=True)
+    planned = remove(opened, name, kind=owner, dry_run=True)
     if not (dry_run or yes or sys.stdin.isatty()):
         raise InputError(f"Nobody is there to confirm that {planned.name!r} goes. Say so: --yes.")
     what = {"dataset": "Data set", "space": "Space"}[planned.kind]
@@ -45,7 +45,7 @@ def rm(
         say(sentence)
     if not (dry_run or yes or typer.confirm("Remove it?", err=True)):
         raise InputError("Nothing was removed.")
-    report = planned if dry_run else opened.remove(planned.name, kind=planned.kind)
+    report = planned if dry_run else remove(opened, planned.name, kind=planned.kind)
     if json:
         print_json(report.to_dict())
     elif not dry_run:

@@ -40,8 +40,7 @@ from embedstore.store import Space, Store
 from embedstore.store.indexes import SegmentWriter, segment_folder
 from embedstore.store.layout import translate_write_errors
 from embedstore.store.locks import SharedStoreLock
-from embedstore.store.maintenance.compact import replaced_parts
-from embedstore.store.maintenance.merge_parts import n_bytes_of
+from embedstore.store.maintenance.merge_parts import replaced_parts
 from embedstore.store.maintenance.part_checks import file_hash
 from embedstore.store.parts import Part
 from embedstore.types import DIGEST_BYTES, Digests, Progress, ProgressCallback, null_progress
@@ -337,5 +336,5 @@ def sizes_of(parts: Sequence[Part]) -> dict[str, int]:
     return {
         "n_rows": sum(part.n_rows for part in parts),
         "n_segments": len(parts),
-        "n_bytes": sum(map(n_bytes_of, parts)),
+        "n_bytes": sum(part.n_bytes for part in parts),
     }

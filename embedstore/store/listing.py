@@ -8,7 +8,6 @@ from embedstore.store.datasets import Dataset
 from embedstore.store.indexes import index_kinds, index_segments
 from embedstore.store.keys import distinct
 from embedstore.store.layout import NAMESPACE
-from embedstore.store.maintenance.merge_parts import n_bytes_of
 from embedstore.store.manifest import read_record
 from embedstore.store.spaces import ResidueSpace, Space
 from embedstore.store.store import Store
@@ -46,7 +45,7 @@ def _dataset_row(dataset: Dataset, keys: Digests) -> dict[str, Any]:
         "pooling": None,
         "layer": None,
         "parts": len(dataset.parts),
-        "bytes": sum(map(n_bytes_of, dataset.parts)),
+        "bytes": sum(part.n_bytes for part in dataset.parts),
         "state": None,
         "columns": dataset.columns,
     }
@@ -64,7 +63,7 @@ def _space_row(space: Space | ResidueSpace, keys: dict[str, Digests]) -> dict[st
         "pooling": space.pooling,
         "layer": space.identity.get("layer"),
         "parts": len(space.parts),
-        "bytes": sum(map(n_bytes_of, space.parts)),
+        "bytes": sum(part.n_bytes for part in space.parts),
         "state": {name: coverage(space, digests) for name, digests in keys.items()},
         "columns": None,
     }
@@ -116,7 +115,7 @@ def describe_indexes(store: Store, space: Space | ResidueSpace) -> list[dict[str
                 "n_rows": sum(segment.n_rows for segment in segments),
                 "n_uncovered": n_uncovered,
                 "n_segments": len(segments),
-                "n_bytes": sum(map(n_bytes_of, segments)),
+                "n_bytes": sum(part.n_bytes for part in segments),
                 "created": newest["created"],
                 **{name: newest[name] for name in ("recall", "effort", "parameters", "build_seconds")},
             }

@@ -51,6 +51,11 @@ class Part:
         return self.path.name
 
     @property
+    def n_bytes(self) -> int:
+        """Bytes of its files, by its record."""
+        return sum(file["bytes"] for file in self.details["files"].values())
+
+    @property
     def array_names(self) -> list[str]:
         """Names of the arrays."""
         return list(self._metadata)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,9 +37,6 @@ from embedstore.store.layout import (
 from embedstore.store.parts import has_parts
 from embedstore.store.spaces import ResidueSpace, Space, create_space, open_space, space_names
 from embedstore.types import Digests, ProgressCallback, Record, Vectors, null_progress
-
-if TYPE_CHECKING:
-    from embedstore.store.maintenance.remove import RemovalReport
 
 DEFAULT_PATH = "embedstore.zarr"
 """The store used where none is named and ``$EMBEDSTORE`` is not set."""
@@ -289,14 +286,6 @@ class Store:
         n_new = restore_sequences(self.path, source.records(), known=self.sequences) if missing.any() else 0
         self.refresh()
         return AddReport(dataset=dataset.name, n_records=0, n_distinct=0, n_new=n_new, n_residues=0, already_there=True)
-
-    def remove(
-        self, name: str, *, kind: Literal["dataset", "space"] | None = None, dry_run: bool = False
-    ) -> RemovalReport:
-        """Remove a data set or a space; see `embedstore.store.maintenance.remove.remove`."""
-        from embedstore.store.maintenance.remove import remove
-
-        return remove(self, name, kind=kind, dry_run=dry_run)
 
     def search(
         self,

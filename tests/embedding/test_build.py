@@ -439,7 +439,7 @@ def test_vectors_that_are_removed_while_a_build_runs_are_told_as_such(
 
     def progress(step: Progress) -> None:
         if step.done > step.total / 2 and not removed:
-            removed.append(embedstore.open(store.path).remove("kmer").n_rows)
+            removed.append(embedstore.remove(embedstore.open(store.path), "kmer").n_rows)
 
     removed: list[int] = []
     with pytest.raises(LedgerError, match=r"build again embeds them\. Unless vectors of kmer-\w+ were removed"):

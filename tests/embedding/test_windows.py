@@ -205,7 +205,7 @@ def test_windows_that_do_not_fit_together_are_embedded_in_fewer_at_once(
 ) -> None:
     whole = embedstore.build(store, model, pooling="mean", batch_residues=1000)
     due = by_length(store)
-    store.remove(whole.space)
+    embedstore.remove(store, whole.space)
     forward, tried = model.embed_each, []
 
     def small(sequences: Sequence[bytes], poolings: Sequence[str]) -> dict[str, Embedded]:

@@ -226,7 +226,7 @@ def test_an_old_space_is_whole_and_would_be_built_the_same_way(
     plan = embedstore.plan(store, model, answer["datasets"], **options)
     assert (plan.spaces, plan.n_missing) == ([space.id], 0)
     copied = embedstore.open(shutil.copytree(str(store.path), tmp_path / "store"), mode="a")
-    copied.remove(space.id, kind="space")
+    embedstore.remove(copied, space.id, kind="space")
     copied.refresh()
     embedstore.build(copied, model, answer["datasets"], **options)
     keys = np.unique(space.digests, axis=0)

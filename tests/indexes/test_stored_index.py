@@ -331,7 +331,7 @@ def test_an_effort_tuned_for_ten_neighbours_serves_more_and_fewer(store: Store, 
 def test_removing_a_space_removes_its_index(store: Store) -> None:
     name = store.space().id
     assert [row["name"] for row in list_contents(store)] == [name, f"{name}-ivf_pq"]
-    assert "Its indexes go with it: ivf_pq." in store.remove(name).stays
+    assert "Its indexes go with it: ivf_pq." in embedstore.remove(store, name).stays
     add_rows(store, 0, 1500)
     with pytest.raises(StoreNotFoundError, match=r"no index of kind 'ivf_pq'. It has none. Build it: `embedstore"):
         store.search(QUERIES, 3, index="ivf_pq")

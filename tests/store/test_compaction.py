@@ -16,7 +16,7 @@ from embedstore.errors import StoreCorruptError, StoreError
 from embedstore.sequences import digest
 from embedstore.store import Store
 from embedstore.store.keys import as_digests
-from embedstore.store.maintenance import compact
+from embedstore.store.maintenance import compact, merge_parts
 from embedstore.store.manifest import space_identity
 from embedstore.store.part_writer import PartWriter
 from embedstore.store.parts import committed_parts
@@ -142,7 +142,7 @@ def test_killed_at_any_moment_nothing_is_lost_or_doubled(store: Store, seen: Any
 
 def test_the_slower_of_two_compactions_gives_up(store: Store, seen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     before = seen(store.path)
-    copy_rows, nested = compact.copy_rows, []
+    copy_rows, nested = merge_parts.copy_rows, []
 
     def while_another_runs(*arguments: Any) -> None:
         copy_rows(*arguments)
@@ -150,7 +150,7 @@ def test_the_slower_of_two_compactions_gives_up(store: Store, seen: Any, monkeyp
             nested.append(1)
             embedstore.compact(embedstore.open(store.path))
 
-    monkeypatch.setattr(compact, "copy_rows", while_another_runs)
+    monkeypatch.setattr(merge_parts, "copy_rows", while_another_runs)
     report = embedstore.compact(store)
     assert report.merged == []
     assert all("by another process" in note for note in report.notes)
@@ -163,7 +163,7 @@ def test_two_compactions_that_commit_the_same_double_nothing(
     before = seen(store.path)
     home = f"spaces/{store.space('kmer').id}/parts"
     groups = compact.group_parts(committed_parts(store.path / home))
-    monkeypatch.setattr(compact, "are_current", lambda *_: True)
+    monkeypatch.setattr(merge_parts, "are_current", lambda *_: True)
     meter = compact.ByteProgress(lambda _: None, "compact", 1)
     for _ in range(2):
         for group in groups:
@@ -227,7 +227,7 @@ def test_whatever_the_order_of_writers_compactions_and_gc_no_key_is_lost(tmp_pat
             elif step == "merge" and stale and all((part.path / "zarr.json").exists() for part in stale[0]):
                 # As a compaction that was planned long ago, and that no longer looks what others did.
                 with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(compact, "are_current", lambda *_: True)
+                    patch.setattr(merge_parts, "are_current", lambda *_: True)
                     compact._merge(path, home, stale[0], meter)
             elif step == "compact":
                 embedstore.compact(store)

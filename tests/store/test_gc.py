@@ -14,7 +14,7 @@ import embedstore
 from embedstore.errors import InputError, StoreWriteError
 from embedstore.store import Store, parts
 from embedstore.store.locks import CLAIM
-from embedstore.store.maintenance import drop_unused
+from embedstore.store.maintenance import merge_parts
 from embedstore.store.maintenance.gc import parse_age
 from embedstore.store.manifest import space_identity
 from embedstore.store.part_writer import PartWriter
@@ -226,7 +226,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(store: Store) -> None:
 
 
 def test_sequences_and_vectors_that_no_data_set_names_are_dropped_when_asked_for(store: Store, seen: Any) -> None:
-    store.remove("other")
+    embedstore.remove(store, "other")
     before = seen(store.path)
     named = set(before["mine"].values())
     planned = embedstore.gc(store, older_than=0, unused=True, dry_run=True)
@@ -250,17 +250,17 @@ def test_a_sequence_that_is_named_while_it_is_to_be_dropped_stays(
     before = seen(store.path)
     ids = store.dataset("other").ids()
     texts = store.sequences.take(store.dataset("other").digests)
-    store.remove("other")
+    embedstore.remove(store, "other")
     file = tmp_path / "again.fasta"
     file.write_text("".join(f">{name}\n{text.decode()}\n" for name, text in zip(ids, texts, strict=True)))
-    copy_rows, added = drop_unused.copy_rows, []
+    copy_rows, added = merge_parts.copy_rows, []
 
     def while_it_is_added(*arguments: Any) -> None:
         copy_rows(*arguments)
         if not added:
             added.append(embedstore.open(store.path).add("other", file))
 
-    monkeypatch.setattr(drop_unused, "copy_rows", while_it_is_added)
+    monkeypatch.setattr(merge_parts, "copy_rows", while_it_is_added)
     assert embedstore.gc(store, older_than=0, unused=True).dropped == {}
     assert added[0].n_new == 0
     assert seen(store.path) == before
@@ -268,7 +268,7 @@ def test_a_sequence_that_is_named_while_it_is_to_be_dropped_stays(
 
 
 def test_nothing_is_dropped_while_a_data_set_is_being_added(store: Store) -> None:
-    store.remove("other")
+    embedstore.remove(store, "other")
     with PartWriter(store.path, "datasets/mine/parts", "dataset"):
         report = embedstore.gc(store, unused=True)
     assert report.dropped == {}
@@ -299,9 +299,9 @@ def test_looking_after_a_store_in_object_storage(store: Store, seen: Any) -> Non
     assert any("stay a while" in note for note in embedstore.gc(opened).notes)
     report = embedstore.gc(opened, older_than=0)
     assert set(why(report)) == {"replaced"}, report.notes
-    assert opened.remove("other").n_parts_left == 0
+    assert embedstore.remove(opened, "other").n_parts_left == 0
     assert embedstore.gc(opened, older_than=0, unused=True).dropped["sequences/parts"] > 0
-    opened.remove("made_up")
+    embedstore.remove(opened, "made_up")
     embedstore.gc(opened, older_than=0)
     after = seen(str(remote))
     assert set(after) == {"mine", "sequences", opened.space().id, f"{opened.space().id} skipped"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,21 +13,16 @@ from numpy.typing import NDArray
 from embedstore.errors import StoreCorruptError
 from embedstore.store.files import StorePath
 from embedstore.store.layout import PARTS, SEQUENCES, SPACES, canonical_json
-from embedstore.store.maintenance.merge_parts import copy_rows, n_bytes_of
-from embedstore.store.maintenance.part_checks import check_files
-from embedstore.store.part_writer import PartWriter
+from embedstore.store.maintenance.merge_parts import ByteProgress, own_details, replace_parts
 from embedstore.store.parts import KeyedParts, Part, committed_parts
 from embedstore.store.store import Store
-from embedstore.types import Progress, ProgressCallback, null_progress
+from embedstore.types import ProgressCallback, null_progress
 
 TARGET_ROWS = 1_000_000
 """A part of this many rows is large enough ..."""
 
 TARGET_BYTES = 2**30
 """... or of this many bytes; parts of less than half of both are merged."""
-
-_STANDARD = {"kind", "place", "n_rows", "files", "replaces", "created", "record_xxh3_128"}
-"""What every record says; the rest is the kind's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +89,7 @@ def compact(store: Store, space: str | None = None, *, progress: ProgressCallbac
         homes.insert(0, f"{SEQUENCES}/{PARTS}")
     before = {home: committed_parts(store.path / home) for home in homes}
     groups = [(home, group) for home, parts in before.items() for group in group_parts(parts)]
-    meter = ByteProgress(progress, "compact", sum(n_bytes_of(part) for _, group in groups for part in group))
+    meter = ByteProgress(progress, "compact", sum(part.n_bytes for _, group in groups for part in group))
     merged, notes = [], []
     for home, group in groups:
         done = _merge(store.path, home, group, meter)
@@ -112,55 +107,20 @@ def compact(store: Store, space: str | None = None, *, progress: ProgressCallbac
     )
 
 
-class ByteProgress:
-    """Adds up the bytes of a job for its progress callback."""
-
-    def __init__(self, progress: ProgressCallback, stage: str, total: int) -> None:
-        self._progress = progress
-        self._stage = stage
-        self._total = total
-        self._done = 0
-
-    def add(self, n_bytes: int) -> None:
-        """Report so many bytes more."""
-        self._done += n_bytes
-        self._progress(Progress(stage=self._stage, done=self._done, total=self._total, unit="bytes"))
-
-
 def _merge(store: StorePath, home: str, group: list[Part], meter: ByteProgress) -> Merged | None:
     """One part in place of several; None if they are no longer there to be replaced."""
-    for part in group:
-        check_files(part.path, part.details)
     rows = KeyedParts(group)
-    kept = [rows.first_of_key(index) for index in range(len(group))]
-    n_rows = sum(int(mask.sum()) for mask in kept)
-    with PartWriter(store, home, group[0].details["kind"]) as writer:
-        copy_rows(group, kept, writer, meter.add)
-        if not are_current(store / home, group):
-            return None
-        writer.commit(n_rows, own_details(group[0]), replaces=replaced_parts(group))
+    masks = [rows.first_of_key(index) for index in range(len(group))]
+    part = replace_parts(store, home, group, masks, meter)
+    if part is None:
+        return None
     return Merged(
-        place=writer.place,
+        place=f"{home}/{part.name}",
         n_parts=len(group),
-        n_rows=n_rows,
-        n_copies=rows.n_rows - n_rows,
-        n_bytes=n_bytes_of(Part(writer.path)),
+        n_rows=part.n_rows,
+        n_copies=rows.n_rows - part.n_rows,
+        n_bytes=part.n_bytes,
     )
-
-
-def are_current(home: StorePath, parts: Iterable[Part]) -> bool:
-    """Whether readers see all of these parts still: none was replaced or removed."""
-    return {part.name for part in parts} <= {part.name for part in committed_parts(home)}
-
-
-def replaced_parts(parts: Iterable[Part]) -> list[str]:
-    """All that a part made of these stands for: them, and whatever they stand for."""
-    return sorted({name for part in parts for name in [part.name, *part.details["replaces"]]})
-
-
-def own_details(part: Part) -> dict[str, Any]:
-    """What a record says beyond what every record says."""
-    return {name: value for name, value in part.details.items() if name not in _STANDARD}
 
 
 def group_parts(parts: Sequence[Part]) -> list[list[Part]]:
@@ -189,9 +149,9 @@ def group_parts(parts: Sequence[Part]) -> list[list[Part]]:
     return [sorted(group, key=lambda part: part.name) for group in groups if len(group) > 1]
 
 
-def _is_small(parts: Iterable[Part]) -> bool:
-    parts = list(parts)
-    return sum(part.n_rows for part in parts) < TARGET_ROWS / 2 and sum(map(n_bytes_of, parts)) < TARGET_BYTES / 2
+def _is_small(parts: Sequence[Part]) -> bool:
+    n_rows, n_bytes = sum(part.n_rows for part in parts), sum(part.n_bytes for part in parts)
+    return n_rows < TARGET_ROWS / 2 and n_bytes < TARGET_BYTES / 2
 
 
 def _signature(part: Part) -> bytes:

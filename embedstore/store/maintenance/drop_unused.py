@@ -7,16 +7,14 @@ from numpy.typing import NDArray
 
 from embedstore.store.keys import KeyTable, distinct
 from embedstore.store.layout import PARTS, SEQUENCES, SPACES
-from embedstore.store.maintenance.compact import ByteProgress, are_current, own_details, replaced_parts
-from embedstore.store.maintenance.merge_parts import copy_rows, n_bytes_of
-from embedstore.store.maintenance.part_checks import check_files
+from embedstore.store.maintenance.merge_parts import ByteProgress, replace_parts
 from embedstore.store.part_writer import PartWriter
 from embedstore.store.parts import Part, committed_parts
 from embedstore.store.store import Store
 from embedstore.types import DIGEST_BYTES, Digests, ProgressCallback, null_progress
 
 
-class _Named:
+class _NamedKeys:
     """The keys that data sets name now."""
 
     def __init__(self, store: Store) -> None:
@@ -44,7 +42,7 @@ def drop_unused(
     -------
     Rows dropped (with ``dry_run``: to be dropped) by place; and sentences on what was left alone.
     """
-    named = _Named(store)
+    named = _NamedKeys(store)
     homes = [f"{SEQUENCES}/{PARTS}", *(f"{SPACES}/{name}/{PARTS}" for name in store.spaces())]
     work: list[tuple[str, Part, NDArray[np.bool_]]] = []
     # Vectors first: they are never left without their sequence.
@@ -53,7 +51,7 @@ def drop_unused(
             kept = named.contains(part.array("digests").read())
             if not kept.all():
                 work.append((home, part, kept))
-    meter = ByteProgress(progress, "drop", sum(n_bytes_of(part) for _, part, _ in work))
+    meter = ByteProgress(progress, "drop", sum(part.n_bytes for _, part, _ in work))
     dropped: dict[str, int] = {}
     notes = []
     for home, part, kept in work:
@@ -64,15 +62,11 @@ def drop_unused(
     return dropped, notes
 
 
-def _rewrite(store: Store, home: str, part: Part, kept: NDArray[np.bool_], meter: ByteProgress) -> bool:
-    """Replace a part by its rows that are to be kept; False if others are at work."""
-    check_files(part.path, part.details)
-    dropped = part.array("digests").read()[~kept]
-    with PartWriter(store.path, home, part.details["kind"]) as writer:
-        copy_rows([part], [kept], writer, meter.add)
-        if not writer.claim.work.become_alone() or not are_current(store.path / home, [part]):
-            return False
-        if _Named(store).contains(dropped).any():
-            return False
-        writer.commit(int(kept.sum()), own_details(part), replaces=replaced_parts([part]))
-    return True
+def _rewrite(store: Store, home: str, part: Part, mask: NDArray[np.bool_], meter: ByteProgress) -> bool:
+    """Replace a part by its rows in ``mask``; False if others are at work."""
+    dropped = part.array("digests").read()[~mask]
+
+    def still_unused(writer: PartWriter) -> bool:
+        return writer.claim.work.become_alone() and not _NamedKeys(store).contains(dropped).any()
+
+    return replace_parts(store.path, home, [part], [mask], meter, may_commit=still_unused) is not None
