@@ -27,6 +27,7 @@ from heads.finetuning.network import Network, Objective
 from heads.finetuning.settings import Settings
 from heads.training.checkpoint import Checkpoint
 from heads.training.distributed import Engine
+from heads.training.early_stopping import BestEpoch
 from heads.training.optimizer import Descent
 
 _log = logging.getLogger(__name__)
@@ -50,9 +51,12 @@ class _Standing:
     step: int = 0
     loss_sum: float = 0.0
     n_seen: int = 0
-    best_value: float = -math.inf
-    best_epoch: int = 0
+    best: BestEpoch = field(default_factory=BestEpoch)
     history: list[Epoch] = field(default_factory=list)
+
+
+_COUNTS = ("epoch", "batch", "step", "loss_sum", "n_seen")
+"""Fields of `_Standing` that a checkpoint has as they are."""
 
 
 class Trainer:
@@ -129,7 +133,7 @@ class Trainer:
     @property
     def best_epoch(self) -> int:
         """The epoch whose weights were kept; 0 for those of a linear start."""
-        return self._at.best_epoch
+        return self._at.best.epoch
 
     def fit(self) -> None:
         """Train until the last epoch, or until validation gets no better.
@@ -174,17 +178,17 @@ class Trainer:
         begin(self._passes, self._budget)
         self._descent.keep()
         if self._valid is not None:
-            self._at.best_value = self._value(*self._validate())
+            self._at.best.update(0, self._loss(*self._validate()))
 
-    def _value(self, loss: float | None, score: float | None) -> float:
-        """What is to be as high as possible; without validation, the epoch."""
+    def _loss(self, loss: float | None, score: float | None) -> float:
+        """What is to be as low as possible; without validation, ever lower."""
         if loss is None or score is None:
-            return float(self._at.epoch)
-        return -loss if self._settings.monitor == "loss" else score
+            return -float(self._at.epoch)
+        return loss if self._settings.monitor == "loss" else -score
 
     def _is_over(self) -> bool:
         patience = self._settings.patience
-        return self._valid is not None and patience is not None and self._at.epoch - self._at.best_epoch >= patience
+        return self._valid is not None and patience is not None and self._at.best.is_stale(self._at.epoch, patience)
 
     def _run_epoch(self) -> None:
         at, settings = self._at, self._settings
@@ -222,9 +226,7 @@ class Trainer:
         )
         at.history.append(epoch)
         at.epoch, at.batch, at.loss_sum, at.n_seen = at.epoch + 1, 0, 0.0, 0
-        value = self._value(valid_loss, valid_score)
-        if value > at.best_value:
-            at.best_value, at.best_epoch = value, at.epoch
+        if at.best.update(at.epoch, self._loss(valid_loss, valid_score)):
             self._descent.keep()
         if self._curves is not None:
             self._curves.add(at.step, train_loss=epoch.train_loss, valid_loss=valid_loss, valid_score=valid_score)
@@ -322,9 +324,10 @@ class Trainer:
             return
         at = self._at
         tensors, scale = self._descent.state()
-        standing = {name: getattr(at, name) for name in at.__slots__ if name != "history"}
         record: dict[str, Any] = {
-            **standing,
+            **{name: getattr(at, name) for name in _COUNTS},
+            "best_value": -at.best.loss,
+            "best_epoch": at.best.epoch,
             "history": [epoch.to_dict() for epoch in at.history],
             "budget": self._budget,
             "n_halved": self.n_halved,
@@ -338,7 +341,8 @@ class Trainer:
             return
         saved, record = found
         self._at = _Standing(
-            **{name: record[name] for name in _Standing.__slots__ if name != "history"},
+            **{name: record[name] for name in _COUNTS},
+            best=BestEpoch(loss=-record["best_value"], epoch=record["best_epoch"]),
             history=[Epoch(**epoch) for epoch in record["history"]],
         )
         self._budget, self.n_halved = record["budget"], record["n_halved"]
