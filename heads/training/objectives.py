@@ -16,6 +16,43 @@ from heads.features.base import Float32
 from heads.tasks.targets import Targets
 
 
+def batch_loss(
+    target_type: str,
+    logits: torch.Tensor,
+    y: torch.Tensor,
+    *,
+    reduction: str,
+    weights: torch.Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> torch.Tensor:
+    """Squared error, or log-loss in nats (of several labels, their mean), over the rows of a batch in float32.
+
+    Parameters
+    ----------
+    target_type
+        ``"regression"``, ``"multilabel"`` or ``"class"``; other kinds of codes are taken for classes.
+    logits
+        (n, C); of regression the first column counts.
+    y
+        (n,) numbers or codes, or (n, C) 0 and 1.
+    reduction
+        ``"sum"`` or ``"mean"``; the mean over rows of classes is weighted.
+    weights
+        (C,) weight of each class; for several labels, of the rows that have one against those that lack it.
+    label_smoothing
+        Share of the probability that is spread over all classes.
+    """
+    logits = logits.float()
+    if target_type == "regression":
+        return functional.mse_loss(logits[:, 0], y, reduction=reduction)
+    if target_type == "multilabel":
+        if reduction == "mean":
+            return functional.binary_cross_entropy_with_logits(logits, y, pos_weight=weights)
+        each = functional.binary_cross_entropy_with_logits(logits, y, pos_weight=weights, reduction="none")
+        return each.mean(dim=1).sum()
+    return functional.cross_entropy(logits, y, weight=weights, label_smoothing=label_smoothing, reduction=reduction)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Objective:
     """The loss of one kind of target.
@@ -49,14 +86,8 @@ class Objective:
 
     def loss(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Sum over rows of the squared error, or of the log-loss in nats (of several labels, their mean)."""
-        logits = logits.float()
-        if self.target_type == "regression":
-            return functional.mse_loss(logits[:, 0], y, reduction="sum")
         weights = None if self.weights is None else torch.from_numpy(self.weights).to(logits.device)
-        if self.target_type == "multilabel":
-            each = functional.binary_cross_entropy_with_logits(logits, y, pos_weight=weights, reduction="none")
-            return each.mean(dim=1).sum()
-        return functional.cross_entropy(logits, y, weight=weights, reduction="sum")
+        return batch_loss(self.target_type, logits, y, weights=weights, reduction="sum")
 
     def outputs(self, logits: Float32, temperature: float) -> Float32:
         """What a head gives: probabilities, or numbers of the scale that was learned from."""

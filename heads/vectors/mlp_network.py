@@ -20,6 +20,7 @@ from heads.catalog.param_space import EpochCallback
 from heads.features.base import Float32, vectors_at
 from heads.tasks.targets import Targets
 from heads.training.early_stopping import History
+from heads.training.objectives import batch_loss
 from heads.vectors.scaling import Scaler
 from heads.vectors.trainer import Batch, Descent, descend
 
@@ -292,20 +293,24 @@ class Objective:
 
     def loss(self, outputs: Tensor, rows: NDArray[np.int64]) -> Tensor:
         """Mean over the batch of these rows."""
-        outputs = outputs.float()
         if self._target_type == "multilabel":
             assert self._members is not None  # noqa: S101 - for mypy; sets of labels have members
-            members = torch.tensor(self._members[rows].toarray(), dtype=torch.float32, device=self._device)
-            return functional.binary_cross_entropy_with_logits(outputs, members, pos_weight=self._weights)
-        assert self._targets is not None  # noqa: S101 - for mypy; all other kinds have one
-        true = self._targets[torch.from_numpy(rows).to(self._device)]
-        if self._target_type == "regression":
-            return functional.mse_loss(outputs[:, 0], true)
+            true = torch.tensor(self._members[rows].toarray(), dtype=torch.float32, device=self._device)
+        else:
+            assert self._targets is not None  # noqa: S101 - for mypy; all other kinds have one
+            true = self._targets[torch.from_numpy(rows).to(self._device)]
         if self._target_type == "ordinal":
-            losses = -_level_log_probability(outputs, true)
+            losses = -_level_log_probability(outputs.float(), true)
             weights = torch.ones_like(losses) if self._weights is None else self._weights[true]
             return (weights * losses).sum() / weights.sum()
-        return functional.cross_entropy(outputs, true, weight=self._weights, label_smoothing=self._smoothing)
+        return batch_loss(
+            self._target_type,
+            outputs,
+            true,
+            reduction="mean",
+            weights=self._weights,
+            label_smoothing=self._smoothing,
+        )
 
 
 def _level_log_probability(above: Tensor, level: Tensor) -> Tensor:
