@@ -96,14 +96,14 @@ def normalise(raw: bytes) -> Normalised:
     offset = illegal_offset(raw)
     if offset >= 0:
         raise SequenceError(f"Not a protein: {describe_illegal(raw, offset)}. Remove or replace it.")
-    kept = raw.translate(_UPPER, _REMOVED)
-    residues = kept.rstrip(STOP)
+    folded = raw.translate(_UPPER, _REMOVED)
+    residues = folded.rstrip(STOP)
     n_gaps = raw.count(b"-") + raw.count(b".")
     return Normalised(
         residues=residues,
         n_gaps=n_gaps,
-        n_stops=len(kept) - len(residues),
-        n_white_space=len(raw) - n_gaps - len(kept),
+        n_stops=len(folded) - len(residues),
+        n_white_space=len(raw) - n_gaps - len(folded),
         n_lower_case=len(raw) - len(raw.translate(None, _LOWER_CASE)),
     )
 

@@ -48,15 +48,15 @@ def find_column(names: Sequence[str], wanted: str | None, known: Sequence[str], 
         if wanted not in names:
             raise FileFormatError(f"{file} has no column {wanted!r}; it has {listed}. Name one of them with {option}.")
         return wanted
-    found = [name for name in names if name.lower() in known]
-    if len(found) != 1:
+    matches = [name for name in names if name.lower() in known]
+    if len(matches) != 1:
         numbered = f" {NUMBERED!r} in its place numbers the rows." if role == "id" else ""
-        what = f"several columns that may be the {role}: {', '.join(found)}" if found else f"no {role} column"
+        what = f"several columns that may be the {role}: {', '.join(matches)}" if matches else f"no {role} column"
         raise FileFormatError(
             f"{file} has {what}; its columns are {listed}; expected one of {', '.join(known)}. "
             f"Name it with {option}.{numbered}"
         )
-    return found[0]
+    return matches[0]
 
 
 def listed_names(names: Sequence[str]) -> str:

@@ -121,9 +121,9 @@ def open_file(path: Path) -> Iterator[OpenFile]:
         stream: io.BufferedReader = io.BufferedReader(source, _BUFFER_BYTES)
         # Of the decompressed bytes: a spreadsheet under gzip is one too.
         opening = stream.peek(8)
-        for start, told in _UNSUPPORTED.items():
+        for start, advice in _UNSUPPORTED.items():
             if opening.startswith(start):
-                raise FileFormatError(f"{path} {told}")
+                raise FileFormatError(f"{path} {advice}")
         yield OpenFile(stream=stream, raw=raw)
 
 

@@ -39,19 +39,19 @@ def detect_format(path: Path) -> str:
     if not head:
         raise FileFormatError(f"{path} is empty. Check how it was made.")
     claimed = claimed_format(path)
-    found = _by_content(head)
-    if claimed in _TABLES and found in (None, *_TABLES) and b"\0" not in head:
+    content_format = _by_content(head)
+    if claimed in _TABLES and content_format in (None, *_TABLES) and b"\0" not in head:
         return claimed
-    if found is None or (claimed is not None and claimed != found):
-        if found is None and b";" in head.splitlines()[0] and b"\0" not in head:
+    if content_format is None or (claimed is not None and claimed != content_format):
+        if content_format is None and b";" in head.splitlines()[0] and b"\0" not in head:
             raise is_semicolon_separated(str(path))
-        looks = f"reads like {found}" if found else "is neither FASTA nor a CSV, TSV or Parquet table"
+        looks = f"reads like {content_format}" if content_format else "is neither FASTA nor a CSV, TSV or Parquet table"
         called = f" is named like {claimed} but" if claimed else ""
         raise FileFormatError(
             f"{path}{called} {looks}; it starts with {_shown(head)}. "
             "Rename it, or say what it is with format= (--format)."
         )
-    return found
+    return content_format
 
 
 def _shown(head: bytes) -> str:

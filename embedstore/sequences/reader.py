@@ -67,9 +67,9 @@ class RecordReader:
         total = sum(file.size for file in self.files)
         done = 0
         only_nucleotides = True
-        for file, found in self._files:
+        for file, file_format in self._files:
             validator = RecordValidator(report, file=str(file.path), skip_invalid=self._skip_invalid)
-            for block, n_bytes in self._file_blocks(file, found, validator):
+            for block, n_bytes in self._file_blocks(file, file_format, validator):
                 self._progress(Progress(stage="read", done=done + n_bytes, total=total, unit="bytes"))
                 if block:
                     yield block
@@ -83,19 +83,19 @@ class RecordReader:
             )
 
     def _file_blocks(
-        self, file: SourceFile, found: str, validator: RecordValidator
+        self, file: SourceFile, file_format: str, validator: RecordValidator
     ) -> Iterator[tuple[list[Record], int]]:
         """Yield blocks of one file, each with the raw bytes read by then."""
         options = self._options.of_split(file.split)
-        if found == "parquet":
+        if file_format == "parquet":
             for block, share in parquet_records(file.path, validator, options):
                 yield block, round(share * file.size)
             return
         with open_file(file.path) as opened:
-            if found == "fasta":
+            if file_format == "fasta":
                 blocks = fasta_records(opened.stream, validator, split=file.split)
             else:
-                blocks = csv_records(opened.stream, validator, options, delimiter=_DELIMITERS[found])
+                blocks = csv_records(opened.stream, validator, options, delimiter=_DELIMITERS[file_format])
             # Closed before the file is: a caller may stop in the middle.
             with closing(blocks):
                 for block in blocks:
@@ -160,7 +160,7 @@ def read_records(
     sources = source_files(path, split=split if in_layout else None)
     wanted = [file for file in sources if files is None or file.path in files]
     detected = [(file, detect_format(file.path) if format == "auto" else format) for file in wanted]
-    if any(found == "fasta" for _, found in detected):
+    if any(file_format == "fasta" for _, file_format in detected):
         _refuse_columns(path, id_column=id_column, sequence_column=sequence_column, split=None if in_layout else split)
     ignored = ignored_files(path)
     return RecordReader(

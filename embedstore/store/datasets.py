@@ -133,11 +133,11 @@ class Dataset:
     @property
     def rejected(self) -> list[tuple[str, str]]:
         """Id and reason of each record that was left out when the data set was added."""
-        found = []
+        pairs = []
         for part in self.parts:
             ids, reasons = part.texts("rejected_ids"), part.texts("rejected_reasons")
-            found += [(decode(name), decode(why)) for name, why in zip(ids, reasons, strict=True)]
-        return found
+            pairs += [(decode(name), decode(why)) for name, why in zip(ids, reasons, strict=True)]
+        return pairs
 
     def describe(self) -> dict[str, Any]:
         """What is known of the data set, as JSON takes it."""

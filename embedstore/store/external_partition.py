@@ -49,22 +49,22 @@ class BloomFilter:
 
     def add(self, digests: Digests) -> None:
         """Take keys (n, 24) in."""
-        place = self._place(digests)
-        np.bitwise_or.at(self._bits, place >> np.uint64(3), _bit(place))
+        position = self._place(digests)
+        np.bitwise_or.at(self._bits, position >> np.uint64(3), _bit(position))
 
     def may_hold(self, digests: Digests) -> NDArray[np.bool_]:
         """(n,) bool: False for keys that were certainly not added."""
-        place = self._place(digests)
-        kept: NDArray[np.bool_] = (self._bits[place >> np.uint64(3)] & _bit(place)) != 0
-        return kept
+        position = self._place(digests)
+        may_be_held: NDArray[np.bool_] = (self._bits[position >> np.uint64(3)] & _bit(position)) != 0
+        return may_be_held
 
     def _place(self, digests: Digests) -> NDArray[np.uint64]:
         # Other bytes than those that choose the bucket: within one, those are nearly the same.
         return prefixes(digests[:, 8:16]) & np.uint64(self._size - 1)
 
 
-def _bit(place: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    bits: NDArray[np.uint8] = np.left_shift(1, place & np.uint64(7)).astype(np.uint8)
+def _bit(position: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    bits: NDArray[np.uint8] = np.left_shift(1, position & np.uint64(7)).astype(np.uint8)
     return bits
 
 
@@ -129,9 +129,9 @@ class KeyPartition:
         size = self.dtype.itemsize
         out = np.empty(sum(int(ends[bucket + 1] - ends[bucket]) for _, ends in self._runs), self.dtype)
         row = 0
-        for place, ends in self._runs:
+        for position, ends in self._runs:
             count = int(ends[bucket + 1] - ends[bucket])
-            payload = os.pread(self._file.fileno(), count * size, place + int(ends[bucket]) * size)
+            payload = os.pread(self._file.fileno(), count * size, position + int(ends[bucket]) * size)
             out[row : row + count] = np.frombuffer(payload, self.dtype)
             row += count
         return out
@@ -143,8 +143,8 @@ class KeyPartition:
         order = np.argsort(buckets, kind="stable")
         ends = np.searchsorted(buckets[order], np.arange(self._n_buckets + 1, dtype=np.uint64))
         with _spilling():
-            place = self._file.tell()
+            position = self._file.tell()
             self._file.write(rows[order].tobytes())
             self._file.flush()
-        self._runs.append((place, ends.astype(np.int64)))
+        self._runs.append((position, ends.astype(np.int64)))
         self._held, self._n_held = [], 0

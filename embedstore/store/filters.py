@@ -42,10 +42,10 @@ def select_keys(store: Store, where: Where) -> Digests:
     names = sorted(wanted.pop(DATASET, frozenset(store.datasets())))
     datasets = [store.dataset(name) for name in names]
     for column in wanted.keys() - {ID}:
-        if not any(column in one.columns for one in datasets):
-            known = sorted({name for one in datasets for name in one.columns})
+        if not any(column in dataset.columns for dataset in datasets):
+            known = sorted({name for dataset in datasets for name in dataset.columns})
             raise unknown_name("column to choose by,", column, [DATASET, ID, *known])
-    keys = [np.empty((0, DIGEST_BYTES), np.uint8), *(_chosen(one, wanted) for one in datasets)]
+    keys = [np.empty((0, DIGEST_BYTES), np.uint8), *(_chosen(dataset, wanted) for dataset in datasets)]
     _check_ids(wanted.get(ID, frozenset()), datasets)
     return distinct(np.concatenate(keys))
 
@@ -64,9 +64,9 @@ def _chosen(dataset: Dataset, wanted: Mapping[str, frozenset[str]]) -> Digests:
 def _check_ids(ids: frozenset[str], datasets: Sequence[Dataset]) -> None:
     if not ids:
         return
-    unknown = ids - {name for one in datasets for name in one.ids()}
+    unknown = ids - {name for dataset in datasets for name in dataset.ids()}
     if unknown:
         raise InputError(
             f"{len(unknown):,} of {len(ids):,} ids to choose by stand in none of the data sets "
-            f"({', '.join(one.name for one in datasets)}), among them {min(unknown)!r}."
+            f"({', '.join(dataset.name for dataset in datasets)}), among them {min(unknown)!r}."
         )

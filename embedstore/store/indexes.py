@@ -43,11 +43,11 @@ class SegmentWriter(PartWriter):
     """A segment under construction; see `PartWriter`."""
 
     def __init__(self, store: StorePath, space: str, kind: str) -> None:
-        home = f"{index_place(space, kind)}/{PARTS}"
+        location = f"{index_place(space, kind)}/{PARTS}"
         ensure_group(store / INDEXES)
-        ensure_group((store / home).parent)
-        ensure_group(store / home)
-        super().__init__(store, home, "index")
+        ensure_group((store / location).parent)
+        ensure_group(store / location)
+        super().__init__(store, location, "index")
 
     def __enter__(self) -> SegmentWriter:
         return self

@@ -110,16 +110,16 @@ def add_records(
             rows.append("digests", digests, np.uint8)
             columns.append([record.columns for record in batch])
             n_residues += sum(len(record.residues) for record in batch)
-        told = provenance()
-        warnings = told.warnings + repeats.warnings()
-        rows.text("rejected_ids").append([encode(one) for one, _ in told.rejected])
-        rows.text("rejected_reasons").append([encode(why) for _, why in told.rejected])
+        source_facts = provenance()
+        warnings = source_facts.warnings + repeats.warnings()
+        rows.text("rejected_ids").append([encode(record_id) for record_id, _ in source_facts.rejected])
+        rows.text("rejected_reasons").append([encode(why) for _, why in source_facts.rejected])
         n_new = fresh.commit()
         details = {
-            "sources": told.sources,
+            "sources": source_facts.sources,
             "columns": columns.names,
             "n_residues": n_residues,
-            "normalised": told.normalised,
+            "normalised": source_facts.normalised,
             "warnings": warnings,
         }
         rows.commit(ids.n_rows, details)
@@ -130,8 +130,8 @@ def add_records(
         n_new=n_new,
         n_residues=n_residues,
         n_repeated_ids=repeats.n_repeated,
-        normalised=told.normalised,
-        rejected=told.rejected,
+        normalised=source_facts.normalised,
+        rejected=source_facts.rejected,
         warnings=warnings,
     )
 

@@ -61,10 +61,10 @@ class KeyTable:
 
     def find(self, digests: Digests) -> NDArray[np.int64]:
         """Row of each key, the lowest where several have it; -1 where none has."""
-        found = np.full(len(digests), -1, np.int64)
+        rows_of_keys = np.full(len(digests), -1, np.int64)
         wanted = prefixes(digests)
         for run, rows in self._runs:
-            open_ = np.flatnonzero(found < 0)
+            open_ = np.flatnonzero(rows_of_keys < 0)
             position = np.searchsorted(run, wanted[open_])
             while len(open_):
                 inside = position < len(run)
@@ -74,10 +74,10 @@ class KeyTable:
                 if not len(open_):
                     break
                 hit = (self._fetch(rows[position]) == digests[open_]).all(axis=1)
-                found[open_[hit]] = rows[position[hit]]
+                rows_of_keys[open_[hit]] = rows[position[hit]]
                 # Another key with the same 8 bytes: look at the next entry.
                 open_, position = open_[~hit], position[~hit] + 1
-        return found
+        return rows_of_keys
 
 
 def distinct(digests: Digests) -> Digests:
@@ -86,5 +86,5 @@ def distinct(digests: Digests) -> Digests:
     if len(ordered) < 2:
         return ordered
     new = np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)])
-    kept: Digests = ordered[new]
-    return kept
+    unique_keys: Digests = ordered[new]
+    return unique_keys

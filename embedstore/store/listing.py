@@ -95,7 +95,7 @@ def describe_indexes(store: Store, space: Space | ResidueSpace) -> list[dict[str
     ``n_uncovered`` counts rows of parts that are in no segment: after `compact`, it may count what an index knows by
     its keys.
     """
-    found = []
+    descriptions = []
     for kind in index_kinds(store.path, space.id):
         segments = index_segments(store.path, space.id, kind)
         if not segments:
@@ -107,7 +107,7 @@ def describe_indexes(store: Store, space: Space | ResidueSpace) -> list[dict[str
         n_uncovered = 0 if by_key else sum(rows for name, rows in live.items() if name not in covered)
         if covered - {None} - live.keys():
             n_uncovered = max(0, space.n_rows - sum(segment.n_rows for segment in segments))
-        found.append(
+        descriptions.append(
             {
                 "name": f"{space.id}-{kind}",
                 "kind": kind,
@@ -120,17 +120,17 @@ def describe_indexes(store: Store, space: Space | ResidueSpace) -> list[dict[str
                 **{name: newest[name] for name in ("recall", "effort", "parameters", "build_seconds")},
             }
         )
-    return found
+    return descriptions
 
 
 def coverage(space: Space | ResidueSpace, digests: Digests) -> str:
     """What of these distinct keys a space holds: ``complete``, ``12 missing``, ``complete, 3 skipped``."""
-    without = digests[space.find(digests) < 0]
-    reasons = space.skipped if len(without) else {}
-    n_skipped = sum(row.tobytes() in reasons for row in without)
-    n_missing = len(without) - n_skipped
-    told = f"{n_missing:,} missing" if n_missing else "complete"
-    return f"{told}, {n_skipped:,} skipped" if n_skipped else told
+    absent_keys = digests[space.find(digests) < 0]
+    reasons = space.skipped if len(absent_keys) else {}
+    n_skipped = sum(row.tobytes() in reasons for row in absent_keys)
+    n_missing = len(absent_keys) - n_skipped
+    summary = f"{n_missing:,} missing" if n_missing else "complete"
+    return f"{summary}, {n_skipped:,} skipped" if n_skipped else summary
 
 
 def provenance(store: Store, space: Space | ResidueSpace) -> dict[str, Any]:

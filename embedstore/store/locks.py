@@ -20,7 +20,7 @@ from embedstore.store.files import StorePath, is_file
 from embedstore.store.layout import RECORD, translate_write_errors
 from embedstore.store.zarr_shards.writer import FileTable
 
-CLAIM = ".writer"
+LOCK_FILE = ".writer"
 """File in the directory of a part that is being written or removed; a committed part has none."""
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
@@ -118,7 +118,7 @@ class PartLock:
         self._part = part
         try:
             # Who else locks it only looks, and is gone in a moment.
-            self._lock = _Lock(part / CLAIM, fcntl.LOCK_EX, create=True) if isinstance(part, Path) else None
+            self._lock = _Lock(part / LOCK_FILE, fcntl.LOCK_EX, create=True) if isinstance(part, Path) else None
         except BaseException:
             self.work.release()
             raise
@@ -132,11 +132,11 @@ class PartLock:
             If somebody removed the part, or what it belongs to, while it was written.
         """
         with translate_write_errors(self._part):
-            there = all(_size(self._part / name) == about["bytes"] for name, about in files.items())
-            there = there and is_file(self._part.parent / RECORD)
-            if there and self._lock is not None and isinstance(self._part, Path):
-                there = _same_file(self._lock.descriptor, self._part / CLAIM)
-        if not there:
+            is_intact = all(_size(self._part / name) == about["bytes"] for name, about in files.items())
+            is_intact = is_intact and is_file(self._part.parent / RECORD)
+            if is_intact and self._lock is not None and isinstance(self._part, Path):
+                is_intact = _same_file(self._lock.descriptor, self._part / LOCK_FILE)
+        if not is_intact:
             raise StoreWriteError(
                 f"{self._part} was removed while it was written (`embedstore rm`, `embedstore gc`, or by hand): "
                 "nothing of it was committed. Run the same command again."
@@ -146,8 +146,8 @@ class PartLock:
         """Give it up; may be called more than once."""
         if self._lock is not None and isinstance(self._part, Path):
             with contextlib.suppress(OSError):
-                if _same_file(self._lock.descriptor, self._part / CLAIM):
-                    (self._part / CLAIM).unlink()
+                if _same_file(self._lock.descriptor, self._part / LOCK_FILE):
+                    (self._part / LOCK_FILE).unlink()
             self._lock.close()
             self._lock = None
         self.work.release()
@@ -158,7 +158,7 @@ def writer_of(part: StorePath) -> Writer:
     if not isinstance(part, Path):
         return "unknown"
     try:
-        descriptor = os.open(part / CLAIM, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(part / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return "none"
     try:
@@ -176,13 +176,13 @@ def remove_abandoned(part: StorePath) -> bool:
         return True
     with translate_write_errors(part):
         try:
-            lock = _Lock(part / CLAIM, fcntl.LOCK_EX | fcntl.LOCK_NB, create=True)
+            lock = _Lock(part / LOCK_FILE, fcntl.LOCK_EX | fcntl.LOCK_NB, create=True)
         except (BlockingIOError, FileNotFoundError):
             return False
         try:
             # Its writer may have finished, and let go, since it was looked at.
             if (part / RECORD).exists():
-                (part / CLAIM).unlink(missing_ok=True)
+                (part / LOCK_FILE).unlink(missing_ok=True)
                 return False
             remove_part(part)
         finally:
@@ -198,7 +198,7 @@ def remove_part(part: StorePath) -> None:
     with translate_write_errors(part):
         if isinstance(part, Path):
             with contextlib.suppress(FileNotFoundError):
-                (part / CLAIM).touch()
+                (part / LOCK_FILE).touch()
         (part / RECORD).unlink(missing_ok=True)
         remove_tree(part)
 
@@ -213,9 +213,9 @@ def remove_tree(path: StorePath) -> None:
         for child in path.iterdir():
             if child.is_dir() and not child.is_symlink():
                 shutil.rmtree(child)
-            elif child.name != CLAIM:
+            elif child.name != LOCK_FILE:
                 child.unlink(missing_ok=True)
-        (path / CLAIM).unlink(missing_ok=True)
+        (path / LOCK_FILE).unlink(missing_ok=True)
         path.rmdir()
 
 

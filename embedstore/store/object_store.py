@@ -59,8 +59,8 @@ def locate(path: str | PathLike[str]) -> UPath:
         raise InputError(f"{str(path)!r} names no bucket. Pass {protocol}://bucket/name as --store.")
     try:
         # A cached listing hides what others have committed since.
-        found = UPath(path, use_listings_cache=False)
-        found.fs  # noqa: B018 - imports the package
+        url_path = UPath(path, use_listings_cache=False)
+        url_path.fs  # noqa: B018 - imports the package
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
         advice = f"pip install 'embedstore[{extra}]'" if extra else f"pip install the fsspec package for {protocol}"
@@ -72,7 +72,7 @@ def locate(path: str | PathLike[str]) -> UPath:
     except backend_errors() as error:
         # Some file systems connect at once.
         raise StoreError(f"Cannot read {path}: {explain(error)}") from error
-    return found
+    return url_path
 
 
 def check_exclusive(path: UPath) -> None:
@@ -106,11 +106,11 @@ def check_server(record: UPath) -> None:
 
 def backend_errors() -> tuple[type[BaseException], ...]:
     """The errors by which a file system says that it could not do what it was asked for."""
-    found: list[type[BaseException]] = [OSError]
+    types: list[type[BaseException]] = [OSError]
     for module, names in _FAILURES.items():
         if module in sys.modules:
-            found += [getattr(sys.modules[module], name) for name in names]
-    return tuple(found)
+            types += [getattr(sys.modules[module], name) for name in names]
+    return tuple(types)
 
 
 def explain(error: BaseException) -> str:
@@ -133,8 +133,8 @@ def explain(error: BaseException) -> str:
 
 def _code(error: BaseException) -> str:
     """What the server called the error, where it was S3."""
-    for one in (error, error.__cause__):
-        response = getattr(one, "response", None)
+    for source in (error, error.__cause__):
+        response = getattr(source, "response", None)
         if isinstance(response, dict):
             return str(response.get("Error", {}).get("Code", ""))
     return str(getattr(error, "code", ""))
@@ -209,7 +209,7 @@ class ObjectWriter:
 
 def directories(path: UPath) -> list[UPath]:
     """What has objects below it, directly under ``path``, in order of names."""
-    return sorted((path / name for name, is_directory in _listed(path) if is_directory), key=lambda one: one.name)
+    return sorted((path / name for name, is_directory in _listed(path) if is_directory), key=lambda child: child.name)
 
 
 def is_empty(path: UPath) -> bool:
@@ -221,18 +221,21 @@ def _listed(path: UPath) -> list[tuple[str, bool]]:
     """Name of each child, and whether it is a directory."""
     try:
         with translate_read_errors(path):
-            found = path.fs.ls(path.path, detail=True)
+            entries = path.fs.ls(path.path, detail=True)
     except FileNotFoundError:
         return []
     here = path.path.strip("/")
     # An object that stands for the directory itself is made by some browsers of buckets.
-    kept = [(one["name"].strip("/"), one["type"] == "directory") for one in found]
-    return [(name.rpartition("/")[2], folder) for name, folder in kept if name != here or not folder]
+    children = [(entry["name"].strip("/"), entry["type"] == "directory") for entry in entries]
+    return [(name.rpartition("/")[2], folder) for name, folder in children if name != here or not folder]
 
 
 def read_many(paths: Sequence[UPath]) -> list[bytes | None]:
     """Whole small objects, all at once; None for each that is not there."""
-    return [None if isinstance(one, FileNotFoundError) else one for one in _fetch([(path, 0, -1) for path in paths])]
+    return [
+        None if isinstance(content, FileNotFoundError) else content
+        for content in _fetch([(path, 0, -1) for path in paths])
+    ]
 
 
 def read_spans(spans: Sequence[Span]) -> list[bytes]:
@@ -245,12 +248,12 @@ def read_spans(spans: Sequence[Span]) -> list[bytes]:
     StoreError
         If the server does not give it.
     """
-    found = []
-    for one in _fetch(spans):
-        if isinstance(one, FileNotFoundError):
-            raise one
-        found.append(one)
-    return found
+    contents = []
+    for content in _fetch(spans):
+        if isinstance(content, FileNotFoundError):
+            raise content
+        contents.append(content)
+    return contents
 
 
 def _fetch(spans: Sequence[Span]) -> list[bytes | FileNotFoundError]:
@@ -295,7 +298,7 @@ def sizes(path: UPath) -> dict[str, int]:
     """Path, without slashes around it, and size in bytes of every object below ``path``, by one listing."""
     try:
         with translate_read_errors(path):
-            found: dict[str, dict[str, Any]] = path.fs.find(path.path, detail=True)
+            objects: dict[str, dict[str, Any]] = path.fs.find(path.path, detail=True)
     except FileNotFoundError:
         return {}
-    return {name.strip("/"): int(about["size"]) for name, about in found.items()}
+    return {name.strip("/"): int(about["size"]) for name, about in objects.items()}

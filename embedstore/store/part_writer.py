@@ -33,22 +33,22 @@ class PartWriter:
     ----------
     store
         Directory of the store.
-    home
+    location
         Where the part belongs, below it: ``datasets/pfam/parts``.
     kind
         What the part is, for its record.
     """
 
-    def __init__(self, store: StorePath, home: str, kind: str) -> None:
+    def __init__(self, store: StorePath, location: str, kind: str) -> None:
         self.kind = kind
-        self.place = f"{home}/{new_part_name()}"
+        self.place = f"{location}/{new_part_name()}"
         self.path = store / self.place
         self._arrays: dict[str, ArrayWriter] = {}
         self._files: FileTable = {}
         self._offered = False
         with translate_write_errors(self.path):
             make_directory(self.path)
-            self.claim = PartLock(store, self.path)
+            self.lock = PartLock(store, self.path)
 
     def __enter__(self) -> PartWriter:
         return self
@@ -101,7 +101,7 @@ class PartWriter:
             details=details,
             replaces=replaces,
         )
-        self.claim.check(files)
+        self.lock.check(files)
         self._offered = True
         # A request whose answer was lost is sent again, and then refused because of itself.
         if not create_exclusive(self.path / RECORD, record) and read_bytes(self.path / RECORD) != record:
@@ -115,7 +115,7 @@ class PartWriter:
         if not ((self.path / RECORD).exists() if isinstance(self.path, Path) else self._offered):
             with contextlib.suppress(StoreWriteError):
                 remove_part(self.path)
-        self.claim.release()
+        self.lock.release()
 
 
 class TextColumn:

@@ -123,8 +123,8 @@ def _read_parts(directory: StorePath) -> tuple[list[Part], frozenset[str]]:
             return parts, removed
 
 
-def removals_home(directory: StorePath) -> StorePath:
-    """Where it stands that parts of this home were removed: one place for a data set, one for all of a space."""
+def removals_directory(directory: StorePath) -> StorePath:
+    """Where it stands that parts of this directory were removed: one place for a data set, one for all of a space."""
     owner = directory.parent
     # A data set may be called "skipped" too.
     is_skipped = owner.name == SKIPPED and owner.parent.name != DATASETS
@@ -132,16 +132,16 @@ def removals_home(directory: StorePath) -> StorePath:
 
 
 def removed_names(directory: StorePath) -> frozenset[str]:
-    """Names of the parts of this home that were removed, whether or not their files are still there."""
-    found = _recorded(removals_home(directory))
-    return frozenset(name for path, record in found for name in Part(path, record).details["removed"])
+    """Names of the parts in this directory that were removed, whether or not their files are still there."""
+    removals = _recorded(removals_directory(directory))
+    return frozenset(name for path, record in removals for name in Part(path, record).details["removed"])
 
 
 def _hidden_names(directory: StorePath) -> frozenset[str]:
     try:
         return removed_names(directory)
     except StoreCorruptError:
-        # A record that is hurt must not hide the others: all is listed, and an error for whoever opens it.
+        # A record that is damaged must not hide the others: all is listed, and an error for whoever opens it.
         return frozenset()
 
 

@@ -36,14 +36,18 @@ def index_directories(index: StorePath) -> list[StorePath]:
 
 def part_directories(store: StorePath) -> list[StorePath]:
     """Every directory of a store that holds parts, whether or not there are any."""
-    homes = [store / SEQUENCES / PARTS, store / SEQUENCES / REMOVALS]
+    locations = [store / SEQUENCES / PARTS, store / SEQUENCES / REMOVALS]
     for dataset in directories(store / DATASETS):
-        homes += dataset_directories(dataset)
+        locations += dataset_directories(dataset)
     for space in directories(store / SPACES):
-        homes += space_directories(space)
+        locations += space_directories(space)
     for index in directories(store / INDEXES):
-        homes += index_directories(index)
-    return [home for home in homes if (home.is_dir() if isinstance(home, Path) else not object_store.is_empty(home))]
+        locations += index_directories(index)
+    return [
+        location
+        for location in locations
+        if (location.is_dir() if isinstance(location, Path) else not object_store.is_empty(location))
+    ]
 
 
 def files_below(path: StorePath) -> Iterator[tuple[str, int, float]]:
@@ -51,21 +55,21 @@ def files_below(path: StorePath) -> Iterator[tuple[str, int, float]]:
     if not isinstance(path, Path):
         try:
             with object_store.translate_read_errors(path):
-                found = path.fs.find(path.path, detail=True)
+                objects = path.fs.find(path.path, detail=True)
         except FileNotFoundError:
-            found = {}
-        for name, about in found.items():
-            yield name.removeprefix(f"{path.path.rstrip('/')}/"), int(about["size"]), _changed(about)
+            objects = {}
+        for name, details in objects.items():
+            yield name.removeprefix(f"{path.path.rstrip('/')}/"), int(details["size"]), _changed(details)
         return
     for folder, _, names in os.walk(path):
         for name in names:
             file = Path(folder, name)
             try:
-                about = file.stat()
+                details = file.stat()
             except FileNotFoundError:
                 # Removed by another process since it was listed.
                 continue
-            yield file.relative_to(path).as_posix(), about.st_size, about.st_mtime
+            yield file.relative_to(path).as_posix(), details.st_size, details.st_mtime
 
 
 def _changed(about: dict[str, Any]) -> float:

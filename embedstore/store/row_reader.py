@@ -33,14 +33,14 @@ class RowReader:
         self._row_shape = row_shape
         self._dtype = dtype
         arrays = [part.array(array) for part in parts.parts]
-        self._is_mapped = all(one.is_mapped for one in arrays)
+        self._is_mapped = all(source.is_mapped for source in arrays)
         starts, chunk_rows = [], []
         self._shards: list[tuple[int, int]] = []
-        for index, one in enumerate(arrays):
-            for number, first in enumerate(range(0, len(one), one.shard_rows)):
+        for index, source in enumerate(arrays):
+            for number, first in enumerate(range(0, len(source), source.shard_rows)):
                 self._shards.append((index, number))
                 starts.append(int(parts.starts[index]) + first)
-                chunk_rows.append(one.chunk_rows)
+                chunk_rows.append(source.chunk_rows)
         self._n_rows = sum(map(len, arrays))
         self._starts = np.array(starts, np.int64)
         self._chunk_rows = np.array(chunk_rows, np.int64)
@@ -64,8 +64,8 @@ class RowReader:
         places = self._first_byte[shards] + chunks * self._chunk_bytes[shards] + inside * self._row_bytes
         lowest = int(places.min())
         memory = _Memory(lowest, int(places.max()) - lowest + 1, self._row_bytes)
-        found: NDArray[np.uint8] = np.asarray(memory)[places - lowest]
-        return found.view(self._dtype).reshape(len(rows), *self._row_shape)
+        row_bytes: NDArray[np.uint8] = np.asarray(memory)[places - lowest]
+        return row_bytes.view(self._dtype).reshape(len(rows), *self._row_shape)
 
     def _open(self, shard: int) -> None:
         index, number = self._shards[shard]

@@ -172,32 +172,34 @@ class Store:
         StoreError
             If there is none at all.
         """
-        found = self._choose(name, [one for one in self._opened_spaces() if isinstance(one, Space)])
-        assert isinstance(found, Space)  # noqa: S101 - for mypy
-        return found
+        chosen_space = self._choose(name, [opened for opened in self._opened_spaces() if isinstance(opened, Space)])
+        assert isinstance(chosen_space, Space)  # noqa: S101 - for mypy
+        return chosen_space
 
     def residue_space(self, name: str | None = None) -> ResidueSpace:
         """A space of matrices, one a protein; chosen, and missed, as in `space`."""
-        found = self._choose(name, [one for one in self._opened_spaces() if isinstance(one, ResidueSpace)])
-        assert isinstance(found, ResidueSpace)  # noqa: S101 - for mypy
-        return found
+        chosen_space = self._choose(
+            name, [opened for opened in self._opened_spaces() if isinstance(opened, ResidueSpace)]
+        )
+        assert isinstance(chosen_space, ResidueSpace)  # noqa: S101 - for mypy
+        return chosen_space
 
     def any_space(self, name: str | None = None) -> Space | ResidueSpace:
         """A space of either kind; chosen, and missed, as in `space`."""
         return self._choose(name, self._opened_spaces())
 
     def _opened_spaces(self) -> list[Space | ResidueSpace]:
-        for one in self.spaces():
-            if one not in self._spaces:
-                self._spaces[one] = open_space(self.path / SPACES / one)
-        return [self._spaces[one] for one in self.spaces()]
+        for name in self.spaces():
+            if name not in self._spaces:
+                self._spaces[name] = open_space(self.path / SPACES / name)
+        return [self._spaces[name] for name in self.spaces()]
 
     def _choose(self, name: str | None, spaces: Sequence[Space | ResidueSpace]) -> Space | ResidueSpace:
         model, _, pooling = (name or "").partition(":")
-        fitting = [one for one in spaces if one.id == name] or [
-            one
-            for one in spaces
-            if name is None or (one.id.rpartition("-")[0] == model and pooling in ("", one.pooling))
+        fitting = [space for space in spaces if space.id == name] or [
+            space
+            for space in spaces
+            if name is None or (space.id.rpartition("-")[0] == model and pooling in ("", space.pooling))
         ]
         if len(fitting) > 1:
             raise InputError(f"Which space: {_told_apart(fitting)}? Name one (--space).")
@@ -206,7 +208,7 @@ class Store:
                 f"The store at {self.path} has no such vectors yet. Make them: `embedstore build --model NAME`."
             )
         if not fitting:
-            raise unknown_name("space", str(name), [one.id for one in spaces])
+            raise unknown_name("space", str(name), [space.id for space in spaces])
         return fitting[0]
 
     def create_space(self, identity: dict[str, Any]) -> Space | ResidueSpace:

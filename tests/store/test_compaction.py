@@ -96,7 +96,7 @@ def test_a_second_copy_of_a_key_is_dropped_and_the_first_one_kept(store: Store, 
     assert not any("stand there twice" in note for note in embedstore.verify(store).notes)
 
 
-def test_a_hurt_part_is_named_and_never_compacted(store: Store) -> None:
+def test_a_damaged_part_is_named_and_never_compacted(store: Store) -> None:
     part = store.space("kmer").parts[1]
     shard = part.path / "vectors" / "c" / "0" / "0"
     data = bytearray(shard.read_bytes())

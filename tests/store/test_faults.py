@@ -1,4 +1,4 @@
-"""Faults and damage: nothing that was promised is lost, nothing that is hurt passes for whole."""
+"""Faults and damage: nothing that was promised is lost, nothing that is damaged passes for whole."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_an_open_store_sees_what_others_add(built: Store, tmp_path: Path) -> Non
     assert embedstore.build(built, load_model("kmer")).n_embedded == 1
 
 
-def test_a_hurt_data_set_does_not_hide_the_others(built: Store, tmp_path: Path) -> None:
+def test_a_damaged_data_set_does_not_hide_the_others(built: Store, tmp_path: Path) -> None:
     built.add("other", fasta(tmp_path / "o.fasta", {"new": "WWWWHHHH"}))
     (record,) = built.path.glob("datasets/mine/parts/*/zarr.json")
     record.write_text("{}")
@@ -255,9 +255,9 @@ def test_verify_finds_every_kind_of_damage_in_every_file(built: Store, damage: s
         if damage == "delete":
             path.unlink()
         else:
-            hurt = bytearray(whole)
-            hurt[len(hurt) // 2] ^= 4
-            path.write_bytes({"flip": hurt, "cut": whole[:-1], "append": whole + b" "}[damage])
+            damaged = bytearray(whole)
+            damaged[len(damaged) // 2] ^= 4
+            path.write_bytes({"flip": damaged, "cut": whole[:-1], "append": whole + b" "}[damage])
         report = embedstore.verify(embedstore.open(built.path))
         # A ledger or a skipped part that is gone altogether leaves no trace; what it covered is told as a note.
         forgotten = damage == "delete" and path.name == "zarr.json" and path.parent.parent.name in ("builds", "parts")

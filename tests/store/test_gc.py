@@ -13,7 +13,7 @@ import pytest
 import embedstore
 from embedstore.errors import InputError, StoreWriteError
 from embedstore.store import Store, parts
-from embedstore.store.locks import CLAIM
+from embedstore.store.locks import LOCK_FILE
 from embedstore.store.maintenance import merge_parts
 from embedstore.store.maintenance.gc import parse_age
 from embedstore.store.manifest import space_identity
@@ -31,7 +31,7 @@ def orphan(store: Store, place: str = "sequences/parts") -> Path:
     part = store.path / place / "20260101T000000000000-00000000"
     (part / "residues" / "c").mkdir(parents=True)
     (part / "residues" / "c" / "0").write_bytes(b"half of it")
-    (part / CLAIM).touch()
+    (part / LOCK_FILE).touch()
     return part
 
 
@@ -52,7 +52,7 @@ def test_what_a_dead_writer_left_goes_once_it_is_old_enough(store: Store) -> Non
     assert any("was killed" in note for note in embedstore.verify(store).notes)
     assert any("too young" in note for note in embedstore.gc(store).notes)
     assert part.exists()
-    for path in (part / CLAIM, part / "residues" / "c" / "0", part):
+    for path in (part / LOCK_FILE, part / "residues" / "c" / "0", part):
         os.utime(path, (0, 0))
     report = embedstore.gc(store)
     assert why(report) == ["its writer died before the commit"]
@@ -67,7 +67,7 @@ def test_a_living_writer_is_left_alone_however_slow_it_is(store: Store) -> None:
         assert any("being written and stays" in note for note in report.notes)
         assert any("being written" in note for note in embedstore.verify(store).notes)
         writer.commit(3, {})
-    assert not (writer.path / CLAIM).exists()
+    assert not (writer.path / LOCK_FILE).exists()
     assert len(committed_parts(store.path / "sequences" / "parts")) == 3
 
 
@@ -96,7 +96,7 @@ def test_unpublished_records_and_claims_of_killed_writers_go(store: Store) -> No
     left = [store.path / ".zarr.json.0123abcd.tmp", part / ".zarr.json.0123abcd.tmp", part.parent / ".zarr.json.1.tmp"]
     for path in left:
         path.write_text("{")
-    (part / CLAIM).touch()
+    (part / LOCK_FILE).touch()
     assert embedstore.verify(store).ok
     report = embedstore.gc(store, older_than=0)
     assert len(report.removed) == 4
@@ -129,7 +129,7 @@ def test_replaced_parts_wait_for_readers_and_for_whoever_is_at_work(store: Store
     assert embedstore.verify(store).notes == []
 
 
-def test_replaced_parts_stay_where_what_replaces_them_is_hurt(store: Store) -> None:
+def test_replaced_parts_stay_where_what_replaces_them_is_damaged(store: Store) -> None:
     embedstore.compact(store, "kmer")
     (part,) = store.space("kmer").parts
     shard = part.path / "vectors" / "c" / "0" / "0"
@@ -138,7 +138,7 @@ def test_replaced_parts_stay_where_what_replaces_them_is_hurt(store: Store) -> N
     shard.write_bytes(data)
     report = embedstore.gc(store, older_than=0)
     assert report.removed == []
-    assert any("is hurt" in note for note in report.notes)
+    assert any("is damaged" in note for note in report.notes)
 
 
 def chain(store: Store) -> str:

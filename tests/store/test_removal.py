@@ -160,7 +160,7 @@ def test_files_that_cannot_be_removed_are_counted_and_left_for_gc(
     assert embedstore.verify(store).notes == []
 
 
-def test_a_record_of_removal_that_is_hurt_is_an_error_and_brings_nothing_back(
+def test_a_record_of_removal_that_is_damaged_is_an_error_and_brings_nothing_back(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:

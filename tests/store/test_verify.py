@@ -61,9 +61,9 @@ def test_every_kind_of_damage_in_every_file_is_told(store: Store, damage: str) -
         elif damage == "cut":
             path.write_bytes(whole[:-1])
         else:
-            hurt = bytearray(whole)
-            hurt[number * 7919 % len(hurt)] ^= 1 << number % 8
-            path.write_bytes(hurt)
+            damaged = bytearray(whole)
+            damaged[number * 7919 % len(damaged)] ^= 1 << number % 8
+            path.write_bytes(damaged)
         assert told(store), path
         path.write_bytes(whole)
     assert told(store) == []

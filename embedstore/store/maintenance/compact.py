@@ -78,44 +78,44 @@ def compact(store: Store, space: str | None = None, *, progress: ProgressCallbac
     Raises
     ------
     StoreCorruptError
-        If a file that should be merged is hurt; it is named, and its part stays as it is.
+        If a file that should be merged is damaged; it is named, and its part stays as it is.
     StoreWriteError
         If the disk is full or not writable; what was committed stays.
     """
     started = time.monotonic()
     store.refresh()
-    homes = [f"{SPACES}/{name}/{PARTS}" for name in ([store.any_space(space).id] if space else store.spaces())]
+    locations = [f"{SPACES}/{name}/{PARTS}" for name in ([store.any_space(space).id] if space else store.spaces())]
     if space is None:
-        homes.insert(0, f"{SEQUENCES}/{PARTS}")
-    before = {home: committed_parts(store.path / home) for home in homes}
-    groups = [(home, group) for home, parts in before.items() for group in group_parts(parts)]
+        locations.insert(0, f"{SEQUENCES}/{PARTS}")
+    before = {location: committed_parts(store.path / location) for location in locations}
+    groups = [(location, group) for location, parts in before.items() for group in group_parts(parts)]
     meter = ByteProgress(progress, "compact", sum(part.n_bytes for _, group in groups for part in group))
     merged, notes = [], []
-    for home, group in groups:
-        done = _merge(store.path, home, group, meter)
+    for location, group in groups:
+        done = _merge(store.path, location, group, meter)
         if done is None:
-            notes.append(f"{home}: {len(group)} parts were merged or removed by another process meanwhile.")
+            notes.append(f"{location}: {len(group)} parts were merged or removed by another process meanwhile.")
         else:
             merged.append(done)
     store.refresh()
     return CompactReport(
         n_parts_before=sum(map(len, before.values())),
-        n_parts_after=sum(len(committed_parts(store.path / home)) for home in homes),
+        n_parts_after=sum(len(committed_parts(store.path / location)) for location in locations),
         merged=merged,
         seconds=time.monotonic() - started,
         notes=notes,
     )
 
 
-def _merge(store: StorePath, home: str, group: list[Part], meter: ByteProgress) -> Merged | None:
+def _merge(store: StorePath, location: str, group: list[Part], meter: ByteProgress) -> Merged | None:
     """One part in place of several; None if they are no longer there to be replaced."""
     rows = KeyedParts(group)
     masks = [rows.first_of_key(index) for index in range(len(group))]
-    part = replace_parts(store, home, group, masks, meter)
+    part = replace_parts(store, location, group, masks, meter)
     if part is None:
         return None
     return Merged(
-        place=f"{home}/{part.name}",
+        place=f"{location}/{part.name}",
         n_parts=len(group),
         n_rows=part.n_rows,
         n_copies=rows.n_rows - part.n_rows,
@@ -175,8 +175,8 @@ def _sharing_keys(parts: list[Part]) -> list[list[Part]]:
         if (first < 0).any():
             raise StoreCorruptError(f"{part.path} changes while it is read. Run `embedstore verify`.")
         for other in np.unique(rows.owners(first)).tolist():
-            one, two = find(index), find(other)
-            leader[max(one, two)] = min(one, two)
+            first_leader, second_leader = find(index), find(other)
+            leader[max(first_leader, second_leader)] = min(first_leader, second_leader)
     clusters: dict[int, list[Part]] = {}
     for index, part in enumerate(parts):
         clusters.setdefault(find(index), []).append(part)

@@ -26,8 +26,8 @@ class _NamedKeys:
 
     def contains(self, digests: Digests) -> NDArray[np.bool_]:
         """Whether each key is named, (n,) bool."""
-        found: NDArray[np.bool_] = self._table.find(digests) >= 0
-        return found
+        is_named: NDArray[np.bool_] = self._table.find(digests) >= 0
+        return is_named
 
 
 def drop_unused(
@@ -43,30 +43,30 @@ def drop_unused(
     Rows dropped (with ``dry_run``: to be dropped) by place; and sentences on what was left alone.
     """
     named = _NamedKeys(store)
-    homes = [f"{SEQUENCES}/{PARTS}", *(f"{SPACES}/{name}/{PARTS}" for name in store.spaces())]
+    locations = [f"{SEQUENCES}/{PARTS}", *(f"{SPACES}/{name}/{PARTS}" for name in store.spaces())]
     work: list[tuple[str, Part, NDArray[np.bool_]]] = []
     # Vectors first: they are never left without their sequence.
-    for home in reversed(homes):
-        for part in committed_parts(store.path / home):
-            kept = named.contains(part.array("digests").read())
-            if not kept.all():
-                work.append((home, part, kept))
+    for location in reversed(locations):
+        for part in committed_parts(store.path / location):
+            mask = named.contains(part.array("digests").read())
+            if not mask.all():
+                work.append((location, part, mask))
     meter = ByteProgress(progress, "drop", sum(part.n_bytes for _, part, _ in work))
     dropped: dict[str, int] = {}
     notes = []
-    for home, part, kept in work:
-        if dry_run or _rewrite(store, home, part, kept, meter):
-            dropped[home] = dropped.get(home, 0) + int((~kept).sum())
+    for location, part, mask in work:
+        if dry_run or _rewrite(store, location, part, mask, meter):
+            dropped[location] = dropped.get(location, 0) + int((~mask).sum())
         else:
-            notes.append(f"{home}/{part.name}: nothing is dropped while a build, an add or a compact is at work.")
+            notes.append(f"{location}/{part.name}: nothing is dropped while a build, an add or a compact is at work.")
     return dropped, notes
 
 
-def _rewrite(store: Store, home: str, part: Part, mask: NDArray[np.bool_], meter: ByteProgress) -> bool:
+def _rewrite(store: Store, location: str, part: Part, mask: NDArray[np.bool_], meter: ByteProgress) -> bool:
     """Replace a part by its rows in ``mask``; False if others are at work."""
     dropped = part.array("digests").read()[~mask]
 
     def still_unused(writer: PartWriter) -> bool:
-        return writer.claim.work.become_alone() and not _NamedKeys(store).contains(dropped).any()
+        return writer.lock.work.become_alone() and not _NamedKeys(store).contains(dropped).any()
 
-    return replace_parts(store.path, home, [part], [mask], meter, may_commit=still_unused) is not None
+    return replace_parts(store.path, location, [part], [mask], meter, may_commit=still_unused) is not None

@@ -12,7 +12,7 @@ from typing import Any
 from embedstore.errors import InputError, StoreCorruptError
 from embedstore.store.files import StorePath, directories, is_file
 from embedstore.store.layout import DATASETS, INDEXES, RECORD, SPACES, is_temporary, translate_write_errors
-from embedstore.store.locks import CLAIM, exclusive_lock, remove_abandoned, remove_part, remove_tree, writer_of
+from embedstore.store.locks import LOCK_FILE, exclusive_lock, remove_abandoned, remove_part, remove_tree, writer_of
 from embedstore.store.maintenance.drop_unused import drop_unused
 from embedstore.store.maintenance.part_checks import check_files
 from embedstore.store.parts import Part, recorded_paths, removed_names
@@ -77,10 +77,10 @@ def parse_age(age: str | float) -> float:
     >>> parse_age("1.5h")
     5400.0
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(age).strip())
-    if not found:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(age).strip())
+    if not match:
         raise InputError(f"{age!r} is no age. Give a number and a unit: 90s, 30m, 1h, 2d.")
-    return float(found[1]) * _UNITS[found[2]]
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def gc(
@@ -122,11 +122,11 @@ def gc(
     if unused:
         report.dropped, report.notes = drop_unused(store, dry_run=dry_run, progress=progress)
     sweep = _Sweep(store.path, grace, report)
-    for home in part_directories(store.path):
-        sweep.dead_writers(home)
-        sweep.leftovers(home)
-        sweep.removed_parts(home)
-        sweep.replaced_parts(home)
+    for location in part_directories(store.path):
+        sweep.abandoned_parts(location)
+        sweep.leftovers(location)
+        sweep.removed_parts(location)
+        sweep.replaced_parts(location)
     sweep.orphaned_indexes()
     sweep.empty_owners()
     sweep.temporaries(store.path)
@@ -149,7 +149,7 @@ class _Sweep:
         return self._now - last_change(path) >= grace
 
     def _remove(self, path: StorePath, why: str, how: Callable[[StorePath], object]) -> None:
-        n_bytes = path.stat().st_size if path.name == CLAIM or is_temporary(path) else n_bytes_below(path)
+        n_bytes = path.stat().st_size if path.name == LOCK_FILE or is_temporary(path) else n_bytes_below(path)
         if not self._report.dry_run and how(path) is False:
             return
         place = self._place(path)
@@ -162,9 +162,9 @@ class _Sweep:
         if text not in self._report.notes:
             self._report.notes.append(text)
 
-    def dead_writers(self, home: StorePath) -> None:
+    def abandoned_parts(self, location: StorePath) -> None:
         """Parts without a record."""
-        for part in directories(home):
+        for part in directories(location):
             if is_file(part / RECORD):
                 continue
             place, writer = self._place(part), writer_of(part)
@@ -178,13 +178,13 @@ class _Sweep:
             else:
                 self._remove(part, "its writer died before the commit", remove_abandoned)
 
-    def leftovers(self, home: StorePath) -> None:
+    def leftovers(self, location: StorePath) -> None:
         """Claims and unpublished records beside a record: what a kill leaves in a moment."""
-        for part in recorded_paths(home):
+        for part in recorded_paths(location):
             if writer_of(part) == "dead":
-                self._remove(part / CLAIM, "its writer died after the commit", _unlink)
+                self._remove(part / LOCK_FILE, "its writer died after the commit", _unlink)
             self.temporaries(part)
-        self.temporaries(home)
+        self.temporaries(location)
 
     def temporaries(self, folder: StorePath) -> None:
         """Records that were never published."""
@@ -194,25 +194,25 @@ class _Sweep:
             if self._now - path.stat().st_mtime >= (GRACE_S if self._grace is None else self._grace):
                 self._remove(path, "its writer died before the commit", _unlink)
 
-    def removed_parts(self, home: StorePath) -> None:
+    def removed_parts(self, location: StorePath) -> None:
         """What `remove` hid, and what was made of it by a compaction that ran at the same time."""
-        removed = removed_names(home)
-        for part in _parts(home) if removed else []:
+        removed = removed_names(location)
+        for part in _parts(location) if removed else []:
             if removed.intersection([part.name, *part.details["replaces"]]):
                 self._remove(part.path, "removed by `rm`", remove_part)
 
-    def replaced_parts(self, home: StorePath) -> None:
+    def replaced_parts(self, location: StorePath) -> None:
         """Parts that others stand for.
 
         The invariant: a part goes only when nothing that it replaces is there any more; else the rows of that would
         come back. So the oldest goes first, and whenever this ends, readers see what they saw before.
         """
-        parts = _parts(home)
+        parts = _parts(location)
         replaced = {name for part in parts for name in part.details["replaces"]}
         doomed = [part for part in parts if part.name in replaced]
         if not doomed:
             return
-        place = self._place(home)
+        place = self._place(location)
         heirs = [part for part in parts if part.name not in replaced and part.details["replaces"]]
         if not all(self._is_old(heir.path) for heir in heirs):
             self._note(f"{place}: {len(doomed)} replaced parts stay a while for readers that are open (--older-than).")
@@ -221,7 +221,7 @@ class _Sweep:
             for heir in heirs:
                 check_files(heir.path, heir.details)
         except StoreCorruptError as error:
-            self._note(f"{place}: {len(doomed)} replaced parts stay, because what replaces them is hurt: {error}")
+            self._note(f"{place}: {len(doomed)} replaced parts stay, because what replaces them is damaged: {error}")
             return
         with exclusive_lock(self._store) as is_alone:
             if not is_alone:
@@ -245,11 +245,11 @@ class _Sweep:
         owners = [(path, dataset_directories(path)[:1]) for path in directories(self._store / DATASETS)]
         owners += [(path, space_directories(path)[:3]) for path in directories(self._store / SPACES)]
         owners += [(path, index_directories(path)[:1]) for path in directories(self._store / INDEXES)]
-        for path, homes in owners:
+        for path, locations in owners:
             removals = path / dataset_directories(path)[1].name
             is_dataset = path.parent.name == DATASETS
             # That a data set was removed is to be known as long as a build says that it covered it.
-            if any(directories(home) for home in homes) or (is_dataset and directories(removals)):
+            if any(directories(location) for location in locations) or (is_dataset and directories(removals)):
                 continue
             if not directories(removals) and not self._is_old(path):
                 self._note(f"{self._place(path)} is empty and too young to go (--older-than).")
@@ -257,7 +257,7 @@ class _Sweep:
             with exclusive_lock(self._store) as is_alone:
                 if not is_alone:
                     self._note(f"{self._place(path)} is empty and stays while a build or an add is at work.")
-                elif not any(directories(home) for home in homes):
+                elif not any(directories(location) for location in locations):
                     self._remove(path, "holds nothing", _remove_owner)
 
 
@@ -275,8 +275,8 @@ def in_order(parts: Sequence[Part]) -> list[Part]:
     return ordered
 
 
-def _parts(home: StorePath) -> list[Part]:
-    return [Part(path) for path in recorded_paths(home)]
+def _parts(location: StorePath) -> list[Part]:
+    return [Part(path) for path in recorded_paths(location)]
 
 
 def _unlink(path: StorePath) -> None:

@@ -41,7 +41,7 @@ class ByteProgress:
 
 def replace_parts(
     store: StorePath,
-    home: str,
+    location: str,
     parts: Sequence[Part],
     masks: Sequence[NDArray[np.bool_]],
     meter: ByteProgress,
@@ -54,7 +54,7 @@ def replace_parts(
     ----------
     store
         Directory of the store.
-    home
+    location
         Directory of the parts, below it.
     parts
         At least one; all of the same kind and arrays.
@@ -76,18 +76,18 @@ def replace_parts(
     """
     for part in parts:
         check_files(part.path, part.details)
-    with PartWriter(store, home, parts[0].details["kind"]) as writer:
+    with PartWriter(store, location, parts[0].details["kind"]) as writer:
         copy_rows(parts, masks, writer, meter.add)
         # What others committed meanwhile is seen only after `may_commit`, which may lock them out.
-        if not may_commit(writer) or not are_current(store / home, parts):
+        if not may_commit(writer) or not are_current(store / location, parts):
             return None
         writer.commit(sum(int(mask.sum()) for mask in masks), own_details(parts[0]), replaces=replaced_parts(parts))
     return Part(writer.path)
 
 
-def are_current(home: StorePath, parts: Iterable[Part]) -> bool:
+def are_current(location: StorePath, parts: Iterable[Part]) -> bool:
     """Whether readers see all of these parts still: none was replaced or removed."""
-    return {part.name for part in parts} <= {part.name for part in committed_parts(home)}
+    return {part.name for part in parts} <= {part.name for part in committed_parts(location)}
 
 
 def replaced_parts(parts: Iterable[Part]) -> list[str]:

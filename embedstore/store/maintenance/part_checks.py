@@ -14,7 +14,7 @@ from embedstore.sequences import digest, key_text
 from embedstore.store.files import StorePath, blocks
 from embedstore.store.keys import as_digests
 from embedstore.store.layout import RECORD
-from embedstore.store.locks import CLAIM
+from embedstore.store.locks import LOCK_FILE
 from embedstore.store.parts import Part
 from embedstore.store.paths import files_below
 
@@ -62,7 +62,7 @@ def check_files(part: StorePath, details: dict[str, Any], *, hashes: bool = True
 
 def _is_ours(name: str) -> bool:
     """Whether a file that no record states may lie in a part: its record, and what a kill can leave beside it."""
-    return name in (RECORD, CLAIM) or (name.startswith(f".{RECORD}.") and name.endswith(".tmp"))
+    return name in (RECORD, LOCK_FILE) or (name.startswith(f".{RECORD}.") and name.endswith(".tmp"))
 
 
 def file_hash(file: StorePath) -> str:
@@ -96,8 +96,8 @@ def check_sequences(part: Part) -> None:
         stated = part.array("digests").read(start, stop)
         residues = part.array("residues").read(int(offsets[start]), int(offsets[stop])).tobytes()
         local = (offsets[start : stop + 1] - offsets[start]).tolist()
-        found = as_digests([digest(residues[a:b]) for a, b in pairwise(local)])
-        wrong = np.flatnonzero((stated != found).any(axis=1))
+        digests = as_digests([digest(residues[a:b]) for a, b in pairwise(local)])
+        wrong = np.flatnonzero((stated != digests).any(axis=1))
         if len(wrong):
             key = key_text(stated[wrong[0]].tobytes())
             raise StoreCorruptError(

@@ -78,26 +78,26 @@ def remove(store: Store, name: str, *, kind: Kind | None = None, dry_run: bool =
         If the store is not writable.
     """
     store.refresh()
-    chosen = _choose(store, name, kind)
-    target = store.path / (DATASETS if chosen == "dataset" else SPACES)
-    if chosen == "space":
+    chosen_kind = _choose(store, name, kind)
+    target = store.path / (DATASETS if chosen_kind == "dataset" else SPACES)
+    if chosen_kind == "space":
         space = store.any_space(name)
         name, n_rows = space.id, space.n_rows
     else:
         n_rows = store.dataset(name).n_rows
-    homes = (dataset_directories if chosen == "dataset" else space_directories)(target / name)
-    parts = [path for home in homes[:-1] for path in committed_paths(home)]
-    stays = _what_stays(store, name, chosen)
+    locations = (dataset_directories if chosen_kind == "dataset" else space_directories)(target / name)
+    parts = [path for location in locations[:-1] for path in committed_paths(location)]
+    stays = _what_stays(store, name, chosen_kind)
     n_bytes = sum(map(n_bytes_below, parts))
     left: list[StorePath] = []
     if not dry_run:
-        if chosen == "space":
+        if chosen_kind == "space":
             drop_indexes(store.path, name)
         hide(store.path, f"{target.name}/{name}", parts)
         store.refresh()
         left = [path for path in parts if not _gone(path)]
     return RemovalReport(
-        kind=chosen,
+        kind=chosen_kind,
         name=name,
         n_parts=len(parts),
         n_rows=n_rows,
@@ -110,9 +110,9 @@ def remove(store: Store, name: str, *, kind: Kind | None = None, dry_run: bool =
 
 def drop_indexes(store: StorePath, space: str, kind: str | None = None) -> list[str]:
     """Remove the indexes of a space, or the one of a kind; returns the kinds."""
-    kinds = [one for one in index_kinds(store, space) if kind in (None, one)]
-    for one in kinds:
-        owner = index_place(space, one)
+    kinds = [index_kind for index_kind in index_kinds(store, space) if kind in (None, index_kind)]
+    for index_kind in kinds:
+        owner = index_place(space, index_kind)
         segments = committed_paths(store / owner / PARTS)
         hide(store, owner, segments)
         for path in segments:
@@ -122,9 +122,9 @@ def drop_indexes(store: StorePath, space: str, kind: str | None = None) -> list[
 
 def hide(store: StorePath, owner: str, parts: list[StorePath]) -> None:
     """Publish, in one step for all readers, that parts of a data set, space, index or the sequences were removed."""
-    home = f"{owner}/{REMOVALS}"
-    ensure_group(store / home)
-    with PartWriter(store, home, "removal") as writer:
+    location = f"{owner}/{REMOVALS}"
+    ensure_group(store / location)
+    with PartWriter(store, location, "removal") as writer:
         writer.commit(0, {"removed": sorted(path.name for path in parts)})
 
 
@@ -140,20 +140,20 @@ def _gone(part: StorePath) -> bool:
 def _choose(store: Store, name: str, kind: Kind | None) -> Kind:
     spaces = [store.any_space(one) for one in store.spaces()]
     called = {one.id for one in spaces} | {one.id.rpartition("-")[0] for one in spaces}
-    found: list[Kind] = []
+    kinds: list[Kind] = []
     if name in store.datasets() and kind in (None, "dataset"):
-        found.append("dataset")
+        kinds.append("dataset")
     if (name in called or name.partition(":")[0] in called) and kind in (None, "space"):
-        found.append("space")
-    if len(found) > 1:
+        kinds.append("space")
+    if len(kinds) > 1:
         raise InputError(
             f"{name!r} is a data set and a space. Say which one: --kind dataset or --kind space (kind=...)."
         )
-    if not found:
+    if not kinds:
         what = {"dataset": "data set", "space": "space", None: "data set or space"}[kind]
         known = (store.datasets() if kind != "space" else []) + (store.spaces() if kind != "dataset" else [])
         raise unknown_name(what, name, known)
-    return found[0]
+    return kinds[0]
 
 
 def _what_stays(store: Store, name: str, kind: Kind) -> list[str]:

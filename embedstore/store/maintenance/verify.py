@@ -74,58 +74,60 @@ def verify(
     """
     report = VerifyReport()
     store.refresh()
-    homes = part_directories(store.path)
-    chosen = None if space is None else store.any_space(space).id
-    if chosen is not None:
-        owners = {store.path / SPACES / chosen}
-        owners |= {store.path / index_place(chosen, kind) for kind in index_kinds(store.path, chosen)}
-        homes = [home for home in homes if owners.intersection(home.parents)]
-    parts = [(home, path) for home in homes for path in directories(home)]
-    hidden = {home: _hidden(store.path, home, report) for home in homes}
-    for number, (home, path) in enumerate(parts):
+    locations = part_directories(store.path)
+    space_id = None if space is None else store.any_space(space).id
+    if space_id is not None:
+        owners = {store.path / SPACES / space_id}
+        owners |= {store.path / index_place(space_id, kind) for kind in index_kinds(store.path, space_id)}
+        locations = [location for location in locations if owners.intersection(location.parents)]
+    parts = [(location, path) for location in locations for path in directories(location)]
+    hidden = {location: _hidden(store.path, location, report) for location in locations}
+    for number, (location, path) in enumerate(parts):
         _guard(
-            report, path, partial(_check_part, store.path, path, report, hidden=path.name in hidden[home], quick=quick)
+            report,
+            path,
+            partial(_check_part, store.path, path, report, hidden=path.name in hidden[location], quick=quick),
         )
         progress(Progress(stage="verify", done=number + 1, total=len(parts), unit="parts"))
-    _check_groups(store.path, homes, report)
+    _check_groups(store.path, locations, report)
     for directory in directories(store.path / SPACES):
-        if chosen in (None, directory.name) and any(
-            recorded_paths(home) for home in homes if directory in home.parents
+        if space_id in (None, directory.name) and any(
+            recorded_paths(location) for location in locations if directory in location.parents
         ):
             _guard(report, directory, partial(open_space, directory))
     if report.ok and not quick:
-        # What the parts say of each other means nothing while one of them is hurt.
-        _guard(report, store.path, partial(_check_keys, store, chosen, report))
+        # What the parts say of each other means nothing while one of them is damaged.
+        _guard(report, store.path, partial(_check_keys, store, space_id, report))
     return report
 
 
-def _hidden(store: StorePath, home: StorePath, report: VerifyReport) -> set[str]:
-    """Names of the parts of a home that readers do not see: `gc` will remove them."""
+def _hidden(store: StorePath, location: StorePath, report: VerifyReport) -> set[str]:
+    """Names of the parts in a directory that readers do not see: `gc` will remove them."""
     try:
-        removed = removed_names(home)
-        replaced = {name for path in recorded_paths(home) for name in Part(path).details["replaces"]}
+        removed = removed_names(location)
+        replaced = {name for path in recorded_paths(location) for name in Part(path).details["replaces"]}
     except StoreError:
-        # The record that is hurt is told where its part is looked at.
+        # The record that is damaged is told where its part is looked at.
         return set()
-    there = {path.name for path in recorded_paths(home)}
-    hidden = there & (removed | replaced)
+    recorded = {path.name for path in recorded_paths(location)}
+    hidden = recorded & (removed | replaced)
     if hidden:
         report.notes.append(
-            f"{relative_path(store, home)}: {len(hidden)} parts were replaced or removed; "
+            f"{relative_path(store, location)}: {len(hidden)} parts were replaced or removed; "
             "`embedstore gc` frees their space."
         )
     return hidden
 
 
 def _guard(report: VerifyReport, path: StorePath, check: Callable[[], object]) -> None:
-    there = is_file(path / RECORD)
+    was_recorded = is_file(path / RECORD)
     try:
         check()
     except InputError as error:
         report.problems.append(str(error))
     except (StoreError, OSError) as error:
         # Another process may have removed the part while it was read.
-        if is_file(path / RECORD) == there:
+        if is_file(path / RECORD) == was_recorded:
             report.problems.append(str(error))
 
 
@@ -152,7 +154,7 @@ def _check_part(store: StorePath, path: StorePath, report: VerifyReport, *, hidd
 
 
 def _check_unrecorded(store: StorePath, path: StorePath, report: VerifyReport) -> None:
-    """A part without a record: being written, or left by a writer that died, or hurt."""
+    """A part without a record: being written, or left by a writer that died, or damaged."""
     told = {
         "alive": "is being written. It does not count yet.",
         "dead": "was left by a writer that was killed. It does not count; `embedstore gc` removes it.",
@@ -167,10 +169,12 @@ def _check_unrecorded(store: StorePath, path: StorePath, report: VerifyReport) -
     report.notes.append(f"{relative_path(store, path)} {told[writer]}")
 
 
-def _check_groups(store: StorePath, homes: list[StorePath], report: VerifyReport) -> None:
+def _check_groups(store: StorePath, locations: list[StorePath], report: VerifyReport) -> None:
     """The descriptions by which zarr finds parts: of the store itself, and of each directory on the way."""
-    needed = {home for home in homes if recorded_paths(home)}
-    on_the_way = {folder for home in homes for folder in (home, *home.parents) if store in folder.parents}
+    needed = {location for location in locations if recorded_paths(location)}
+    on_the_way = {
+        folder for location in locations for folder in (location, *location.parents) if store in folder.parents
+    }
     for folder in sorted(on_the_way):
         if folder.parent == store / SPACES:
             # The description of a space has a seal of its own.
@@ -179,7 +183,7 @@ def _check_groups(store: StorePath, homes: list[StorePath], report: VerifyReport
         plain = {"zarr_format": 3, "node_type": "group", "attributes": {}}
         if not is_file(file):
             lost = f"{file} is gone, so that zarr finds nothing below it. Write {json.dumps(plain)}."
-            is_needed = any(home == folder or folder in home.parents for home in needed)
+            is_needed = any(location == folder or folder in location.parents for location in needed)
             # A writer that begins makes the directory first.
             (report.problems if is_needed else report.notes).append(lost)
         elif _json(file) != plain:
@@ -197,13 +201,13 @@ def _json(file: StorePath) -> Any:
         return None
 
 
-def _check_keys(store: Store, chosen: str | None, report: VerifyReport) -> None:
+def _check_keys(store: Store, space_id: str | None, report: VerifyReport) -> None:
     """What spaces, data sets and sequences say of each other.
 
     Read in this order: a writer commits sequences before the data set that names them, and vectors before the
     ledger that counts them, so that whatever is seen here has its counterpart there. What was removed comes last.
     """
-    ledgers = {name: store.any_space(name).builds for name in store.spaces() if chosen in (None, name)}
+    ledgers = {name: store.any_space(name).builds for name in store.spaces() if space_id in (None, name)}
     store.refresh()
     spaces = [store.any_space(name) for name in ledgers]
     datasets = [store.dataset(name) for name in store.datasets()]

@@ -134,7 +134,7 @@ class ShardedArray:
             wrong = int(np.argmax((starts < 0) | (stops < starts) | (stops > len(self))))
             raise StoreCorruptError(
                 f"Rows {starts[wrong]:,} to {stops[wrong]:,} are not in {self._directory}, which has {len(self):,}. "
-                "Run `embedstore verify` to see what is hurt."
+                "Run `embedstore verify` to see what is damaged."
             )
         out = np.empty((int((stops - starts).sum()), *self.shape[1:]), self.dtype)
         self._source.read_into(out.reshape(-1).view(np.uint8).data, self._pieces(starts, stops))

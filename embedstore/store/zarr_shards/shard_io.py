@@ -208,11 +208,11 @@ class ObjectShards:
             size = self._sizes.get(path.path.strip("/"), 0)
             if size != expected:
                 raise shard_of_other_size(path, size, expected)
-        found = object_store.read_spans([(self._path_of(span.shard), span.start, span.stop) for span in window])
-        for span, data in zip(window, found, strict=True):
+        contents = object_store.read_spans([(self._path_of(span.shard), span.start, span.stop) for span in window])
+        for span, data in zip(window, contents, strict=True):
             if len(data) != span.stop - span.start:
                 raise shard_of_other_size(self._path_of(span.shard), span.start + len(data), self._bytes_of(span.shard))
-        return [memoryview(data) for data in found]
+        return [memoryview(data) for data in contents]
 
 
 def _spans(pieces: ByteRanges) -> Iterator[_Span]:
@@ -244,7 +244,7 @@ def _windows(spans: Iterator[_Span]) -> Iterator[list[_Span]]:
     window: list[_Span] = []
     for span in spans:
         window.append(span)
-        if len(window) == _WINDOW_SPANS or sum(one.stop - one.start for one in window) >= _WINDOW_BYTES:
+        if len(window) == _WINDOW_SPANS or sum(member.stop - member.start for member in window) >= _WINDOW_BYTES:
             yield window
             window = []
     if window:
@@ -254,5 +254,5 @@ def _windows(spans: Iterator[_Span]) -> Iterator[list[_Span]]:
 def shard_of_other_size(path: StorePath, size: int, expected: int) -> StoreCorruptError:
     """The error for a shard that is missing or was cut."""
     return StoreCorruptError(
-        f"{path} has {size:,} bytes where {expected:,} are due. Run `embedstore verify` to see what else is hurt."
+        f"{path} has {size:,} bytes where {expected:,} are due. Run `embedstore verify` to see what else is damaged."
     )
