@@ -73,7 +73,7 @@ def task(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> Task:
 
 
 def _put(monkeypatch: pytest.MonkeyPatch, task: Task) -> Task:
-    monkeypatch.setitem(TASKS._own, task.name, task)
+    monkeypatch.setitem(TASKS._built_in, task.name, task)
     return task
 
 

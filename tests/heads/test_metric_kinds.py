@@ -23,6 +23,7 @@ class Told(Head):
 
     def __init__(self, *, target_type: str, classes: Any, thresholds: Any = None) -> None:
         self.target_type, self.classes_, self.thresholds_ = target_type, np.asarray(classes), thresholds
+        self.n_features_in_ = len(self.classes_)
 
     def _outputs(self, X: Any) -> Any:
         for _, block in X.blocks():
