@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from embedstore.numerics import sigmoid, softmax
+from embedstore.numerics import log_odds, sigmoid, softmax
 from heads.calibration.temperature import fit_labels, fit_temperature
 from heads.features.base import Float32
 from heads.tasks.targets import Targets
@@ -66,7 +66,7 @@ class Vote:
         if target_type == "regression":
             return mixed.astype(np.float32)
         if target_type == "multilabel":
-            return sigmoid(log_odds(mixed) * self.slopes + self.offsets).astype(np.float32)
+            return sigmoid(log_odds(mixed, smallest=_LEAST) * self.slopes + self.offsets).astype(np.float32)
         return softmax(_logarithms(mixed) / self.temperature)
 
     def mixed(self, keys: KeyTargets, scores: Float32, positions: Positions) -> Float64:
@@ -125,7 +125,7 @@ def fit_vote(
         return replace(vote, rmse=loss**0.5)
     mixed = vote.mixed(keys, scores, positions)
     if targets.target_type == "multilabel":
-        curves = fit_labels(log_odds(mixed), targets.require_members())
+        curves = fit_labels(log_odds(mixed, smallest=_LEAST), targets.require_members())
         return replace(
             vote,
             slopes=curves.slopes.astype(np.float32),
@@ -139,12 +139,6 @@ def fit_vote(
 def weights_of(scores: Float32, sharpness: float) -> Float64:
     """Weight of each neighbour; the best has 1."""
     return np.exp(sharpness * (scores.astype(np.float64) - scores[:, :1]))
-
-
-def log_odds(shares: Float64) -> Float64:
-    """Log-odds of shares, finite."""
-    kept = np.clip(shares, _LEAST, 1 - _LEAST)
-    return np.asarray(np.log(kept / (1 - kept)))
 
 
 def _logarithms(shares: Float64) -> Float64:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from embedstore.numerics import softmax
+from embedstore.numerics import softmax, tanh_sigmoid
 from heads.base import Head, LabelledExamples
 from heads.features.base import Float32
 from heads.tasks.targets import Targets
@@ -77,7 +77,7 @@ def logits_to_outputs(logits: NDArray[np.floating], target_type: str) -> Float32
         return softmax(logits)
     if target_type == "regression":
         return logits.astype(np.float32, copy=False)
-    shares = _sigmoid(logits)
+    shares = tanh_sigmoid(logits)
     if target_type == "multilabel":
         return shares.astype(np.float32, copy=False)
     edge = np.ones((len(shares), 1), shares.dtype)
@@ -101,9 +101,3 @@ def best_temperature(logits: NDArray[np.floating], targets: Targets) -> tuple[fl
 
     found = minimize_scalar(penalised, bounds=(-_LOG_RANGE, _LOG_RANGE), method="bounded", options={"xatol": 0.01})
     return float(np.exp(found.x)), loss(float(found.x))
-
-
-def _sigmoid(logits: NDArray[np.floating]) -> NDArray[np.floating]:
-    # tanh does not overflow.
-    shares: NDArray[np.floating] = 0.5 * (1 + np.tanh(0.5 * logits))
-    return shares
