@@ -208,7 +208,7 @@ def _fit(opened: Any, name: str, head: str, space: str) -> Any:
 
 def _tuned(opened: Any, name: str, out: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Train in a process of its own, so that the peak of memory is its own."""
-    job = {"store": str(opened.path), "task": name, "out": str(out), **settings}
+    job = {"store": str(opened.path), "task": name, "out": str(out), "params": settings}
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks.bench_finetune", "--job", json.dumps(job)],
         capture_output=True,

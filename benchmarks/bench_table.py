@@ -261,8 +261,8 @@ def _judged(store: Store, section: Section, head: str, model: str, given: argpar
 def _able(section: Section) -> list[str]:
     """Heads that can predict such a target from such rows."""
     task = None if section.task is None else TASKS[section.task]
-    kind, input_ = ("class", "protein") if task is None else (task.kind, task.input)
-    return [row.name for row in HEADS.values() if kind in row.kinds and input_ in row.inputs]
+    target_type, input_ = ("class", "protein") if task is None else (task.target_type, task.input)
+    return [entry.name for entry in HEADS.values() if target_type in entry.target_types and input_ in entry.inputs]
 
 
 def _prepared(path: Path, section: Section, data: Path, work: Path) -> Store:

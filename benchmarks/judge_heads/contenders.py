@@ -207,7 +207,7 @@ def ridge(rows: Rows, clock: Clock, goal: float, *, which: str) -> dict[str, Any
     y_valid = rows.X_valid @ weights
     if which == "ours":
         del X
-        model: Any = make_head("linear", kind="regression")
+        model: Any = make_head("linear", target_type="regression")
         clock.started = time.process_time()
         model.fit(ArrayFeatures(rows.stored), y)
     else:

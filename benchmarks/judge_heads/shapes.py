@@ -203,7 +203,7 @@ def gbm(scale: float) -> dict[str, Any]:
         return float(np.sqrt(np.mean((found - y_held) ** 2)))
 
     def fitted(**params: Any) -> tuple[float, float]:
-        head = make_head("gbm", params, kind="regression")
+        head = make_head("gbm", params, target_type="regression")
         head.fit(raw[:200], y[:200], raw_held[:100], y_held[:100])
         spent = cpu(lambda: head.fit(raw, y, raw_held, y_held))
         return spent, error(head.predict(raw_held))
