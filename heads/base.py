@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
-import sklearn.exceptions
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
-from sklearn.metrics import r2_score
 
 from embedstore.catalog import unknown_name
 from embedstore.errors import InputError
 from heads.calibration.thresholds import choose_thresholds
 from heads.catalog import HEADS
 from heads.catalog.param_space import EpochCallback, Range
+from heads.estimator import Estimator, NotFittedError
 from heads.features.base import Features, FeaturesLike, Float32, as_features
 from heads.tasks.keys import isin_keys
 from heads.tasks.targets import Codes, Targets, encode
@@ -56,11 +54,7 @@ class LabelledExamples:
         return self.subset(np.flatnonzero(known)) if known.any() else None
 
 
-class NotFittedError(InputError, sklearn.exceptions.NotFittedError):  # type: ignore[misc]
-    """A head was asked for predictions before it was fitted."""
-
-
-class Head(BaseEstimator, ABC):  # type: ignore[misc]
+class Head(Estimator):
     """A scikit-learn estimator that predicts targets from vectors.
 
     A classifier for the target types ``"class"``, ``"ordinal"`` and ``"multilabel"``, a regressor for
@@ -124,11 +118,7 @@ class Head(BaseEstimator, ABC):  # type: ignore[misc]
             For vectors that are not finite, targets of another kind or number, or with nothing to tell apart.
         """
         self.fit_labelled(*self.labelled(X, y, X_valid, y_valid))
-        names = _column_names(X)
-        if names is not None:
-            self.feature_names_in_ = names
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        self._keep_column_names(X)
         return self
 
     def labelled(
@@ -198,29 +188,6 @@ class Head(BaseEstimator, ABC):  # type: ignore[misc]
         """Whether the head has a prediction for each row of `X`, (N,) bool; heads on vectors always have."""
         return np.concatenate([np.zeros(0, np.bool_), *(has_prediction(block) for block in self.outputs(X))])
 
-    def score(self, X: FeaturesLike, y: Any, sample_weight: NDArray[Any] | None = None) -> float:
-        """Accuracy of the predictions; R² for ``"regression"``; the share of exact sets for ``"multilabel"``.
-
-        Parameters
-        ----------
-        X
-            (N, D) vectors.
-        y
-            N targets, as `fit` takes them. A label that the head does not know counts as an error.
-        sample_weight
-            (N,) weights of the rows.
-        """
-        predicted = self.predict(X)
-        if self.target_type == "regression":
-            return float(r2_score(np.asarray(y, np.float64), predicted, sample_weight=sample_weight))
-        if self.target_type == "multilabel":
-            names = self.classes_.tolist()
-            sets = [{names[code] for code in np.flatnonzero(row)} for row in predicted]
-            right = [given == set(true) for given, true in zip(sets, y, strict=True)]
-        else:
-            right = [given == true for given, true in zip(predicted.tolist(), np.asarray(y).tolist(), strict=True)]
-        return float(np.average(right, weights=sample_weight))
-
     def decide(self, outputs: Float32) -> NDArray[Any]:
         """Predictions from the outputs of some rows."""
         if self.target_type == "regression":
@@ -255,19 +222,6 @@ class Head(BaseEstimator, ABC):  # type: ignore[misc]
         """Width of the outputs."""
         return 1 if self.target_type == "regression" else len(self.classes_)
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def set_params(self, **params: Any) -> Self:
-        """Change arguments of the constructor, as scikit-learn's search does."""
-        known = self.get_params()
-        for name, value in params.items():
-            if name not in known:
-                raise InputError(f"{type(self).__name__} has no parameter {name!r}; it has {', '.join(known)}.")
-            setattr(self, name, value)
-        return self
-
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything learnt that is an array, by name; the classes are kept apart."""
         return self._arrays() | ({"thresholds": self.thresholds_} if self.target_type == "multilabel" else {})
@@ -301,39 +255,6 @@ class Head(BaseEstimator, ABC):  # type: ignore[misc]
             self.thresholds_ = arrays["thresholds"]
         self._restore(arrays, settings, texts or {})
         return self
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "n_features_in_")
-
-    @property
-    def _estimator_type(self) -> str:
-        """What scikit-learn before 1.6 asks for in place of tags."""
-        return "regressor" if self.target_type == "regression" else "classifier"
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags, RegressorTags
-
-        tags = super().__sklearn_tags__()
-        tags.estimator_type = self._estimator_type
-        tags.target_tags.required = True
-        if self.target_type == "regression":
-            tags.regressor_tags = RegressorTags()
-        else:
-            tags.classifier_tags = ClassifierTags(multi_label=self.target_type == "multilabel")
-        return tags
-
-    def _check_column_names(self, X: FeaturesLike) -> None:
-        names, fitted = _column_names(X), getattr(self, "feature_names_in_", None)
-        if names is None or fitted is None or names.tolist() == fitted.tolist():
-            return
-        pairs = zip(names.tolist(), fitted.tolist(), strict=False)
-        first = next(
-            (pair for pair in pairs if pair[0] != pair[1]), (f"{len(names)} columns", f"{len(fitted)} columns")
-        )
-        raise InputError(
-            f"The columns of X are not those that the head was fitted on: {first[0]!r} in place of {first[1]!r}. Give "
-            "the same columns in the same order."
-        )
 
     @abstractmethod
     def _fit(self, train: LabelledExamples, valid: LabelledExamples | None) -> None:
@@ -425,12 +346,6 @@ def has_prediction(outputs: Float32) -> NDArray[np.bool_]:
     [True, False]
     """
     return np.asarray(outputs.any(axis=1))
-
-
-def _column_names(X: object) -> NDArray[Any] | None:
-    """Names of the columns of a data frame, where all are texts, as scikit-learn keeps them."""
-    names = list(getattr(X, "columns", ()))
-    return np.array(names, dtype=object) if names and all(isinstance(name, str) for name in names) else None
 
 
 def as_tuple(values: object) -> tuple[Any, ...]:
