@@ -24,11 +24,11 @@ from heads.finetuning.examples import Examples, epoch_batches
 from heads.finetuning.forward import Passes
 from heads.finetuning.history import Curves, Epoch
 from heads.finetuning.network import Network, Objective
+from heads.finetuning.optimizer import Descent
 from heads.finetuning.settings import Settings
 from heads.training.checkpoint import Checkpoint
 from heads.training.distributed import Engine
 from heads.training.early_stopping import BestEpoch
-from heads.training.optimizer import Descent
 
 _log = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""Training by gradient descent: tokens, batches, objectives, epochs, optimizer, checkpoints and distributed runs."""
+"""Training by gradient descent: tokens, batches, objectives, epochs, schedule, checkpoints and distributed runs."""
